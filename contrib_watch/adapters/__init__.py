@@ -1,0 +1,1 @@
+"""Everything that touches the outside; no adapter imports another."""

@@ -1,0 +1,1 @@
+"""The rules of the product, without I/O, clock, threads or logging."""

@@ -1,0 +1,270 @@
+"""The words of the product as data types, all frozen.
+
+Data stays in columns. A *token* is the one canonical text of a typed value: the JSON that goes on the wire, with
+no exponent and no trailing zeros (``22.1``, ``"USD"``, ``"2026-11-22"``, ``null``). What is compared, stored,
+posted and reported is this same text, so that equal values are equal strings and nothing is converted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from pathlib import PurePath
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+
+TOKENS = pd.ArrowDtype(pa.string())
+"""The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
+
+CLEARED = "null"
+"""The token that makes a field blank on the ADS (``#CLEAR`` in a file)."""
+
+
+class Status(StrEnum):
+    """What became of a row. Every row of a drop ends in exactly one of these."""
+
+    ACKED = "acked"
+    """The ADS acknowledged the post; the snapshot holds its values."""
+    NAKKED = "nakked"
+    """The ADS refused the post, with a code or an error text."""
+    UNCONFIRMED = "unconfirmed"
+    """Posted without an answer: nobody knows what the ADS holds, so the RIC is dirty."""
+    UNCHANGED = "unchanged"
+    """The snapshot already holds every value of the row; nothing was sent."""
+    REJECTED = "rejected"
+    """The row could not be read with certainty or is not this feed's; nothing was sent."""
+    HELD = "held"
+    """The drop waits for a person's decision; nothing was sent."""
+    SUPERSEDED = "superseded"
+    """A newer drop gives a value for every field of this row; the older value was not sent."""
+
+
+class DropStatus(StrEnum):
+    """Where a drop is on its way."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    DONE = "done"
+    HELD = "held"
+    REJECTED = "rejected"
+    """The whole file could not be read, or a person ended it."""
+    FAILED = "failed"
+    """A fault of the program stopped it; ``retry`` processes it again."""
+
+
+class Action(StrEnum):
+    """The kind of a post."""
+
+    REFRESH = "Refresh"
+    """Creates the item, or replaces its whole field list."""
+    UPDATE = "Update"
+    """Changes the values of some fields of an item that is there."""
+
+
+class CellKind(IntEnum):
+    """What a workbook says a cell is. A CSV has text and blanks only."""
+
+    BLANK = 0
+    TEXT = 1
+    NUMBER = 2
+    BOOLEAN = 3
+    DATE = 4
+    """A number with a date format and no time of day; its text is ISO, ``2026-11-22``."""
+    TIME = 5
+    """A time of day without a date; its text is ``16:30:00``, with a fraction where there is one."""
+    DATETIME = 6
+    ERROR = 7
+    """``#N/A``, ``#DIV/0!`` and the like; its text is the error's name."""
+    NO_VALUE = 8
+    """A formula without a stored result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """One configured folder: which files, how to read them, which Service.
+
+    Column names of the file are mapped to fields by ``columns`` (header text to acronym); a header that is a known
+    field needs no mapping.
+    """
+
+    name: str
+    folder: PurePath
+    service: str
+    patterns: tuple[str, ...] = ("*.csv", "*.xlsx", "*.xlsm")
+    sheet: str = ""
+    """The sheet's name; empty: the workbook must have exactly one visible sheet."""
+    header_row: int = 1
+    """The file's own row number of the header, counted from 1."""
+    ric_column: str = "RIC"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    ignore_columns: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimal: Literal[".", ","] = "."
+    thousands: str = ""
+    """The thousands mark; empty: none is accepted. Groups must be of exactly three digits."""
+    date_format: str = "%Y-%m-%d"
+    """strptime's notation, for dates that are text."""
+    final_newline: Literal["required", "optional"] = "required"
+    """A CSV whose last line has no line end may be cut short; ``required`` rejects that line."""
+    blank: tuple[str, ...] = ()
+    """Further texts that mean a blank cell, beside the empty one."""
+    clear_token: str = "#CLEAR"
+    complete: bool = False
+    """Every drop is the whole list."""
+    observer: Literal["auto", "native", "polling"] = "auto"
+    settle_seconds: float = 2.0
+    max_age_s: float = 7 * 86400.0
+    max_rows: int = 1_000_000
+    max_bytes: int = 256 * 1024 * 1024
+    report_folder: PurePath | None = None
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A line whose width is not the header's, or that is cut short: it has no columns to speak of."""
+
+    row: int
+    text: str
+    """The line as the file has it."""
+    cause: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One sheet as the file has it: raw text by column, nothing typed and nothing guessed.
+
+    ``columns[i]`` is a pyarrow string array with one element a row (null: an empty cell); ``kinds[i]`` is a uint8
+    array of CellKind beside it, or ``kinds`` is None where every cell is text (CSV). ``rows`` is an int64 array of
+    the file's own row numbers. Rows without any cell are left out. ``malformed`` rows are not among ``rows``.
+    """
+
+    sheet: str
+    """The sheet's name in a workbook; empty for a CSV."""
+    header: tuple[str, ...]
+    header_row: int
+    columns: tuple[pa.Array, ...]
+    kinds: tuple[pa.Array, ...] | None
+    rows: pa.Array
+    malformed: tuple[Malformed, ...] = ()
+    letters: tuple[str, ...] = ()
+    """The columns' letters in a workbook (``A``, ``C``, ...); empty for a CSV."""
+    warnings: tuple[str, ...] = ()
+
+    def address(self, index: int, column: int) -> str:
+        """Where a person finds the cell: ``Sheet1!C7`` in a workbook, ``row 7, BID`` in a CSV.
+
+        ``index`` counts the elements of ``rows``, ``column`` those of ``header``.
+        """
+        row = self.rows[index].as_py()
+        if self.sheet:
+            return f"{self.sheet}!{self.letters[column]}{row}"
+        return f"row {row}, {self.header[column]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why a row is rejected, in the analyst's own terms."""
+
+    row: int
+    ric: str
+    where: str
+    """``Sheet1!C7``, or ``row 7, BID``, or ``row 7`` for a whole row."""
+    text: str
+    """The cell's text as the file has it."""
+    cause: str
+    """What is wrong, worded alike for all cells with the same trouble: ``is not a number``."""
+    mend: str
+    """What to do: ``write it with a decimal point, or set decimal = ","``."""
+
+    def __str__(self) -> str:
+        return f'{self.where} "{self.text}" {self.cause}: {self.mend}'
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """The typed table read from a drop: a row per RIC, a column per field, and what could not be read.
+
+    ``rows_read`` counts every data row: the accepted ones (``values``), their equal copies (``twins``) and the
+    rejected ones (each with at least one of ``problems``).
+    """
+
+    values: pd.DataFrame
+    """Index: RIC, unique, in file order. Columns: field acronyms in file order. Cells: tokens (TOKENS)."""
+    rows: pd.Series[int]
+    """Indexed like ``values``: the file's row number (int64)."""
+    twins: Mapping[str, tuple[int, ...]]
+    """RIC to the row numbers of further rows with the same values."""
+    problems: tuple[Problem, ...]
+    """In file order."""
+    rows_read: int
+    sheet: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def label(self, row: int) -> str:
+        """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""
+        return f"{self.sheet}!{row}" if self.sheet else str(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One RIC's values on their way to the ADS. Absolute values, so that posting twice is harmless."""
+
+    row: int
+    ric: str
+    action: Action
+    fields: str
+    """The JSON object that goes on the wire as ``Fields``."""
+    full: str
+    """The JSON object of all the RIC's fields once this post is acknowledged: what a full Refresh carries."""
+    changes: str
+    """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``"""
+    note: str = ""
+    """Why it is a Refresh where a person would not expect one."""
+    attempts: int = 0
+    """How often it has been on the wire."""
+    alone: bool = False
+    """To be sent in a frame of its own with nothing else outstanding: an Error without a PostID is then its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one row."""
+
+    row: int
+    ric: str
+    status: Status
+    action: str = ""
+    post_id: int | None = None
+    changes: str = ""
+    nak_code: str = ""
+    text: str = ""
+    sent_at_utc: datetime | None = None
+    acked_at_utc: datetime | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """One content of one file, at one time, in a feed, numbered in order."""
+
+    id: int
+    feed: str
+    path: str
+    """The file as it was found."""
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    seen_at_utc: datetime
+    status: DropStatus
+    reason: str = ""
+    """Why it is held, rejected or failed."""
+    owner: str = "unknown"
+    """The file's owner, where the file system knows it."""
+    run: int = 1
+    """Counts its processings: a decision or a retry gives a second report."""

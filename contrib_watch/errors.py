@@ -1,0 +1,62 @@
+"""What stops a file or the program.
+
+A Nak or an unreadable cell is data and lands in the report; an exception is for what stops a whole file or the
+program. Each says what happened, where, and what to do about it::
+
+    ContribWatchError
+    ├── ConfigurationError      config.toml, or how a command was used        exit 2
+    ├── StateError              the state folder or its database              exit 2
+    ├── UnreadableFile          one dropped file; the drop is rejected         exit 3
+    └── ConnectionFailed
+        ├── LoginRefused        final until the configuration changes          exit 5
+        └── NoConnection        trying again can help                          exit 5
+"""
+
+
+class ContribWatchError(Exception):
+    """The base of everything that this program raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        """``what`` happened, ``where`` (file, sheet, cell, key; may be empty), and a ``hint``: what to do next."""
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class ConfigurationError(ContribWatchError):
+    """The configuration or the command line is at fault; nothing was started."""
+
+    exit_code = 2
+
+
+class StateError(ContribWatchError):
+    """The state cannot be used: locked by another process, made for another target, damaged, or too new."""
+
+    exit_code = 2
+
+
+class UnreadableFile(ContribWatchError):  # noqa: N818 - reads as what it is
+    """A dropped file whose layout cannot be trusted: none of it is sent, and its report has this one line."""
+
+    exit_code = 3
+
+
+class ConnectionFailed(ContribWatchError):  # noqa: N818
+    """No usable connection to the ADS."""
+
+    exit_code = 5
+
+
+class LoginRefused(ConnectionFailed):
+    """The ADS refused the login (or its certificate was refused); trying again unchanged cannot help."""
+
+
+class NoConnection(ConnectionFailed):
+    """No host could be reached, or the connection was lost; trying again can help."""
