@@ -1,0 +1,67 @@
+"""The product's own copy of every content, named by its SHA-256: what is parsed, kept, and shown to an auditor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from contrib_watch.errors import StateError
+
+
+def keep(spool: Path, content: bytes) -> tuple[str, Path]:
+    """Copy ``content`` durably to ``spool/<first two digits>/<sha256>``; the SHA-256 (hex) and the copy's path.
+
+    A content is kept once; a copy that is there and differs (a damaged disk) is replaced. When this returns, the
+    copy survives a power cut. Raises StateError where it cannot be written.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = spool / sha256[:2] / sha256
+    try:
+        if not _holds(path, content):
+            _write(path, content)
+    except OSError as error:
+        raise StateError(
+            f"the copy of a dropped file cannot be written: {error.strerror or error}",
+            where=str(spool),
+            hint="Free some space, or mend the permissions of the state folder; the file is then taken",
+        ) from error
+    return sha256, path
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, content: bytes) -> None:
+    made = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+    if made:
+        _sync(path.parent.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename within ``folder`` durable. Windows has no such call for folders (untested there)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
