@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from pathlib import PurePath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -211,8 +211,7 @@ class Quotes:
         return f"{self.sheet}!{row}" if self.sheet else str(row)
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(NamedTuple):
     """One RIC's values on their way to the ADS. Absolute values, so that posting twice is harmless."""
 
     row: int
@@ -226,14 +225,15 @@ class Post:
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``"""
     note: str = ""
     """Why it is a Refresh where a person would not expect one."""
+    carried: str = ""
+    """JSON object of ISO dates: since when the ADS has each value that the file did not give; empty: none."""
     attempts: int = 0
     """How often it has been on the wire."""
     alone: bool = False
     """To be sent in a frame of its own with nothing else outstanding: an Error without a PostID is then its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one row."""
 
     row: int
@@ -244,8 +244,10 @@ class Outcome:
     changes: str = ""
     nak_code: str = ""
     text: str = ""
-    sent_at_utc: datetime | None = None
-    acked_at_utc: datetime | None = None
+    sent_at_utc: str = ""
+    """ISO 8601, ``2026-11-22T16:30:00.123Z``; empty where it was never sent."""
+    acked_at_utc: str = ""
+    """When the Ack or Nak came."""
     attempts: int = 0
 
 
@@ -266,5 +268,7 @@ class Drop:
     """Why it is held, rejected or failed."""
     owner: str = "unknown"
     """The file's owner, where the file system knows it."""
+    approved: bool = False
+    """A person has released it: it is not held again for its age or its layout."""
     run: int = 1
     """Counts its processings: a decision or a retry gives a second report."""

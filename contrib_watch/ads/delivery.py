@@ -1,0 +1,165 @@
+"""What becomes of each post of a drop: sent, sent again, or ended with an outcome.
+
+A Delivery is handed posts and the answers to them, and decides; it does no I/O, and time is a parameter (seconds of
+one monotonic clock). Its driver numbers and records what :meth:`Delivery.take` gives before it goes on the wire.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contrib_watch.ads.session import Answer, Verdict
+from contrib_watch.core.model import Action, Post, Status
+
+RETRYABLE_NAKS = frozenset({"GatewayDown", "NoResources", "NoResponse", "SourceDown"})
+"""Naks that waiting may cure; every other one is final (spec: NakCode)."""
+LEAVES_UNKNOWN = frozenset({"NoResponse"})
+"""A Nak after which nobody knows what the ADS holds."""
+UNKNOWN_ITEM = "SymbolUnknown"
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+LOSSES_TOGETHER = 2
+"""Connections that a post may lose in company; after that it goes alone, so that the one at fault is found."""
+
+
+class Next(StrEnum):
+    """What a driver does with an answered post."""
+
+    ADVANCE = "advance"
+    """Acknowledged: the snapshot takes its values."""
+    REFUSED = "refused"
+    """Refused for good; the ADS holds what it held."""
+    UNKNOWN = "unknown"
+    """Given up without knowing: the RIC stays dirty."""
+    AGAIN = "again"
+    """Goes again later; the ADS holds what it held."""
+    AGAIN_UNKNOWN = "again, unknown"
+    """Goes again later; until then the RIC is dirty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One answer, understood. ``status`` is set where the post has ended."""
+
+    post: Post
+    answer: Answer
+    next: Next
+    status: Status | None
+
+
+class Delivery:
+    """The posts of one drop on their way."""
+
+    def __init__(self, posts: Iterable[Post], *, retries: int) -> None:
+        """``retries``: how often a post goes again after a deadline or a retryable Nak."""
+        self._fresh: Iterator[Post] = iter(posts)
+        self._again: deque[Post] = deque()
+        self._later: list[tuple[float, int, Post]] = []
+        self._tie = itertools.count()
+        self._on_wire: dict[int, Post] = {}
+        self._retries = retries
+        self._used: dict[str, int] = {}
+        self._losses: dict[str, int] = {}
+        self._healed: set[str] = set()
+        self._exhausted = False
+
+    @property
+    def healed(self) -> int:
+        """Updates that met an unknown item and were followed by a full Refresh: the ADS may have lost its cache."""
+        return len(self._healed)
+
+    @property
+    def done(self) -> bool:
+        """Every post has ended."""
+        return self._exhausted and not (self._again or self._later or self._on_wire)
+
+    @property
+    def on_wire(self) -> int:
+        """Posts without an answer."""
+        return len(self._on_wire)
+
+    def due_s(self) -> float | None:
+        """When a post that waits may go again."""
+        return self._later[0][0] if self._later else None
+
+    def take(self, room: int, now_s: float) -> list[Post]:
+        """At most ``room`` posts to number, to record in flight and to send, in this order."""
+        while self._later and self._later[0][0] <= now_s:
+            self._again.append(heapq.heappop(self._later)[2])
+        taken = [self._again.popleft() for _ in range(min(room, len(self._again)))]
+        fresh = list(itertools.islice(self._fresh, room - len(taken)))
+        self._exhausted = self._exhausted or len(fresh) < room - len(taken)
+        return taken + fresh
+
+    def sent(self, post_ids: Iterable[int], posts: Iterable[Post]) -> None:
+        """These posts are in flight under these PostIDs."""
+        for post_id, post in zip(post_ids, posts, strict=True):
+            self._on_wire[post_id] = post._replace(attempts=post.attempts + 1)
+
+    def settle(self, answer: Answer) -> Decision | None:
+        """Decide what follows from an answer; None where the PostID is not of this delivery."""
+        post = self._on_wire.pop(answer.post_id, None)
+        if post is None:
+            return None
+        if answer.verdict is Verdict.ACKED:
+            return Decision(post, answer, Next.ADVANCE, Status.ACKED)
+        if answer.verdict is Verdict.NAKKED:
+            return self._refused(post, answer)
+        if answer.sent_s is None:  # it never left: no attempt, and nothing has become uncertain
+            post = post._replace(attempts=post.attempts - 1)
+            self._again.append(post)
+            return Decision(post, answer, Next.AGAIN, None)
+        if answer.verdict is Verdict.LOST:
+            return self._lost(post, answer)
+        if answer.verdict is Verdict.RETURNED:
+            self._again.append(as_refresh(post)._replace(alone=True))
+        elif self._may_retry(post.ric):
+            self._wait(as_refresh(post), answer.answered_s)
+        else:
+            return Decision(post, answer, Next.UNKNOWN, Status.UNCONFIRMED)
+        return Decision(post, answer, Next.AGAIN_UNKNOWN, None)
+
+    def _lost(self, post: Post, answer: Answer) -> Decision:
+        """A lost connection uses up no retry, but a post that keeps killing it must not do so for ever.
+
+        What was lost twice goes alone; what then still takes the connection down with it is given up.
+        """
+        losses = self._losses[post.ric] = self._losses.get(post.ric, 0) + 1
+        if losses > LOSSES_TOGETHER + self._retries:
+            return Decision(post, answer, Next.UNKNOWN, Status.UNCONFIRMED)
+        alone = post.alone or losses >= LOSSES_TOGETHER
+        self._again.append(as_refresh(post)._replace(alone=alone))
+        return Decision(post, answer, Next.AGAIN_UNKNOWN, None)
+
+    def _refused(self, post: Post, answer: Answer) -> Decision:
+        if answer.code == UNKNOWN_ITEM and post.action is Action.UPDATE and post.ric not in self._healed:
+            self._healed.add(post.ric)
+            note = "the ADS did not know the item: sent in full"
+            self._again.append(as_refresh(post)._replace(note=note))
+            return Decision(post, answer, Next.AGAIN, None)
+        unknown = answer.code in LEAVES_UNKNOWN
+        if answer.code in RETRYABLE_NAKS and self._may_retry(post.ric):
+            self._wait(as_refresh(post) if unknown else post, answer.answered_s)
+            return Decision(post, answer, Next.AGAIN_UNKNOWN if unknown else Next.AGAIN, None)
+        return Decision(post, answer, Next.UNKNOWN if unknown else Next.REFUSED, Status.NAKKED)
+
+    def _may_retry(self, ric: str) -> bool:
+        return self._used.get(ric, 0) < self._retries
+
+    def _wait(self, post: Post, now_s: float) -> None:
+        used = self._used.get(post.ric, 0)
+        self._used[post.ric] = used + 1
+        due_s = now_s + min(FIRST_WAIT_S * 2**used, LONGEST_WAIT_S)
+        heapq.heappush(self._later, (due_s, next(self._tie), post))
+
+
+def as_refresh(post: Post) -> Post:
+    """The same values as a full Refresh: what follows an unknown fate or an unknown item."""
+    if post.action is Action.REFRESH:
+        return post
+    return post._replace(action=Action.REFRESH, fields=post.full)

@@ -1,0 +1,145 @@
+"""Posts and requests as the JSON text that an ADS accepts, and the JSON text of an ADS as typed messages.
+
+Frames are built by hand and not by ``json.dumps``: LSEG's converter stores ``\\u00e9`` as ``u00e9`` and ``\\n`` as
+``n``, so that only ``\\"`` and ``\\\\`` may be escaped and everything else goes out as it is (seen on LSEG's SDK
+provider). Values arrive here as tokens (see core.model), which already are JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from contrib_watch.core.model import Action
+
+LOGIN_STREAM = 1
+PONG = '{"Type":"Pong"}'
+MAX_CONVERTED_BYTES = 65_535
+"""One converted message may not be larger; above it the SDK's converter answers Error -29."""
+
+_POST_ID = re.compile(r'"PostID"\s*:\s*(\d+)')
+
+
+def quoted(text: str) -> str:
+    """``text`` as a JSON string with the only two escapes that survive the ADS's converter.
+
+    Raises ValueError for a control character: it cannot be sent.
+    """
+    if not text.isprintable() and any(ord(character) < 0x20 for character in text):
+        raise ValueError(f"{text!r} has a control character, which cannot be sent to an ADS")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def login_request(*, user: str, app_id: str, position: str) -> str:
+    """The request that opens the login stream with a DACS user (spec: Login domain, stream 1)."""
+    return (
+        f'{{"ID":{LOGIN_STREAM},"Domain":"Login","Key":{{"Name":{quoted(user)},"Elements":'
+        f'{{"ApplicationId":{quoted(app_id)},"Position":{quoted(position)}}}}}}}'
+    )
+
+
+def close_request(stream: int) -> str:
+    """Closes a stream; on the login stream it logs out."""
+    return f'{{"ID":{stream},"Type":"Close"}}'
+
+
+class PostFormat:
+    """What all off-stream posts of one Service have in common, so that each post costs one concatenation.
+
+    ``address`` is a dotted IPv4 and ``user_id`` a uint32: PostUserInfo takes nothing else (a host name or IPv6 is
+    an Error). ``service`` is always sent: without one the server silently takes its default service.
+    """
+
+    def __init__(self, *, service: str, address: str, user_id: int) -> None:
+        self._before_id = f'{{"ID":{LOGIN_STREAM},"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":'
+        self._before_name = f',"Key":{{"Service":{quoted(service)},"Name":'
+        user = f'}},"PostUserInfo":{{"Address":"{address}","UserID":{user_id}}}'
+        self._before_fields = {
+            Action.REFRESH: user + ',"Message":{"ID":0,"Type":"Refresh","Domain":"MarketPrice","Solicited":false,'
+            '"State":{"Stream":"Open","Data":"Ok"},"Fields":',
+            Action.UPDATE: user + ',"Message":{"ID":0,"Type":"Update","Domain":"MarketPrice","Fields":',
+        }
+
+    def text(self, post_id: int, ric: str, action: Action, fields: str) -> str:
+        """One post; ``fields`` is the JSON object of its tokens."""
+        return f"{self._before_id}{post_id}{self._before_name}{quoted(ric)}{self._before_fields[action]}{fields}}}}}"
+
+
+class StreamState(msgspec.Struct, frozen=True, rename="pascal"):
+    """The ``State`` of a Refresh or Status."""
+
+    stream: str = ""
+    data: str = ""
+    code: str = ""
+    text: str = ""
+
+
+class Key(msgspec.Struct, frozen=True, rename="pascal"):
+    """The ``Key`` of a message, as far as it is used."""
+
+    name: Any = None
+    service: Any = None
+
+
+class Debug(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where an Error happened; every part of it can be missing."""
+
+    message: str = ""
+    offset: int | None = None
+
+
+class LoginElements(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a login refresh announces."""
+
+    max_msg_size: int | None = None
+    ping_timeout: float | None = None
+
+
+class ServerMessage(msgspec.Struct, frozen=True, rename="pascal"):
+    """Any message of an ADS. Absent parts have the protocol's defaults."""
+
+    id: int = msgspec.field(name="ID", default=0)
+    type: str = "Request"
+    domain: str = "MarketPrice"
+    ack_id: int | None = msgspec.field(name="AckID", default=None)
+    nak_code: str | int | None = None
+    text: str = ""
+    key: Key | None = None
+    state: StreamState | None = None
+    elements: LoginElements | None = None
+    fields: msgspec.Raw | None = None
+    debug: Debug | None = None
+
+
+_FRAME = msgspec.json.Decoder(list[ServerMessage] | ServerMessage)
+
+
+def decode(frame: str | bytes) -> list[ServerMessage]:
+    """The messages of one frame, which holds one message or an array of them.
+
+    Raises ValueError when the frame is not JSON of that form.
+    """
+    try:
+        decoded = _FRAME.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the server sent what is no message: {error}") from error
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def culprit(error: ServerMessage) -> tuple[int | None, set[int]]:
+    """The post that an Error is about, and all posts that its frame held.
+
+    An Error has no AckID; the PostIDs stand in ``Debug.Message`` alone, which holds the whole frame, and the post at
+    fault is the one at ``Debug.Offset`` (seen on LSEG's SDK provider). The first is None where that cannot be told,
+    the second empty where the text is of no use.
+    """
+    if error.debug is None:
+        return None, set()
+    found = [(match.start(), int(match.group(1))) for match in _POST_ID.finditer(error.debug.message)]
+    if len(found) == 1:
+        return found[0][1], {found[0][1]}
+    offset = error.debug.offset
+    before = [post_id for start, post_id in found if offset is not None and start <= offset]
+    return (before[-1] if before else None), {post_id for _, post_id in found}

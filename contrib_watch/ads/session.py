@@ -1,0 +1,367 @@
+"""One login session with an ADS as a state machine: text and time in, text and events out.
+
+It owns no socket, thread or clock. Whoever drives it
+
+- calls :meth:`Session.connected` when a WebSocket is open, :meth:`Session.receive` for every text frame,
+  :meth:`Session.disconnected` when the socket is gone, and :meth:`Session.tick` no later than :attr:`Session.due_s`;
+- after each call sends the frames of :meth:`Session.output` in their order, and acts on :meth:`Session.events`.
+
+All times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from contrib_watch.ads import messages
+from contrib_watch.ads.messages import LOGIN_STREAM, ServerMessage
+
+DEFAULT_PING_TIMEOUT_S = 30.0
+DEFAULT_MAX_MSG_SIZE = 61_430
+RATE_BURST_S = 0.1
+"""How much of a second's allowance may go out at once: a Market Data team's limit is per second."""
+
+
+class Phase(StrEnum):
+    """Where the session stands."""
+
+    DISCONNECTED = "disconnected"
+    LOGGING_IN = "logging in"
+    OPEN = "open"
+    CLOSING = "closing"
+    """Nothing more is sent; the driver has been told to close the connection."""
+
+
+class Verdict(StrEnum):
+    """What is known of one post."""
+
+    ACKED = "acked"
+    NAKKED = "nakked"
+    """Refused, with a Nak code or an Error's text."""
+    TIMEOUT = "timeout"
+    """No answer before its deadline: the ADS may or may not hold it."""
+    LOST = "lost"
+    """The connection went before the answer came: the ADS may or may not hold it."""
+    RETURNED = "returned"
+    """It shared a frame with a post at fault, or may itself be the one: it has to go again, alone."""
+
+
+class Answer(NamedTuple):
+    """The end of one post on the wire. Every post handed to a session gets exactly one."""
+
+    post_id: int
+    verdict: Verdict
+    code: str
+    text: str
+    sent_s: float | None
+    """None: it never left."""
+    answered_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The login was accepted."""
+
+    ping_timeout_s: float
+    max_msg_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginEnded:
+    """The login was refused, or its stream was closed later."""
+
+    code: str
+    text: str
+    final: bool
+    """Trying again with the same configuration cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """The driver is to close the socket, then to call disconnected()."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something for the log: a late Ack, an Error that belongs to no post, a frame that is no message."""
+
+    text: str
+
+
+Event = LoggedIn | LoginEnded | CloseConnection | Notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Who logs in, as the Market Data team has it."""
+
+    user: str
+    app_id: str
+    position: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How fast a session may post."""
+
+    window: int = 256
+    """Posts without an answer, at most."""
+    pack: int = 1
+    """Posts in one frame, at most."""
+    rate_limit: float = 500.0
+    """Posts a second; 0: no limit."""
+    ack_timeout_s: float = 15.0
+
+
+class Outgoing(NamedTuple):
+    """A post ready for the wire."""
+
+    post_id: int
+    text: str
+    alone: bool = False
+
+
+class _Sent(NamedTuple):
+    at_s: float
+    frame: int
+    alone: bool
+
+
+class Session:
+    """The state machine; see the module's text for how to drive it."""
+
+    def __init__(self, login: Login, limits: Limits) -> None:
+        self.phase = Phase.DISCONNECTED
+        self.max_msg_size = DEFAULT_MAX_MSG_SIZE
+        self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
+        self._login = login
+        self._limits = limits
+        self._queue: deque[Outgoing] = deque()
+        self._outstanding: dict[int, _Sent] = {}  # in the order of sending, so that the first expires first
+        self._suspects: set[int] = set()  # outstanding when an Error came that names no post
+        self._frames = 0
+        self._heard_s = 0.0
+        self._next_free_s = 0.0  # the rate limit's virtual clock (GCRA)
+        self._output: list[str] = []
+        self._events: list[Event] = []
+        self._answers: list[Answer] = []
+
+    # What the driver reads.
+
+    def output(self) -> list[str]:
+        """The frames to send now, in order; each is handed out once."""
+        taken, self._output = self._output, []
+        return taken
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        taken, self._events = self._events, []
+        return taken
+
+    def answers(self) -> list[Answer]:
+        """The posts that ended since the last call."""
+        taken, self._answers = self._answers, []
+        return taken
+
+    @property
+    def unanswered(self) -> int:
+        """Posts that were handed in and have no answer yet."""
+        return len(self._queue) + len(self._outstanding)
+
+    @property
+    def due_s(self) -> float | None:
+        """When tick() must be called at the latest; None: not before something else happens."""
+        if self.phase not in (Phase.LOGGING_IN, Phase.OPEN):
+            return None
+        due = self._heard_s + self.ping_timeout_s
+        if self._outstanding:
+            first = next(iter(self._outstanding.values()))
+            due = min(due, first.at_s + self._limits.ack_timeout_s)
+        if self.phase is Phase.OPEN and self._queue and self._has_room(self._queue[0]):
+            due = min(due, self._next_free_s - RATE_BURST_S)
+        return due
+
+    # What happens to it.
+
+    def connected(self, now_s: float) -> None:
+        """A WebSocket is open: log in."""
+        self.phase = Phase.LOGGING_IN
+        self.max_msg_size = DEFAULT_MAX_MSG_SIZE
+        self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
+        self._heard_s = now_s
+        login = self._login
+        self._output = [messages.login_request(user=login.user, app_id=login.app_id, position=login.position)]
+
+    def post(self, posts: Iterable[Outgoing], now_s: float) -> None:
+        """Queue posts; they go out as login, window, rate limit and frame size allow."""
+        self._queue.extend(posts)
+        self._pump(now_s)
+
+    def receive(self, frame: str | bytes, now_s: float) -> None:
+        """One text frame from the server."""
+        self._heard_s = now_s
+        try:
+            received = messages.decode(frame)
+        except ValueError as error:
+            self._events.append(Notice(str(error)))
+            return
+        for message in received:
+            if message.type == "Ack" and message.id == LOGIN_STREAM:
+                self._on_ack(message, now_s)
+            elif message.type == "Ping":
+                self._output.append(messages.PONG)
+            elif message.type == "Error":
+                self._on_error(message, now_s)
+            elif message.id == LOGIN_STREAM and message.state is not None:
+                self._on_login_state(message, message.state)
+        self._pump(now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Time has passed: expire what waited too long, send what may go now."""
+        if self.phase in (Phase.LOGGING_IN, Phase.OPEN) and now_s - self._heard_s >= self.ping_timeout_s:
+            self._close(f"nothing was received for {self.ping_timeout_s:g} s")
+            return
+        while self._outstanding:
+            post_id, sent = next(iter(self._outstanding.items()))
+            if now_s - sent.at_s < self._limits.ack_timeout_s:
+                break
+            if post_id in self._suspects:
+                text = "no answer, and an Error came that names no post"
+                self._end(post_id, Verdict.RETURNED, "", text, now_s)
+            else:
+                text = f"no answer within {self._limits.ack_timeout_s:g} s"
+                self._end(post_id, Verdict.TIMEOUT, "", text, now_s)
+        self._pump(now_s)
+
+    def logout(self) -> None:
+        """Close the login stream in good order; the driver then closes the socket."""
+        if self.phase is Phase.OPEN:
+            self._output.append(messages.close_request(LOGIN_STREAM))
+        self.phase = Phase.CLOSING
+
+    def disconnected(self, now_s: float, reason: str) -> None:
+        """The socket is gone: every post without an answer ends as lost."""
+        self.phase = Phase.DISCONNECTED
+        self._output = []
+        for post_id in list(self._outstanding):
+            self._end(post_id, Verdict.LOST, "", f"connection lost before an answer: {reason}", now_s)
+        while self._queue:
+            waiting = self._queue.popleft()
+            self._answers.append(Answer(waiting.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s))
+
+    # How it decides.
+
+    def _on_ack(self, message: ServerMessage, now_s: float) -> None:
+        if message.ack_id is None or message.ack_id not in self._outstanding:
+            self._events.append(Notice(f"an Ack came for {message.ack_id}, which waits for none (late or repeated)"))
+        elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
+            self._end(message.ack_id, Verdict.ACKED, "", message.text, now_s)
+        else:
+            self._end(message.ack_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
+
+    def _on_error(self, message: ServerMessage, now_s: float) -> None:
+        text = message.text or "Error without a text"
+        at_fault, in_frame = messages.culprit(message)
+        if at_fault is None and not in_frame and len(self._outstanding) == 1:
+            at_fault = next(iter(self._outstanding))  # nothing else was on the wire
+        if at_fault in self._outstanding:
+            frame = self._outstanding[at_fault].frame
+            self._end(at_fault, Verdict.NAKKED, "Error", text, now_s)
+            self._return_frame(frame, text, now_s)
+        elif known := in_frame & self._outstanding.keys():
+            for frame in {self._outstanding[post_id].frame for post_id in known}:
+                self._return_frame(frame, text, now_s)
+        elif not in_frame and self._outstanding:
+            self._suspects.update(self._outstanding)
+            self._events.append(Notice(f"an Error names no post: {text}"))
+        else:
+            self._events.append(Notice(f"an Error belongs to no post that waits: {text}"))
+
+    def _return_frame(self, frame: int, text: str, now_s: float) -> None:
+        """Whatever else was in the frame of a bad post may be lost without a word (seen on the SDK's provider)."""
+        for post_id in [key for key, sent in self._outstanding.items() if sent.frame == frame]:
+            self._end(post_id, Verdict.RETURNED, "", f"shared a frame with an Error: {text}", now_s)
+
+    def _on_login_state(self, message: ServerMessage, state: messages.StreamState) -> None:
+        if state.stream == "Open":
+            if self.phase is Phase.LOGGING_IN and message.type == "Refresh":
+                self.phase = Phase.OPEN
+                elements = message.elements or messages.LoginElements()
+                self.ping_timeout_s = elements.ping_timeout or DEFAULT_PING_TIMEOUT_S
+                self.max_msg_size = elements.max_msg_size or DEFAULT_MAX_MSG_SIZE
+                self._events.append(LoggedIn(self.ping_timeout_s, self.max_msg_size))
+            return
+        refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
+        # A re-login that comes too soon is refused like a wrong user, for minutes; waiting cures it.
+        final = refused and "pending login" not in state.text.lower()
+        self._events.append(LoginEnded(state.code, state.text or message.text, final))
+        self._close(f"the login stream was closed: {state.text or state.code or state.stream}")
+
+    def _close(self, reason: str) -> None:
+        self.phase = Phase.CLOSING
+        self._events.append(CloseConnection(reason))
+
+    def _end(self, post_id: int, verdict: Verdict, code: str, text: str, now_s: float) -> None:
+        sent = self._outstanding.pop(post_id)
+        self._suspects.discard(post_id)
+        self._answers.append(Answer(post_id, verdict, code, text, sent.at_s, now_s))
+
+    def _has_room(self, post: Outgoing) -> bool:
+        if post.alone:
+            return not self._outstanding
+        if len(self._outstanding) >= self._limits.window:
+            return False
+        return len(self._outstanding) != 1 or not next(iter(self._outstanding.values())).alone
+
+    def _pump(self, now_s: float) -> None:
+        """Put on the wire what login, window and rate limit allow."""
+        while self.phase is Phase.OPEN and self._queue and self._has_room(self._queue[0]):
+            allowed = self._allowance(now_s)
+            if allowed < 1:
+                return
+            frame = self._next_frame(min(allowed, self._limits.pack), now_s)
+            if not frame:
+                continue
+            self._frames += 1
+            for post in frame:
+                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone)
+            texts = [post.text for post in frame]
+            self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
+            if self._limits.rate_limit:
+                self._next_free_s = max(self._next_free_s, now_s) + len(frame) / self._limits.rate_limit
+
+    def _allowance(self, now_s: float) -> int:
+        """Posts that the rate limit lets go at this moment."""
+        rate = self._limits.rate_limit
+        if not rate:
+            return self._limits.window
+        ahead_s = max(self._next_free_s - now_s, 0.0)
+        # The small term keeps a caller who comes exactly at due_s from being sent away by rounding.
+        return int((RATE_BURST_S - ahead_s) * rate + 1 + 1e-6)
+
+    def _next_frame(self, most: int, now_s: float) -> list[Outgoing]:
+        """Posts for one frame: no more than fit MaxMsgSize, the window and the converter."""
+        frame: list[Outgoing] = []
+        room = min(most, self._limits.window - len(self._outstanding))
+        size = 2
+        while self._queue and len(frame) < room:
+            post = self._queue[0]
+            post_bytes = len(post.text) if post.text.isascii() else len(post.text.encode())
+            if post_bytes + 2 > min(self.max_msg_size, messages.MAX_CONVERTED_BYTES):
+                self._queue.popleft()
+                text = f"not sent: the post is {post_bytes} bytes, the server takes {self.max_msg_size}"
+                self._answers.append(Answer(post.post_id, Verdict.NAKKED, "TooLarge", text, None, now_s))
+                continue
+            size += post_bytes + 1
+            if frame and (post.alone or size > self.max_msg_size):
+                break
+            frame.append(self._queue.popleft())
+            if post.alone:
+                break
+        return frame

@@ -1,0 +1,220 @@
+"""Quotes against the snapshot: what has changed, what is new, and what must be sent again.
+
+Everything here works on whole columns. Equal values are equal tokens (see core.model), so a row whose fields, joined
+in the file's order, are the very text that the snapshot holds is unchanged, and is not looked at again; the rest is
+compared field by field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.model import CLEARED, TOKENS, Problem, Quotes
+
+SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempts")
+"""The columns of a snapshot table, indexed by RIC; all text but ``attempts`` (int64).
+
+``feed`` owns the RIC. ``fields`` is the acknowledged JSON object; missing: never acknowledged. ``attempted`` is the
+JSON object that was posted without an answer; missing: the RIC is clean. ``acked_on`` is the ISO date of the last
+Ack, ``carried`` a JSON object of older dates for the fields that the last post only carried on. ``attempts`` counts
+the posts without an answer that the drop at hand has already made.
+"""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The rows of a drop that have to be posted, and what was found about the others.
+
+    The three tables share one index: the RICs to post, in file order.
+    """
+
+    given: pd.DataFrame
+    """Tokens that the file gives; missing: blank."""
+    held: pd.DataFrame
+    """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the columns."""
+    facts: pd.DataFrame
+    """``row`` (int64), ``new`` and ``dirty`` (bool), ``carried``, ``acked_on`` (text), ``attempts`` (int64)."""
+    problems: tuple[Problem, ...] = ()
+    """Rows that only the snapshot shows to be wrong: another feed's RIC, a new RIC without a value."""
+    unchanged: int = 0
+    """RICs whose values the snapshot already holds."""
+    missing: tuple[str, ...] = ()
+    """RICs of a complete feed that this drop lacks."""
+    kept_blanks: int = 0
+    """Blank cells for which the ADS keeps an earlier value."""
+    oldest_kept: str = ""
+    """The ISO date of the oldest such value."""
+
+
+def diff(
+    quotes: Quotes,
+    snapshot: pd.DataFrame,
+    *,
+    feed: str,
+    configured: Collection[str],
+    owned: Collection[str] | None = None,
+) -> Changes:
+    """What a drop changes.
+
+    ``snapshot`` has SNAPSHOT_COLUMNS and is indexed by RIC; RICs that it lacks are new. ``configured`` names the
+    feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
+    """
+    values = quotes.values
+    known = snapshot.reindex(values.index)
+    foreign = known["feed"].notna() & (known["feed"] != feed) & known["feed"].isin(list(configured))
+    problems = [_foreign_row(quotes, ric, str(known.at[ric, "feed"])) for ric in values.index[foreign]]
+
+    dirty = known["attempted"].notna()
+    same_text = _objects(values) == known["fields"]
+    looked_at = ~(foreign | (same_text.fillna(value=False) & ~dirty))
+
+    given = values[looked_at]
+    known = known[looked_at]
+    base = known["attempted"].where(known["attempted"].notna(), known["fields"])
+    held = token_table(base, first=list(values.columns))
+    given = _without_idle_clears(given, held)
+    is_new = base.isna()
+
+    empty = given.isna().all(axis=1) & is_new
+    problems += [_empty_row(quotes, ric) for ric in given.index[empty]]
+    kept = given.isna() & held[given.columns].notna()
+    to_post = (differs(given, held).any(axis=1) | is_new | known["attempted"].notna()) & ~empty
+
+    facts = pd.DataFrame(
+        {
+            "row": quotes.rows.reindex(given.index),
+            "new": is_new,
+            "dirty": known["attempted"].notna(),
+            "carried": known["carried"],
+            "acked_on": known["acked_on"],
+            "attempts": known["attempts"].fillna(0).astype("int64"),
+        },
+        index=given.index,
+    )
+    return Changes(
+        given=given[to_post],
+        held=held[to_post],
+        facts=facts[to_post],
+        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        unchanged=len(values) - len(problems) - int(to_post.sum()),
+        missing=_missing(quotes, owned),
+        kept_blanks=int(kept.to_numpy().sum()),
+        oldest_kept=_oldest(kept, facts),
+    )
+
+
+def token_table(objects: pd.Series[str], first: list[str]) -> pd.DataFrame:
+    """JSON objects of tokens as a table: a column a field, those of ``first`` before all others.
+
+    ``objects`` may have missing elements: a row without any value.
+    """
+    parsed: dict[str, list[str | None]] = {name: [None] * len(objects) for name in first}
+    for position, text in enumerate(objects):
+        if isinstance(text, str):
+            for name, token in tokens_of(text).items():
+                parsed.setdefault(name, [None] * len(objects))[position] = token
+    columns = {name: pd.array(column, dtype=TOKENS) for name, column in parsed.items()}
+    return pd.DataFrame(columns, index=objects.index)
+
+
+def tokens_of(fields: str) -> dict[str, str]:
+    """A JSON object of tokens as a dict; each token stays as it is written."""
+    decoded = json.loads(fields, parse_float=_Literal, parse_int=_Literal)
+    return {
+        name: value.text if isinstance(value, _Literal) else json.dumps(value, ensure_ascii=False)
+        for name, value in decoded.items()
+    }
+
+
+def object_column(table: pd.DataFrame) -> pa.Array:
+    """Each row's tokens as one JSON object, in the order of the columns; blanks are left out."""
+    members = [joined(f'"{name}":', pa.array(table[name].array)) for name in table.columns]
+    return joined("{", enumeration(members, ",", len(table)), "}")
+
+
+def joined(*parts: str | pa.Array) -> pa.Array:
+    """Texts put together row by row; missing where any of them is."""
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def enumeration(columns: list[pa.Array], separator: str, rows: int) -> pa.Array:
+    """The texts of each row with a separator between them; what is missing is left out.
+
+    Arrow's own way of skipping what is missing drops the rows in which everything is.
+    """
+    if not columns:
+        return pa.array([""] * rows, pa.string())
+    ended = [pc.coalesce(joined(column, separator), "") for column in columns]
+    return pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator))
+
+
+def differs(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """Where the file gives a value that the ADS does not hold; a blank never differs. Shaped like ``given``."""
+    held = held[given.columns]
+    unequal = (given != held).fillna(value=False).astype(bool)
+    return given.notna() & (unequal | held.isna())
+
+
+@dataclass(frozen=True, slots=True)
+class _Literal:
+    """A JSON number kept as its text."""
+
+    text: str
+
+
+def _objects(table: pd.DataFrame) -> pd.Series[str]:
+    return pd.Series(pd.array(object_column(table), dtype=TOKENS), index=table.index)
+
+
+def _without_idle_clears(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """Clearing a field that the item does not have is nothing to do, and gives it no such field."""
+    idle = (given == CLEARED).fillna(value=False).astype(bool) & held[given.columns].isna()
+    return given.mask(idle)
+
+
+def _oldest(kept: pd.DataFrame, facts: pd.DataFrame) -> str:
+    """The oldest date among the values that blank cells keep."""
+    dates: set[str | None] = set()
+    for ric in kept.index[kept.any(axis=1)]:
+        acked_on, carried = facts.at[ric, "acked_on"], facts.at[ric, "carried"]
+        older = json.loads(carried) if isinstance(carried, str) and carried else {}
+        names = kept.columns[kept.loc[ric]] if older else kept.columns[:1]
+        dates.update(older.get(name, acked_on) for name in names)
+    return min((date for date in dates if isinstance(date, str)), default="")
+
+
+def _missing(quotes: Quotes, owned: Collection[str] | None) -> tuple[str, ...]:
+    if owned is None:
+        return ()
+    mentioned = set(quotes.values.index) | {problem.ric for problem in quotes.problems}
+    return tuple(sorted(ric for ric in owned if ric not in mentioned))
+
+
+def _foreign_row(quotes: Quotes, ric: str, owner: str) -> Problem:
+    row = int(quotes.rows[ric])
+    return Problem(
+        row,
+        ric,
+        f"row {quotes.label(row)}",
+        ric,
+        "belongs to another feed",
+        f"feed {owner!r} posted this RIC first; take it out of one of the two",
+    )
+
+
+def _empty_row(quotes: Quotes, ric: str) -> Problem:
+    row = int(quotes.rows[ric])
+    return Problem(
+        row,
+        ric,
+        f"row {quotes.label(row)}",
+        ric,
+        "is a new RIC without any value",
+        "give it at least one value, or take the row out",
+    )

@@ -1,0 +1,151 @@
+"""Changes as posts: a Refresh or an Update for each RIC, and which fields each carries.
+
+- A new RIC, a dirty one, and one that gains a field gets a Refresh: only a Refresh creates an item or changes its
+  field list (LSEG's rule for contributions).
+- Every other gets an Update with just the fields that changed.
+- A Refresh carries every field that the RIC has, because the ADS clears what a Refresh does not carry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.diff import Changes, differs, enumeration, joined, object_column
+from contrib_watch.core.model import TOKENS, Action, Post, Quotes
+
+_ACTIONS = {action.value: action for action in Action}
+CHUNK_ROWS = 4096
+"""Posts that are Python objects at one time."""
+
+
+def plan(changes: Changes) -> pd.DataFrame:
+    """What to post, a row a RIC in file order.
+
+    Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``note``, ``carried``
+    (text); indexed by RIC. See core.model.Post for what they mean; ``carried`` is the snapshot's (see core.diff).
+    """
+    given, held, facts = changes.given, changes.held, changes.facts
+    full = held.copy()
+    for name in given.columns:
+        full[name] = given[name].fillna(held[name])
+    changed = given.where(differs(given, held))
+    gains = (given.notna() & held[given.columns].isna()).any(axis=1)
+    refresh = facts["new"] | facts["dirty"] | gains
+
+    everything = _text(object_column(full), full.index)
+    notes = pd.Series("", index=given.index, dtype=TOKENS)
+    notes = notes.mask(gains & ~facts["new"], "gains a field: sent in full")
+    notes = notes.mask(facts["dirty"], "its last post was not answered: sent in full")
+    return pd.DataFrame(
+        {
+            "row": facts["row"],
+            "action": pd.Series(Action.UPDATE.value, index=given.index, dtype=TOKENS).mask(
+                refresh, Action.REFRESH.value
+            ),
+            "fields": everything.where(refresh, _text(object_column(changed), given.index)),
+            "full": everything,
+            "changes": _change_texts(changed, held, given.index),
+            "note": notes,
+            "carried": _carried(changes),
+            "attempts": facts["attempts"],
+        },
+        index=given.index,
+    )
+
+
+def posts(planned: pd.DataFrame) -> Iterator[Post]:
+    """The rows of a plan as Posts, made in chunks."""
+    for start in range(0, len(planned), CHUNK_ROWS):
+        chunk = planned.iloc[start : start + CHUNK_ROWS]
+        columns = [chunk[name].tolist() for name in ("row", "action", "fields", "full", "changes", "note")]
+        yield from (
+            Post(row, ric, _ACTIONS[action], fields, full, changes, note, carried, attempts)
+            for ric, row, action, fields, full, changes, note, carried, attempts in zip(
+                chunk.index, *columns, chunk["carried"].tolist(), chunk["attempts"].tolist(), strict=True
+            )
+        )
+
+
+class Coverage:
+    """What the drops of one feed give values for, so that an older one need not send what a newer one replaces."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, dict[frozenset[str], int]] = {}  # RIC -> fields of a row -> newest drop with them
+
+    def add(self, drop_id: int, quotes: Quotes) -> None:
+        """A drop that is neither rejected nor held; its rejected rows are not among its values and cover nothing."""
+        for ric, fields in _field_sets(quotes.values.notna()):
+            known = self._newest.setdefault(ric, {})
+            known[fields] = max(drop_id, known.get(fields, 0))
+
+    def superseded(self, drop_id: int, changes: Changes) -> dict[str, int]:
+        """The RICs of ``changes`` that a drop newer than ``drop_id`` covers, each with that drop.
+
+        Covered: one row of the newer drop gives a value for every field that the older one would change.
+        """
+        covered: dict[str, int] = {}
+        if not self._newest:
+            return covered
+        for ric, needed in _field_sets(differs(changes.given, changes.held)):
+            newer = [drop for fields, drop in self._newest.get(ric, {}).items() if needed <= fields]
+            if newer and max(newer) > drop_id:
+                covered[ric] = max(newer)
+        return covered
+
+
+def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
+    """Each RIC with the names of the columns that are true in its row."""
+    sets: dict[bytes, frozenset[str]] = {}
+    for ric, row in zip(present.index, present.to_numpy(dtype=bool), strict=True):
+        key = row.tobytes()
+        if key not in sets:
+            sets[key] = frozenset(present.columns[row])
+        yield ric, sets[key]
+
+
+def _text(column: pa.Array, index: pd.Index[str]) -> pd.Series[str]:
+    return pd.Series(pd.array(column, dtype=TOKENS), index=index)
+
+
+def _change_texts(changed: pd.DataFrame, held: pd.DataFrame, index: pd.Index[str]) -> pd.Series[str]:
+    """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``; for a value that was not there ``BID 22.1``."""
+    parts = []
+    for name in changed.columns:
+        before = joined(_readable(pa.array(held[name].array)), " -> ")
+        parts.append(joined(f"{name} ", pc.coalesce(before, ""), _readable(pa.array(changed[name].array))))
+    return _text(enumeration(parts, "; ", len(index)), index)
+
+
+def _readable(tokens: pa.Array) -> pa.Array:
+    """Tokens as people read them, in columns."""
+    is_text = pc.starts_with(tokens, '"')
+    if not pc.any(is_text).as_py():
+        return tokens
+    inner = pc.utf8_slice_codeunits(tokens, 1, -1)
+    inner = pc.replace_substring(inner, '\\"', '"')
+    inner = pc.replace_substring(inner, "\\\\", "\\")
+    return pc.if_else(is_text, inner, tokens)
+
+
+def _carried(changes: Changes) -> pd.Series[str]:
+    """The dates of the values that a post carries on without the file having given them, as JSON objects.
+
+    Only rows that keep something need a look one by one.
+    """
+    given, held, facts = changes.given, changes.held, changes.facts
+    kept = held.notna()
+    kept[given.columns] &= given.isna()
+    carried = pd.Series("", index=given.index, dtype=TOKENS)
+    for ric in given.index[kept.any(axis=1)]:
+        acked_on, before = facts.at[ric, "acked_on"], facts.at[ric, "carried"]
+        if not isinstance(acked_on, str):
+            continue  # never acknowledged: there is no date to carry
+        older = json.loads(before) if isinstance(before, str) and before else {}
+        dates = {name: older.get(name, acked_on) for name in held.columns[kept.loc[ric]]}
+        carried.at[ric] = json.dumps(dates, separators=(",", ":"))
+    return carried

@@ -1,0 +1,293 @@
+"""Drops, the files that they came from, and their reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, func, insert, select, update
+
+from contrib_watch.core.model import Drop, DropStatus
+from contrib_watch.core.settle import LatestDrop, Signature
+from contrib_watch.store import schema
+from contrib_watch.store.state import State
+
+PENDING = (DropStatus.WAITING, DropStatus.SENDING)
+"""Drops on which work goes on."""
+
+
+def utc_text(moment: datetime) -> str:
+    """``2026-11-22T16:30:00.123Z``"""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenFile:
+    """A file of a feed's folder as it was last looked at."""
+
+    feed: str
+    name: str
+    signature: Signature
+    state: str
+    """``drop``, ``same``, or ``backlog``."""
+    reason: str
+    sha256: str
+    owner: str
+    drop_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportName:
+    """A reserved report: ``folder / (base + ".ack.csv")``, and the same with ``.ack.html``."""
+
+    folder: str
+    base: str
+    whole: bool
+
+
+class Drops:
+    """The drops of a state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # Files and feeds.
+
+    def feed_is_new(self, feed: str) -> bool:
+        """No scan of the feed's folder was recorded yet."""
+        with self._state.transaction() as connection:
+            return connection.scalar(select(schema.feeds.c.name).where(schema.feeds.c.name == feed)) is None
+
+    def feed_scanned(self, feed: str, now_utc: datetime) -> None:
+        """The feed's folder was scanned: from now on an old file is no backlog."""
+        with self._state.transaction() as connection:
+            if self.feed_is_new(feed):
+                connection.execute(insert(schema.feeds).values(name=feed, first_scan_utc=utc_text(now_utc)))
+
+    def files(self, feed: str) -> list[SeenFile]:
+        """Every file of the feed that was decided about, by name."""
+        query = select(schema.files).where(schema.files.c.feed == feed).order_by(schema.files.c.name)
+        with self._state.transaction() as connection:
+            return [_seen_file(row) for row in connection.execute(query)]
+
+    def remember(self, file: SeenFile) -> None:
+        """Record what was decided about a file."""
+        table = schema.files
+        values = {
+            "size_bytes": file.signature.size_bytes,
+            "mtime_ns": file.signature.mtime_ns,
+            "ctime_ns": file.signature.ctime_ns,
+            "inode": str(file.signature.inode),
+            "state": file.state,
+            "reason": file.reason,
+            "sha256": file.sha256,
+            "owner": file.owner,
+            "drop_id": file.drop_id,
+        }
+        with self._state.transaction() as connection:
+            connection.execute(delete(table).where(table.c.feed == file.feed, table.c.name == file.name))
+            connection.execute(insert(table).values(feed=file.feed, name=file.name, **values))
+
+    def forget(self, feed: str, name: str) -> None:
+        """Look at a file again as if it were new."""
+        table = schema.files
+        with self._state.transaction() as connection:
+            connection.execute(delete(table).where(table.c.feed == feed, table.c.name == name))
+
+    # Drops.
+
+    def latest(self, feed: str, path: str) -> LatestDrop | None:
+        """The newest drop of a path, with what decides whether its content may come again."""
+        table = schema.drops
+        mine = table.c.feed == feed
+        with self._state.transaction() as connection:
+            row = connection.execute(
+                select(table).where(mine, table.c.path == path).order_by(table.c.id.desc()).limit(1)
+            ).first()
+            if row is None:
+                return None
+            newest = connection.scalar(select(func.max(table.c.id)).where(mine))
+        return LatestDrop(
+            id=row.id,
+            sha256=row.sha256,
+            mtime_ns=row.mtime_ns,
+            is_feed_latest=row.id == newest,
+            has_problem_rows=row.has_problem_rows,
+        )
+
+    def accept(
+        self,
+        *,
+        feed: str,
+        path: str,
+        sha256: str,
+        size_bytes: int,
+        mtime_ns: int,
+        owner: str,
+        seen_at_utc: datetime,
+        held_because: str = "",
+    ) -> Drop:
+        """Number a new drop, waiting or (with a reason) to be held."""
+        with self._state.transaction() as connection:
+            done = connection.execute(
+                insert(schema.drops).values(
+                    feed=feed,
+                    path=path,
+                    sha256=sha256,
+                    size_bytes=size_bytes,
+                    mtime_ns=mtime_ns,
+                    owner=owner,
+                    seen_at_utc=utc_text(seen_at_utc),
+                    status=DropStatus.WAITING,
+                    reason=held_because,
+                )
+            )
+            return self.drop(int(done.inserted_primary_key[0]))
+
+    def drop(self, drop_id: int) -> Drop:
+        """One drop; KeyError where the number is not given to any."""
+        found = self._select(select(schema.drops).where(schema.drops.c.id == drop_id))
+        if not found:
+            raise KeyError(drop_id)
+        return found[0]
+
+    def pending(self) -> list[Drop]:
+        """Drops that wait or are being sent, in order."""
+        table = schema.drops
+        return self._select(select(table).where(table.c.status.in_(PENDING)).order_by(table.c.id))
+
+    def newer(self, drop: Drop) -> list[Drop]:
+        """Later drops of the same feed that are neither rejected nor held nor failed, in order."""
+        table = schema.drops
+        counted = (*PENDING, DropStatus.DONE)
+        return self._select(
+            select(table)
+            .where(table.c.feed == drop.feed, table.c.id > drop.id, table.c.status.in_(counted))
+            .order_by(table.c.id)
+        )
+
+    def recent(self, limit: int = 20) -> list[Drop]:
+        """The newest drops, newest first."""
+        return self._select(select(schema.drops).order_by(schema.drops.c.id.desc()).limit(limit))
+
+    def with_status(self, *statuses: DropStatus) -> list[Drop]:
+        """All drops in one of these states, in order."""
+        table = schema.drops
+        return self._select(select(table).where(table.c.status.in_(statuses)).order_by(table.c.id))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Feed to status to the number of its drops."""
+        table = schema.drops
+        query = select(table.c.feed, table.c.status, func.count()).group_by(table.c.feed, table.c.status)
+        counted: dict[str, dict[str, int]] = {}
+        with self._state.transaction() as connection:
+            for feed, status, count in connection.execute(query):
+                counted.setdefault(feed, {})[status] = count
+        return counted
+
+    def set_status(self, drop: Drop, status: DropStatus, reason: str = "") -> Drop:
+        """Move a drop on."""
+        return self._change(drop, status=status, reason=reason)
+
+    def finish(
+        self, drop: Drop, status: DropStatus, *, totals: Mapping[str, int], has_problem_rows: bool, now_utc: datetime
+    ) -> Drop:
+        """A drop is over: ``totals`` counts its rows by status."""
+        return self._change(
+            drop,
+            status=status,
+            totals=json.dumps(totals),
+            has_problem_rows=has_problem_rows,
+            finished_at_utc=utc_text(now_utc),
+        )
+
+    def decide(self, drop: Drop, *, approved: bool) -> Drop:
+        """Process a drop again, as its next run; an approved one is not held for its age or layout."""
+        return self._change(
+            drop, status=DropStatus.WAITING, reason="", run=drop.run + 1, approved=approved or drop.approved
+        )
+
+    def totals(self, drop: Drop) -> dict[str, int]:
+        """The row counts that finish() recorded."""
+        with self._state.transaction() as connection:
+            text = connection.scalar(select(schema.drops.c.totals).where(schema.drops.c.id == drop.id))
+        return dict(json.loads(text or "{}"))
+
+    # Reports.
+
+    def report(self, drop: Drop) -> ReportName | None:
+        """The report of the drop's present run, if its name was reserved."""
+        table = schema.reports
+        query = select(table).where(table.c.drop_id == drop.id, table.c.run == drop.run)
+        with self._state.transaction() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else ReportName(folder=row.folder, base=row.base, whole=row.whole)
+
+    def reserve_report(self, drop: Drop, *, folder: str, base: str) -> None:
+        """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
+        table = schema.reports
+        with self._state.transaction() as connection:
+            connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
+            connection.execute(insert(table).values(drop_id=drop.id, run=drop.run, folder=folder, base=base))
+
+    def report_taken(self, *, folder: str, base: str) -> bool:
+        """Whether some drop has reserved this name."""
+        table = schema.reports
+        query = select(table.c.drop_id).where(table.c.folder == folder, table.c.base == base).limit(1)
+        with self._state.transaction() as connection:
+            return connection.scalar(query) is not None
+
+    def report_whole(self, drop: Drop) -> None:
+        """The report is on the disk."""
+        table = schema.reports
+        with self._state.transaction() as connection:
+            connection.execute(
+                update(table).where(table.c.drop_id == drop.id, table.c.run == drop.run).values(whole=True)
+            )
+
+    def _change(self, drop: Drop, **values: Any) -> Drop:
+        with self._state.transaction() as connection:
+            connection.execute(update(schema.drops).where(schema.drops.c.id == drop.id).values(**values))
+            return self.drop(drop.id)
+
+    def _select(self, query: Select[Any]) -> list[Drop]:
+        with self._state.transaction() as connection:
+            return [_drop(row) for row in connection.execute(query)]
+
+
+def names(files: Iterable[SeenFile]) -> dict[str, Signature]:
+    """Each file's name with the signature under which it was decided about."""
+    return {file.name: file.signature for file in files}
+
+
+def _drop(row: Row[Any]) -> Drop:
+    return Drop(
+        id=row.id,
+        feed=row.feed,
+        path=row.path,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        seen_at_utc=datetime.fromisoformat(row.seen_at_utc),
+        status=DropStatus(row.status),
+        reason=row.reason,
+        owner=row.owner,
+        run=row.run,
+        approved=row.approved,
+    )
+
+
+def _seen_file(row: Row[Any]) -> SeenFile:
+    return SeenFile(
+        feed=row.feed,
+        name=row.name,
+        signature=Signature(row.size_bytes, row.mtime_ns, row.ctime_ns, int(row.inode)),
+        state=row.state,
+        reason=row.reason,
+        sha256=row.sha256,
+        owner=row.owner,
+        drop_id=row.drop_id,
+    )

@@ -1,0 +1,197 @@
+"""What was posted, what the ADS acknowledged, and what nobody knows.
+
+The snapshot advances in the transaction that records the Ack, and in no other. A post is recorded in flight, under
+its PostID, before it goes on the wire; one that was given up or lost makes its RIC dirty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import bindparam, delete, insert, select
+
+from contrib_watch.core.diff import SNAPSHOT_COLUMNS
+from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
+from contrib_watch.store import schema
+from contrib_watch.store.state import State
+
+LAST_POST_ID = 2**32 - 1
+"""PostID is uint32 and 2^32 wraps to 0 (seen on LSEG's SDK provider): ids run from 1 to this, then from 1 again."""
+
+OUTCOME_COLUMNS = Outcome._fields
+IN_LIST = 10_000
+"""RICs in one query; SQLite takes 32,766 parameters."""
+
+
+class Advance(NamedTuple):
+    """A post that the ADS acknowledged."""
+
+    post: Post
+    acked_at_utc: str
+
+
+class Ledger:
+    """The snapshot, the posts in flight, and the outcomes of a state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def snapshot(self, service: str, rics: Sequence[str], drop: Drop | None = None) -> pd.DataFrame:
+        """What is known of these RICs: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
+
+        RICs never posted are left out. ``attempts`` counts the unanswered posts of ``drop``.
+        """
+        rows: dict[str, list[object]] = {}
+        with self._state.transaction() as connection:
+            for start in range(0, len(rics), IN_LIST):
+                chunk = list(rics[start : start + IN_LIST])
+                known = schema.snapshot
+                for ric, feed, fields, carried, acked_at in connection.execute(
+                    select(known.c.ric, known.c.feed, known.c.fields, known.c.carried, known.c.acked_at_utc).where(
+                        known.c.service == service, known.c.ric.in_(chunk)
+                    )
+                ):
+                    rows[ric] = [feed, fields, carried, acked_at[:10], None, 0]
+                lost = schema.dirty
+                for ric, feed, full, drop_id, attempts in connection.execute(
+                    select(lost.c.ric, lost.c.feed, lost.c.full, lost.c.drop_id, lost.c.attempts).where(
+                        lost.c.service == service, lost.c.ric.in_(chunk)
+                    )
+                ):
+                    row = rows.setdefault(ric, [feed, None, None, None, None, 0])
+                    row[4], row[5] = full, attempts if drop is not None and drop.id == drop_id else 0
+        columns = list(zip(*rows.values(), strict=True)) or [[]] * len(SNAPSHOT_COLUMNS)
+        table = {
+            name: pd.array(pa.array(column, pa.string()), dtype=TOKENS) if name != "attempts" else column
+            for name, column in zip(SNAPSHOT_COLUMNS, columns, strict=True)
+        }
+        frame = pd.DataFrame(table, index=pd.Index(list(rows), dtype=object, name="ric"))
+        return frame.astype({"attempts": "int64"})
+
+    def owned(self, service: str, feed: str) -> set[str]:
+        """All RICs that a feed has posted and owns."""
+        table = schema.snapshot
+        with self._state.transaction() as connection:
+            query = select(table.c.ric).where(table.c.feed == feed, table.c.service == service)
+            return set(connection.scalars(query))
+
+    def in_flight(self, drop: Drop, service: str, posts: Sequence[Post]) -> list[int]:
+        """Record posts durably before they go on the wire, and give each its PostID."""
+        if not posts:
+            return []
+        with self._state.transaction() as connection:
+            key = int(self._state.get("next_post_key") or 1)
+            taken = set(connection.scalars(select(schema.in_flight.c.post_id)))
+            post_ids, rows = [], []
+            for post in posts:
+                while (post_id := (key - 1) % LAST_POST_ID + 1) in taken:
+                    key += 1
+                post_ids.append(post_id)
+                rows.append(
+                    {
+                        "service": service,
+                        "ric": post.ric,
+                        "feed": drop.feed,
+                        "drop_id": drop.id,
+                        "row": post.row,
+                        "post_key": key,
+                        "post_id": post_id,
+                        "full": post.full,
+                        "attempts": post.attempts + 1,
+                    }
+                )
+                key += 1
+            connection.execute(insert(schema.in_flight), rows)
+            self._state.put("next_post_key", str(key))
+        return post_ids
+
+    def landed(self, service: str, drop: Drop, advances: Sequence[Advance]) -> None:
+        """The ADS acknowledged these posts: the snapshot takes their values, and their RICs are clean."""
+        if not advances:
+            return
+        rics = [{"b_service": service, "b_ric": advance.post.ric} for advance in advances]
+        rows = [
+            {
+                "service": service,
+                "ric": post.ric,
+                "feed": drop.feed,
+                "fields": post.full,
+                "carried": post.carried,
+                "drop_id": drop.id,
+                "acked_at_utc": acked_at_utc,
+            }
+            for post, acked_at_utc in advances
+        ]
+        with self._state.transaction() as connection:
+            for table in (schema.in_flight, schema.dirty, schema.snapshot):
+                connection.execute(_delete_rics(table), rics)
+            connection.execute(insert(schema.snapshot), rows)
+
+    def refused(self, service: str, rics: Iterable[str]) -> None:
+        """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
+        keys = [{"b_service": service, "b_ric": ric} for ric in rics]
+        if keys:
+            with self._state.transaction() as connection:
+                connection.execute(_delete_rics(schema.in_flight), keys)
+
+    def unknown(self, service: str, rics: Iterable[str]) -> None:
+        """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
+        wanted = list(rics)
+        with self._state.transaction() as connection:
+            for start in range(0, len(wanted), IN_LIST):
+                chunk = wanted[start : start + IN_LIST]
+                table = schema.in_flight
+                self._to_dirty(table.c.service == service, table.c.ric.in_(chunk))
+
+    def all_unknown(self) -> int:
+        """At a start: whatever was in flight when the last process ended is dirty. Returns how many."""
+        return self._to_dirty()
+
+    def _to_dirty(self, *where: object) -> int:
+        table = schema.in_flight
+        wanted = (table.c.service, table.c.ric, table.c.feed, table.c.drop_id, table.c.full, table.c.attempts)
+        with self._state.transaction() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(select(*wanted).where(*where))]  # type: ignore[arg-type]
+            if rows:
+                keys = [{"b_service": row["service"], "b_ric": row["ric"]} for row in rows]
+                connection.execute(_delete_rics(schema.dirty), keys)
+                connection.execute(insert(schema.dirty), rows)
+                connection.execute(_delete_rics(table), keys)
+        return len(rows)
+
+    def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
+        """The rows of a drop that have ended in its present run."""
+        if outcomes:
+            rows = [{"drop_id": drop.id, "run": drop.run, **outcome._asdict()} for outcome in outcomes]
+            with self._state.transaction() as connection:
+                connection.execute(insert(schema.outcomes), rows)
+
+    def outcomes(self, drop: Drop) -> pd.DataFrame:
+        """The recorded rows of the drop's present run, by row: a column for each field of Outcome."""
+        table = schema.outcomes
+        query = (
+            select(*(table.c[name] for name in OUTCOME_COLUMNS))
+            .where(table.c.drop_id == drop.id, table.c.run == drop.run)
+            .order_by(table.c.row)
+        )
+        with self._state.transaction() as connection:
+            rows = connection.execute(query).all()
+        return pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS))
+
+    def sizes(self) -> dict[str, int]:
+        """How many RICs are in the snapshot, in flight and dirty."""
+        with self._state.transaction() as connection:
+            return {
+                table.name: len(connection.execute(select(table.c.ric)).all())
+                for table in (schema.in_flight, schema.dirty)
+            }
+
+
+def _delete_rics(table: object) -> object:
+    return delete(table).where(  # type: ignore[arg-type]
+        table.c.service == bindparam("b_service"),  # type: ignore[attr-defined]
+        table.c.ric == bindparam("b_ric"),  # type: ignore[attr-defined]
+    )

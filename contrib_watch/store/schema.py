@@ -1,0 +1,153 @@
+"""The tables of the state, and the numbered steps that bring an older state up to date.
+
+Times are ISO 8601 in UTC as text (``2026-11-22T16:30:00.123Z``), so that they sort, and read well in any SQL client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""``state_id``, ``target``, ``schema_version``, ``next_post_key``, and what the daemon tells ``status``."""
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("first_scan_utc", String, nullable=False),
+)
+"""Feeds whose folder was scanned at least once: what lay in it before that is backlog."""
+
+files = Table(
+    "files",
+    metadata,
+    Column("feed", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("ctime_ns", BigInteger, nullable=False),
+    Column("inode", String, nullable=False),  # unsigned 64 bits, which SQL's integers cannot hold
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("drop_id", Integer),
+)
+"""Each file as it was last looked at, with what was decided about it."""
+
+drops = Table(
+    "drops",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("feed", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("seen_at_utc", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("run", Integer, nullable=False, default=1),
+    Column("approved", Boolean, nullable=False, default=False),
+    Column("has_problem_rows", Boolean, nullable=False, default=False),
+    Column("totals", Text, nullable=False, default="{}"),
+    Column("finished_at_utc", String),
+    Index("drops_by_status", "status", "feed"),
+    Index("drops_by_path", "feed", "path"),
+    sqlite_autoincrement=True,
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("service", String, primary_key=True),
+    Column("ric", String, primary_key=True),
+    Column("feed", String, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("carried", Text, nullable=False),
+    Column("drop_id", Integer, nullable=False),
+    Column("acked_at_utc", String, nullable=False),
+    Index("snapshot_by_feed", "feed", "service"),
+    sqlite_with_rowid=False,
+)
+"""What the ADS acknowledged, and nothing else. ``fields`` is the JSON object that a full Refresh would carry."""
+
+in_flight = Table(
+    "in_flight",
+    metadata,
+    Column("service", String, primary_key=True),
+    Column("ric", String, primary_key=True),
+    Column("feed", String, nullable=False),
+    Column("drop_id", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("post_key", BigInteger, nullable=False),
+    Column("post_id", BigInteger, nullable=False),
+    Column("full", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Posts recorded before they go on the wire and not answered yet: at most one a RIC."""
+
+dirty = Table(
+    "dirty",
+    metadata,
+    Column("service", String, primary_key=True),
+    Column("ric", String, primary_key=True),
+    Column("feed", String, nullable=False),
+    Column("drop_id", Integer, nullable=False),
+    Column("full", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""RICs whose last post had no answer, with all the values that the ADS may now hold."""
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("drop_id", Integer, primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("row", Integer, primary_key=True),
+    Column("ric", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("post_id", BigInteger),
+    Column("changes", Text, nullable=False),
+    Column("nak_code", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("sent_at_utc", String, nullable=False),
+    Column("acked_at_utc", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What became of each row that was not unchanged; the unchanged ones are told from the drop's own bytes."""
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("drop_id", Integer, primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("whole", Boolean, nullable=False, default=False),
+)
+"""The report's name, reserved before it is written, so that a restart finishes the same file."""
+
+
+def _first(connection: Connection) -> None:
+    metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+"""Step N brings schema version N to N + 1; a new state takes them all."""
+
+VERSION = len(MIGRATIONS)

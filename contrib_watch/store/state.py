@@ -1,0 +1,180 @@
+"""Opening the state: its database, its lock, and whom it belongs to.
+
+One process at a time may change what is sent; others may read, and record decisions, meanwhile (SQLite's WAL). The
+lock is the operating system's, so that no stale file can block a start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+from contrib_watch.errors import StateError
+from contrib_watch.store import schema
+
+
+class State:
+    """One open state. Use :meth:`transaction` around everything that belongs together."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        """Use :meth:`open`."""
+        self.folder = folder
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    @classmethod
+    def open(cls, *, url: str, folder: Path, target: str) -> State:
+        """Open the state, or make a new one for ``target``.
+
+        Raises StateError: the folder cannot be written, the database is damaged, newer than this program, or was
+        made for another target.
+        """
+        try:
+            (folder / "spool").mkdir(parents=True, exist_ok=True)
+            database = make_url(url).database
+            if database and database != ":memory:":
+                Path(database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "Make the folder writable for this user, or set state.folder to another one"
+            raise StateError(f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint) from error
+        state = cls(_engine(url), folder)
+        try:
+            state._prepare(target)
+        except DatabaseError as error:
+            state.close()
+            hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
+            raise StateError(f"the database cannot be used: {error.orig}", where=url, hint=hint) from error
+        except StateError:
+            state.close()
+            raise
+        return state
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction; inside another one, a part of it. Committed at the end, undone by an exception."""
+        if self._connection is not None:
+            yield self._connection
+            return
+        with self._engine.begin() as connection:
+            self._connection = connection
+            try:
+                yield connection
+            finally:
+                self._connection = None
+
+    def get(self, key: str) -> str | None:
+        """A value of the ``meta`` table."""
+        with self.transaction() as connection:
+            return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+
+    def put(self, key: str, value: str) -> None:
+        """Set a value of the ``meta`` table."""
+        with self.transaction() as connection:
+            changed = connection.execute(
+                update(schema.meta).where(schema.meta.c.key == key).values(value=value)
+            ).rowcount
+            if not changed:
+                connection.execute(insert(schema.meta).values(key=key, value=value))
+
+    @property
+    def state_id(self) -> str:
+        """Names this state; every report carries it."""
+        return self.get("state_id") or ""
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, target: str) -> None:
+        with self.transaction() as connection:
+            version = 0
+            if self._engine.dialect.has_table(connection, "meta"):
+                version = int(self.get("schema_version") or 0)
+            if version > schema.VERSION:
+                hint = "Use the newer program, or another state folder"
+                what = f"the state has schema version {version}, this program knows {schema.VERSION}"
+                raise StateError(what, where=str(self.folder), hint=hint)
+            for step in schema.MIGRATIONS[version:]:
+                step(connection)
+            if version == 0:
+                self.put("state_id", uuid.uuid4().hex)
+                self.put("target", target)
+                self.put("next_post_key", "1")
+            if version < schema.VERSION:
+                self.put("schema_version", str(schema.VERSION))
+            made_for = self.get("target")
+            if made_for != target:
+                hint = f"Set ads.target = {json.dumps(made_for)}, or give {target!r} a state.folder of its own"
+                what = f"this state was made for the target {made_for!r}, and the configuration says {target!r}"
+                raise StateError(what, where=str(self.folder), hint=hint)
+
+
+class Lock:
+    """Held by the one process that sends. The lock dies with its process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock of a state folder; raises StateError with the holder's pid where it is taken."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pid = folder / "daemon.pid"
+        self._lock = FileLock(folder / "daemon.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            holder = self._pid.read_text(encoding="ascii").strip() if self._pid.exists() else "unknown"
+            hint = "Stop it first, or use another state.folder"
+            what = f"the state is in use by process {holder}"
+            raise StateError(what, where=str(folder), hint=hint) from error
+        self._pid.write_text(str(os.getpid()), encoding="ascii")
+
+    def release(self) -> None:
+        """Let the next process in."""
+        self._lock.release()
+
+
+def last_drop_id(connection: Connection) -> int:
+    """The number of the newest drop; 0: there is none."""
+    return connection.scalar(select(func.max(schema.drops.c.id))) or 0
+
+
+def _engine(url: str) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (SQLAlchemyError, ImportError) as error:
+        hint = 'Set state.url to something like "sqlite:///.contrib_watch/state.db"'
+        raise StateError(f"state.url cannot be used: {error}", where=url, hint=hint) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _tune_sqlite(connection: object, _record: object) -> None:
+    """Readers beside the writer, every commit on the disk before it returns, and patience with other processes."""
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # Python's sqlite3 begins on its own only before a change; a read and the change that follows belong together.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
