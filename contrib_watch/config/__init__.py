@@ -1,0 +1,265 @@
+"""config.toml -> Settings: every problem at once, each with its line, its key and what to do.
+
+Types, ranges and defaults stand in ``settings``, rules between keys in ``conflicts``, their wording in ``problems``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from contrib_watch.config import conflicts
+from contrib_watch.config.problems import (
+    InvalidConfiguration,
+    Key,
+    Problem,
+    from_pydantic,
+    lines_of,
+    nearest,
+    unknown_key,
+)
+from contrib_watch.config.settings import SIMULATED, Ads, FeedTable, Fields, Log, Settings, State
+from contrib_watch.core.dictionary import Dictionary
+from contrib_watch.core.model import Feed
+from contrib_watch.errors import ConfigurationError
+
+__all__ = [
+    "SIMULATED",
+    "STATE_PASSWORD",
+    "Ads",
+    "Fields",
+    "InvalidConfiguration",
+    "Log",
+    "Settings",
+    "State",
+    "check_mappings",
+    "load",
+    "load_dictionary",
+]
+
+STATE_PASSWORD = "CONTRIB_WATCH_STATE_PASSWORD"  # noqa: S105 - the variable's name
+"""The environment variable with the password for ``state.url``; or the same with ``_FILE``: a file that holds it."""
+
+_ADS, _STATE, _FIELDS, _LOG = TypeAdapter(Ads), TypeAdapter(State), TypeAdapter(Fields), TypeAdapter(Log)
+_FEED = TypeAdapter(FeedTable)
+_SECTIONS = ("ads", "state", "fields", "log", "feeds")
+
+T = TypeVar("T")
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read and check the configuration; relative paths in it are relative to the file's folder.
+
+    ``environ`` holds the secrets, which never stand in the file. Raises InvalidConfiguration with all problems, or
+    ConfigurationError where the file cannot be read, is not TOML, or a secret's file cannot be read.
+    """
+    path = path.absolute()
+    content = _read(path)
+    text = _decode(content, path)
+    document = _parse(text, path)
+
+    problems = [unknown_key((name,), _SECTIONS) for name in document if name not in _SECTIONS]
+    ads = _section(_ADS, document, "ads", problems)
+    state = _section(_STATE, document, "state", problems)
+    dictionary = _section(_FIELDS, document, "fields", problems)
+    log = _section(_LOG, document, "log", problems)
+    tables = {n: _validated(_FEED, ("feeds", n), t, problems) for n, t in _feed_tables(document, problems).items()}
+
+    base = path.parent
+    ads = ads and _placed_ads(ads, base)
+    state = state and _placed_state(state, base, environ, problems)
+    dictionary = dictionary and Fields(dictionary=tuple(base / file for file in dictionary.dictionary))
+    feeds = {n: _placed_feed(table, base) for n, table in tables.items() if table is not None}
+    problems += conflicts.unreported(conflicts.between_keys(ads, state, dictionary, feeds), problems)
+
+    if problems or ads is None or state is None or dictionary is None or log is None:
+        raise InvalidConfiguration(path, lines_of(problems, text))
+    return Settings(
+        path=path,
+        ads=ads,
+        state=state,
+        fields=dictionary,
+        log=log,
+        feeds=tuple(feeds.values()),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def load_dictionary(configured: Fields) -> Dictionary:
+    """The field dictionary that the configuration names, or the built-in one.
+
+    Raises ConfigurationError where a file cannot be read, or the two are not one of each kind.
+    """
+    if not configured.dictionary:
+        data = files("contrib_watch") / "data"
+        texts = [(data / name).read_text("latin-1") for name in ("RDMFieldDictionary", "enumtype.def")]
+        return Dictionary.parse(*texts)
+    # Real dictionary files have stray non-ASCII bytes in their comments; latin-1 takes every byte.
+    texts = [_read(path).decode("latin-1") for path in configured.dictionary]
+    texts.sort(key=_lists_fields, reverse=True)
+    if [_lists_fields(text) for text in texts] != [True, False]:
+        raise ConfigurationError(
+            "one must list fields (RDMFieldDictionary) and the other enumerated values (enumtype.def)",
+            where=f"fields.dictionary {' and '.join(map(str, configured.dictionary))}",
+            hint="Name the two files as the RTDS installation has them",
+        )
+    return Dictionary.parse(*texts)
+
+
+def check_mappings(settings: Settings, dictionary: Dictionary) -> None:
+    """Raise InvalidConfiguration for every ``columns`` entry whose field the dictionary does not have."""
+    problems = [
+        Problem((("feeds", n, "columns", header),), _no_such_field(header, acronym, dictionary))
+        for n, feed in enumerate(settings.feeds, 1)
+        for header, acronym in feed.columns.items()
+        if dictionary.get(acronym) is None
+    ]
+    if problems:
+        raise InvalidConfiguration(settings.path, lines_of(problems, text=""))
+
+
+def _no_such_field(header: str, acronym: str, dictionary: Dictionary) -> str:
+    if acronym == "RIC":
+        return f'is no field of the dictionary; for the column with the RICs set ric_column = "{header}"'
+    return f'"{acronym}" is no field of the dictionary' + nearest(acronym, dictionary.fields)
+
+
+def _lists_fields(text: str) -> bool:
+    """Whether a dictionary file's text is RDMFieldDictionary's: lines of acronym, "DDE acronym", FID."""
+    return re.search(r'^(?!\d+\s|!)\S+\s+"[^"]*"\s+-?\d+\s', text, re.MULTILINE) is not None
+
+
+# Reading the file.
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror}", where=str(path), hint="Name the right file, or allow reading it"
+        ) from error
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")  # Windows' editors begin the file with a byte order mark
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"line {line} is not UTF-8", where=str(path), hint="Save the file as UTF-8"
+        ) from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        escape = "Unescaped" in str(error) or "hex value" in str(error)
+        hint = (
+            "Write Windows paths in single quotes: 'C:\\prices'" if escape else "See https://toml.io for the notation"
+        )
+        raise ConfigurationError(f"is not TOML: {error}", where=str(path), hint=hint) from error
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    """The secret in the variable ``name``, or in the file that ``name``_FILE names; None where neither is set."""
+    if name in environ or f"{name}_FILE" not in environ:
+        return environ.get(name)
+    path = Path(environ[f"{name}_FILE"])
+    return _decode(_read(path), path).rstrip("\r\n")
+
+
+# Checking one section.
+
+
+def _section(adapter: TypeAdapter[T], document: dict[str, Any], name: str, problems: list[Problem]) -> T | None:
+    return _validated(adapter, (name,), document.get(name, {}), problems)
+
+
+def _feed_tables(document: dict[str, Any], problems: list[Problem]) -> dict[int, object]:
+    tables = document.get("feeds", [])
+    if not isinstance(tables, list):
+        problems.append(Problem((("feeds",),), "must be written [[feeds]], in double brackets, once for each feed"))
+        return {}
+    if not tables:
+        problems.append(Problem((("feeds",),), "is required: add a [[feeds]] table with name, folder and service"))
+    return dict(enumerate(tables, 1))
+
+
+def _validated(adapter: TypeAdapter[T], key: Key, table: object, problems: list[Problem]) -> T | None:
+    """The section, or None where too little of it is right; what is wrong goes to ``problems``.
+
+    A key that is wrong counts as left out, so that the rules between the other keys are still checked.
+    """
+    if not isinstance(table, dict):
+        problems.append(Problem((key,), f"must be a table of keys, not {table!r}"))
+        return None
+    try:
+        return _from_toml(adapter, table)
+    except ValidationError as error:
+        known = adapter.json_schema()["properties"]
+        details = error.errors()
+    problems += [from_pydantic(key, detail, known) for detail in details]
+    try:
+        return _from_toml(adapter, {k: v for k, v in table.items() if k not in {d["loc"][0] for d in details}})
+    except ValidationError:  # a required key is missing or wrong, and is among the problems
+        return None
+
+
+def _from_toml(adapter: TypeAdapter[T], table: Mapping[str, Any]) -> T:
+    # As JSON, because strict validation of Python objects wants tuples and paths, which TOML does not have.
+    return adapter.validate_json(json.dumps(table, default=str))
+
+
+# Placing what is relative.
+
+
+def _placed_ads(ads: Ads, base: Path) -> Ads:
+    target = ads.target or (SIMULATED if ads.simulated else "default")
+    return replace(ads, target=target, ca_file=ads.ca_file and base / ads.ca_file)
+
+
+def _placed_feed(table: FeedTable, base: Path) -> Feed:
+    values = {f.name: getattr(table, f.name) for f in fields(Feed)}
+    report_folder = table.report_folder and base / table.report_folder
+    return Feed(**values | {"folder": base / table.folder, "report_folder": report_folder})
+
+
+def _placed_state(state: State, base: Path, environ: Mapping[str, str], problems: list[Problem]) -> State:
+    folder = base / state.folder
+    try:
+        return State(folder=folder, url=_database_url(state.url, folder, base, environ))
+    except ValueError as error:
+        problems.append(Problem((("state", "url"),), str(error)))
+        return State(folder=folder)
+
+
+def _database_url(text: str, folder: Path, base: Path, environ: Mapping[str, str]) -> str:
+    """The whole URL with its password; raises ValueError where the written one cannot be used."""
+    if not text:
+        return URL.create("sqlite", database=str(folder / "state.db")).render_as_string()
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError('must be a database URL, such as "sqlite:///.contrib_watch/state.db"') from None
+    if url.password is not None:
+        raise ValueError(
+            f"must not hold a password; set {STATE_PASSWORD} or {STATE_PASSWORD}_FILE in the environment"
+        )
+    if url.get_backend_name() != "sqlite":
+        return url.set(password=_secret(environ, STATE_PASSWORD)).render_as_string(hide_password=False)
+    if not url.database or url.database == ":memory:":
+        raise ValueError("must name a file: a state in memory would post everything again after each start")
+    return url.set(database=str(base / url.database)).render_as_string()
