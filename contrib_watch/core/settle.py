@@ -195,4 +195,4 @@ def judge(
 
 def _days(duration_s: float) -> str:
     days = round(duration_s / _DAY_S, 1)
-    return f"{days:,.0f} days" if days.is_integer() else f"{days:,.1f} days"
+    return f"{days:,g} {'day' if days == 1 else 'days'}"
