@@ -1,0 +1,195 @@
+"""Columns of written numbers -> tokens: exact decimals in fixed notation, never by way of a float."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.dictionary import FieldDef, Kind
+from contrib_watch.core.readers import Complaint, matches, without_trailing_zeros
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+MAX_DECIMALS = 14
+"""The most decimals of a REAL (its finest exponent hint is 10^-14; more is an Error of the SDK's converter)."""
+
+# Numbers that are safe by their length alone: at most 18 digits, which always fit int64, and 14 decimals.
+_CANONICAL = (
+    "^(?:0|-?(?:"
+    "(?:0|[1-9][0-9]{0,3})[.][0-9]{0,13}[1-9]|"
+    "[1-9][0-9]{0,9}[.][0-9]{0,7}[1-9]|"
+    "[1-9][0-9]{0,13}[.][0-9]{0,3}[1-9]|"
+    "[1-9][0-9]{0,17}))$"
+)
+"""What is a token already: no exponent, plus sign, leading or trailing zeros."""
+_SHORT = "^[+-]?(?:[0-9]{0,4}[.][0-9]{1,14}|[0-9]{1,10}[.][0-9]{1,8}|[0-9]{1,14}[.][0-9]{1,4}|[0-9]{1,18})$"
+"""What becomes a token by trimming zeros and the plus sign."""
+
+_UINT64_WIDE = pa.decimal128(20)
+"""Holds every int64 and uint64 exactly, and every number of 18 digits."""
+
+_OTHER_MARKS = [
+    (decimal, mark) for decimal in ".," for mark in ("", ",", ".", "'", " ", "\u00a0", "\u202f") if mark != decimal
+]
+"""Decimal and thousands marks that a person may have meant, for the advice that a refusal gives."""
+
+
+class _Number(NamedTuple):
+    """``digits`` times 10 to the power of ``-scale``, without needless zeros at either end."""
+
+    sign: str
+    digits: str
+    scale: int
+
+    @classmethod
+    def parse(cls, text: str) -> _Number | None:
+        """Of a number with a decimal point and perhaps an exponent; None if ``text`` is none."""
+        match = re.fullmatch(r"([+-]?)([0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?", text)
+        if match is None:
+            return None
+        sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
+        if not whole and not fraction:
+            return None
+        # An exponent of ten digits is beyond any limit, whatever it is, and int() need not read millions of them.
+        power = int(exponent_sign + (exponent.lstrip("0")[:10] or "0"))
+        kept = (whole + fraction).rstrip("0")
+        scale = len(fraction) - power - (len(whole + fraction) - len(kept))
+        digits = kept.lstrip("0")
+        return cls(sign.strip("+"), digits, scale) if digits else cls("", "0", 0)
+
+    def is_within(self, low: int, high: int) -> bool:
+        """Whether the mantissa, with all zeros before the decimal point, lies within ``low`` and ``high``."""
+        if len(self.digits) - min(self.scale, 0) > len(str(high)):
+            return False
+        return low <= int(self.sign + self.digits + "0" * -self.scale) <= high
+
+    def token(self) -> str:
+        whole = self.digits + "0" * -self.scale
+        if self.scale <= 0:
+            return self.sign + whole
+        padded = whole.rjust(self.scale + 1, "0")
+        return f"{self.sign}{padded[: -self.scale]}.{padded[-self.scale :]}"
+
+
+@dataclass(frozen=True)
+class NumberReader:
+    """Decimal numbers in one notation, within the limits of one field.
+
+    A written number has an optional sign, digits with the declared marks (groups of exactly three, or no thousands
+    mark at all), and an optional exponent. Nothing else is a number: no ``5.``, ``inf``, ``%`` or currency sign.
+    """
+
+    decimal: str
+    thousands: str
+    max_decimals: int
+    low: int
+    high: int
+    holder: str
+    """What has these limits, for people: ``a REAL``, ``UINT64 of 2 bytes``."""
+
+    @classmethod
+    def of(cls, definition: FieldDef, *, decimal: str = ".", thousands: str = "") -> NumberReader:
+        """The reader of a REAL, UINT or INT field."""
+        if definition.kind is Kind.REAL:
+            # A PRICE's RWF length is only a hint for caches; the converter takes any int64 mantissa.
+            return cls(decimal, thousands, MAX_DECIMALS, INT64_MIN, INT64_MAX, "a REAL")
+        length = min(definition.rwf_length or 8, 8)
+        bits = 8 * length
+        low, high = (0, 2**bits - 1) if definition.kind is Kind.UINT else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return cls(decimal, thousands, 0, low, high, f"{definition.rwf_type} of {length} bytes")
+
+    def read(self, texts: pa.StringArray) -> pa.StringArray:
+        numbers = self._with_point(pc.ascii_trim(texts, characters=" "))
+        canonical = matches(numbers, _CANONICAL)
+        if not pc.all(canonical).as_py():
+            short = pc.and_not(matches(numbers, _SHORT), canonical)
+            other = pc.and_not(pc.is_valid(numbers), pc.or_(canonical, short))
+            exact = [self._exact(number) for number in numbers.filter(other).to_pylist()]
+            numbers = pc.replace_with_mask(numbers, short, _trimmed(numbers.filter(short)))
+            numbers = pc.replace_with_mask(numbers, other, pa.array(exact, pa.string()))
+        return numbers if self.max_decimals else self._whole(numbers)
+
+    def explain(self, text: str) -> Complaint:
+        number = self._number(text.strip(" "))
+        if number is None:
+            return Complaint("is not a number", self._advice(text.strip(" ")))
+        if number.scale > self.max_decimals:
+            if not self.max_decimals:
+                return Complaint("is not a whole number", "write it without decimals")
+            return Complaint(f"has more than {self.max_decimals} decimals", f"round it to {self.max_decimals}")
+        if self.max_decimals:
+            return Complaint(
+                f"has more digits than {self.holder} can hold",
+                f"its digits, read as one whole number, must lie within {self.low} and {self.high}",
+            )
+        return Complaint(f"is outside {self.low} to {self.high}", f"write a whole number that fits {self.holder}")
+
+    def _with_point(self, texts: pa.StringArray) -> pa.StringArray:
+        """``1.234,5`` -> ``1234.5`` where the feed writes so; null where the marks stand wrong."""
+        if self.decimal == "." and not self.thousands:
+            return texts
+        written = matches(texts, f"^(?:{_pattern(self.decimal, self.thousands)})$")
+        if self.thousands:
+            texts = pc.replace_substring(texts, self.thousands, "")
+        return pc.if_else(written, pc.replace_substring(texts, self.decimal, "."), None)
+
+    def _number(self, text: str) -> _Number | None:
+        if not re.fullmatch(_pattern(self.decimal, self.thousands), text):
+            return None
+        ungrouped = text.replace(self.thousands, "") if self.thousands else text
+        return _Number.parse(ungrouped.replace(self.decimal, "."))
+
+    def _exact(self, text: str) -> str | None:
+        number = _Number.parse(text)
+        if number is None or number.scale > self.max_decimals or not number.is_within(self.low, self.high):
+            return None
+        return number.token()
+
+    def _whole(self, numbers: pa.StringArray) -> pa.StringArray:
+        whole = pc.if_else(matches(numbers, "^-?[0-9]+$"), numbers, None)
+        value = pc.cast(whole, _UINT64_WIDE)
+        low, high = pa.scalar(self.low, _UINT64_WIDE), pa.scalar(self.high, _UINT64_WIDE)
+        within = pc.and_(pc.greater_equal(value, low), pc.less_equal(value, high))
+        return pc.if_else(within, whole, None)
+
+    def _advice(self, text: str) -> str:
+        example = f"1234{self.decimal}5" if self.max_decimals else "1234"
+        if "%" in text:
+            return "write the plain number, without the percent sign"
+        if re.search("[\u2010-\u2015\u2212]", text):
+            return 'write the minus sign with the "-" of the keyboard'
+        if text.startswith("("):
+            return 'write a negative number with a "-" in front'
+        declarations = [
+            " and ".join(self._declaration(decimal, thousands))
+            for decimal, thousands in _OTHER_MARKS
+            if thousands in text and re.fullmatch(_pattern(decimal, thousands), text)
+        ]
+        if declarations:
+            return f"write it like {example}, or set in the feed {', or '.join(declarations)}"
+        return f"write digits alone, like {example}"
+
+    def _declaration(self, decimal: str, thousands: str) -> list[str]:
+        """The feed's keys that would have to change for these marks."""
+        wanted = {"decimal": (decimal, self.decimal), "thousands": (thousands, self.thousands)}
+        return [f'{key} = "{mark}"' for key, (mark, declared) in wanted.items() if mark != declared]
+
+
+def _pattern(decimal: str, thousands: str) -> str:
+    """A written number with these marks, for Python and RE2 alike."""
+    groups = f"|[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+" if thousands else ""
+    fraction = f"{re.escape(decimal)}[0-9]+"
+    return f"[+-]?(?:(?:[0-9]+{groups})(?:{fraction})?|{fraction})(?:[eE][+-]?[0-9]+)?"
+
+
+def _trimmed(numbers: pa.StringArray) -> pa.StringArray:
+    """Tokens of short numbers: without plus sign, leading and trailing zeros, and no ``-0``."""
+    digits = without_trailing_zeros(pc.ascii_ltrim(numbers, characters="+-0"))
+    is_zero = pc.equal(digits, "")
+    lacks_whole = pc.or_(is_zero, pc.starts_with(digits, "."))
+    is_negative = pc.and_not(pc.starts_with(numbers, "-"), is_zero)
+    sign = pc.if_else(is_negative, "-", "")
+    return pc.binary_join_element_wise(sign, pc.if_else(lacks_whole, "0", ""), digits, "")
