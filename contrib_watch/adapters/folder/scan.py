@@ -245,7 +245,7 @@ class _LinkRefusedError(Exception):
 
 
 class _DisturbedError(Exception):
-    """A file that is not, or no longer, what the scan saw."""
+    """A file that is not, or no longer, what the scan saw; ``signature`` is what is at its path now."""
 
     def __init__(self, signature: Signature) -> None:
         super().__init__("changed while it was read")
@@ -260,15 +260,16 @@ def _read(path: Path, expected: Signature) -> tuple[bytes, int]:
     descriptor = os.open(path, _READ_FLAGS)
     try:
         before = os.fstat(descriptor)
-        if _signature(before) != expected:
-            raise _DisturbedError(_signature(before))
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(expected.size_bytes + 1)
-        for after in (_signature(os.fstat(descriptor)), _signature(path.lstat())):
-            if after != expected or len(content) != expected.size_bytes:
-                raise _DisturbedError(after)
+        content = b""
+        if _signature(before) == expected:
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(expected.size_bytes + 1)
+        after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
+    there = _signature(path.lstat())
+    if not _signature(before) == _signature(after) == there == expected or len(content) != expected.size_bytes:
+        raise _DisturbedError(there)
     return content, before.st_uid
 
 
