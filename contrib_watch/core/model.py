@@ -81,6 +81,8 @@ class CellKind(IntEnum):
     """``#N/A``, ``#DIV/0!`` and the like; its text is the error's name."""
     NO_VALUE = 8
     """A formula without a stored result."""
+    PERCENT = 9
+    """A number shown times 100 with a percent sign; its text is the stored number, ``0.045`` for 4.5 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +225,8 @@ class Post(NamedTuple):
     """The JSON object of all the RIC's fields once this post is acknowledged: what a full Refresh carries."""
     changes: str
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``"""
+    changed: str = ""
+    """The acronyms that this post changes, with a comma between them."""
     note: str = ""
     """Why it is a Refresh where a person would not expect one."""
     carried: str = ""

@@ -1,0 +1,400 @@
+"""What the values alone do not tell: a workbook's XML, read for sheets, styles and the cells that need care.
+
+The values themselves come from calamine, which reads an error cell and a formula without a result as blank and knows
+nothing of hidden rows or percent formats. One pass of expat over the sheet finds those cells. openpyxl could tell the
+same in two passes, at four times the cost, and would then no longer be an independent second reader.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from xml.parsers import expat
+
+from contrib_watch.core.model import CellKind
+
+Attributes = Mapping[str, str]
+
+_TRUE = frozenset({"1", "true"})
+_REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([1-9][0-9]{0,6})")
+_ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_NOT_SHOWN = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', re.DOTALL)
+_LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
+_BUILT_IN_PERCENT = frozenset({9, 10})
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(r"T?(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
+
+
+class BrokenMarkup(ValueError):  # noqa: N818 - reads as what it is
+    """The XML is not well-formed, or says something that readers would understand differently."""
+
+
+@dataclass(frozen=True)
+class SheetEntry:
+    """A sheet as the workbook lists it."""
+
+    name: str
+    visible: bool
+    part: str
+    """The name of its part in the zip; empty where it is not a sheet of cells (a chart)."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """What the workbook says of itself."""
+
+    sheets: tuple[SheetEntry, ...]
+    recalculates: bool
+    """``fullCalcOnLoad``: the stored results are no results; libraries that cannot calculate write it."""
+
+
+@dataclass
+class Marks:
+    """What one sheet's XML says beyond its values; cells are keyed by (row, column), both counted from 1."""
+
+    special: dict[tuple[int, int], tuple[CellKind, str]] = field(default_factory=dict)
+    """Cells whose kind or text the values do not tell."""
+    negative: set[tuple[int, int]] = field(default_factory=set)
+    """Cells with a negative number."""
+    filled: int = 0
+    """Cells that are not blank, those in ``special`` included."""
+    last_row: int = 0
+    last_column: int = 0
+    """The furthest cell that is not blank."""
+    hidden_rows: set[int] = field(default_factory=set)
+    hidden_columns: list[tuple[int, int]] = field(default_factory=list)
+    """First and last column of each hidden run."""
+    merged: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """First row, first column, last row, last column."""
+
+
+def letters_of(column: int) -> str:
+    """1 -> ``A``, 27 -> ``AA``."""
+    letters = ""
+    while column:
+        column, digit = divmod(column - 1, 26)
+        letters = chr(ord("A") + digit) + letters
+    return letters
+
+
+def column_of(letters: str) -> int:
+    """``A`` -> 1, ``AA`` -> 27."""
+    column = 0
+    for letter in letters:
+        column = column * 26 + ord(letter) - ord("A") + 1
+    return column
+
+
+def unescape(text: str) -> str:
+    """``_x000D_`` as the character it stands for; ``_x005F_`` is the underscore that keeps one from being read."""
+    if "_x" not in text:
+        return text
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def number_text(number: float) -> str:
+    """A stored number at Excel's own 15 significant digits, in fixed notation where that is of a readable length:
+    ``0.30000000000000004`` -> ``0.3``, ``100.0`` -> ``100``, ``1e+20`` -> ``100000000000000000000``.
+    """
+    text = f"{number:.15g}"
+    if text == "-0":
+        return "0"
+    if "e" in text and _LEAST_FIXED <= abs(number) <= _LARGEST_FIXED:
+        return f"{Decimal(text):f}"
+    return text
+
+
+def read_book(workbook: bytes, relations: bytes) -> Book:
+    """The sheets in their order, from ``xl/workbook.xml`` and its relations."""
+    targets: dict[str, str] = {}
+    listed: list[tuple[str, bool, str]] = []
+    recalculates = False
+
+    def relation(tag: str, attributes: Attributes) -> None:
+        if tag == "Relationship" and attributes.get("Type", "").endswith("/worksheet"):
+            targets[attributes["Id"]] = posixpath.normpath(posixpath.join("/xl", attributes["Target"]))[1:]
+
+    def element(tag: str, attributes: Attributes) -> None:
+        nonlocal recalculates
+        if tag == "sheet":
+            identity = next((value for name, value in attributes.items() if _local(name) == "id"), "")
+            listed.append((attributes["name"], attributes.get("state", "visible") == "visible", identity))
+        elif tag == "calcPr":
+            recalculates = attributes.get("fullCalcOnLoad") in _TRUE
+
+    _walk(relations, relation)
+    _walk(workbook, element)
+    sheets = tuple(SheetEntry(name, visible, targets.get(identity, "")) for name, visible, identity in listed)
+    return Book(sheets, recalculates)
+
+
+def percent_styles(styles: bytes) -> frozenset[str]:
+    """The indices (a cell's ``s``) of the formats that show a number times 100, from ``xl/styles.xml``."""
+    shows_percent = {str(number) for number in _BUILT_IN_PERCENT}
+    formats: list[str] = []
+    inside = False
+
+    def element(tag: str, attributes: Attributes) -> None:
+        nonlocal inside
+        if tag == "numFmt" and "%" in _NOT_SHOWN.sub("", attributes.get("formatCode", "")):
+            shows_percent.add(attributes.get("numFmtId", ""))
+        elif tag == "cellXfs":
+            inside = True
+        elif tag == "xf" and inside:
+            formats.append(attributes.get("numFmtId", "0"))
+
+    def end(tag: str) -> None:
+        nonlocal inside
+        if tag == "cellXfs":
+            inside = False
+
+    _walk(styles, element, end)
+    return frozenset(str(index) for index, number in enumerate(formats) if number in shows_percent)
+
+
+def shared_strings(part: bytes) -> list[str]:
+    """The texts that cells refer to by number, without phonetic guides, escapes still in place."""
+    texts: list[str] = []
+    pieces: list[str] = []
+    phonetic = taking = False
+
+    def element(tag: str, _: Attributes) -> None:
+        nonlocal phonetic, taking
+        if tag == "si":
+            pieces.clear()
+        elif tag == "rPh":
+            phonetic = True
+        elif tag == "t":
+            taking = not phonetic
+
+    def end(tag: str) -> None:
+        nonlocal phonetic, taking
+        if tag == "t":
+            taking = False
+        elif tag == "rPh":
+            phonetic = False
+        elif tag == "si":
+            texts.append("".join(pieces))
+
+    def characters(text: str) -> None:
+        if taking:
+            pieces.append(text)
+
+    _walk(part, element, end, characters)
+    return texts
+
+
+def scan_sheet(sheet: bytes, strings: list[str], percent: frozenset[str], *, recalculates: bool) -> Marks:
+    """One pass over a worksheet's XML.
+
+    Raises:
+        BrokenMarkup: not well-formed; rows or cells out of order or twice; a text that is not there.
+    """
+    scanner = _SheetScanner(strings, percent, recalculates=recalculates)
+    _walk(sheet, scanner.element, scanner.end, scanner.characters)
+    return scanner.marks
+
+
+class _SheetScanner:
+    """expat's callbacks; a cell is decided where it ends."""
+
+    def __init__(self, strings: list[str], percent: frozenset[str], *, recalculates: bool) -> None:
+        self.marks = Marks()
+        self._strings = strings
+        self._percent = percent
+        self._recalculates = recalculates
+        self._calculated: list[tuple[int, int, int, int]] = []
+        self._columns: dict[str, int] = {}
+        self._row = self._column = 0
+        self._attributes: Attributes = {}
+        self._pieces: list[str] = []
+        self._taking = self._phonetic = self._formula = self._has_value = False
+
+    def element(self, tag: str, attributes: Attributes) -> None:
+        if tag == "c":
+            self._begin_cell(attributes)
+        elif tag == "v":
+            self._taking = self._has_value = True
+        elif tag == "row":
+            self._begin_row(attributes)
+        elif tag == "f":
+            self._formula = True
+            if self._recalculates and attributes.get("t") in ("array", "dataTable"):
+                self._begin_results(attributes.get("ref", ""))
+        elif tag == "is":
+            self._has_value = True
+        elif tag == "rPh":
+            self._phonetic = True
+        elif tag == "t":
+            self._taking = self._has_value and not self._phonetic
+        elif tag == "mergeCell":
+            self.marks.merged.append(area(attributes.get("ref", "")))
+        elif tag == "col" and (attributes.get("hidden") in _TRUE or _is_zero(attributes.get("width"))):
+            self.marks.hidden_columns.append((int(attributes["min"]), int(attributes["max"])))
+
+    def end(self, tag: str) -> None:
+        if tag in ("v", "t"):
+            self._taking = False
+        elif tag == "rPh":
+            self._phonetic = False
+        elif tag == "c":
+            self._end_cell()
+
+    def characters(self, text: str) -> None:
+        if self._taking:
+            self._pieces.append(text)
+
+    def _begin_row(self, attributes: Attributes) -> None:
+        row = int(attributes.get("r", self._row + 1))
+        if row <= self._row:
+            raise BrokenMarkup(f"row {row} stands after row {self._row}")
+        self._row, self._column = row, 0
+        self._calculated = [results for results in self._calculated if results[2] >= row]
+        if attributes.get("hidden") in _TRUE or _is_zero(attributes.get("ht")):
+            self.marks.hidden_rows.add(row)
+
+    def _begin_results(self, reference: str) -> None:
+        """Only the first cell of an array formula has the formula; the others have bare results."""
+        results = area(reference)
+        if results[:2] != results[2:]:
+            self._calculated.append(results)
+
+    def _begin_cell(self, attributes: Attributes) -> None:
+        reference = attributes.get("r")
+        column = self._column + 1 if reference is None else self._column_in_row(reference)
+        if column <= self._column:
+            raise BrokenMarkup(f"the cell {reference or letters_of(column)} stands twice or out of order")
+        self._column = column
+        self._attributes = attributes
+        self._pieces = []
+        self._formula = self._has_value = False
+
+    def _column_in_row(self, reference: str) -> int:
+        letters = reference.rstrip("0123456789")
+        if reference[len(letters) :] != str(self._row):
+            raise BrokenMarkup(f"the cell {reference} stands in row {self._row}")
+        column = self._columns.get(letters)
+        if column is None:
+            if _REFERENCE.fullmatch(reference) is None:
+                raise BrokenMarkup(f'"{reference}" is not a cell')
+            column = self._columns[letters] = column_of(letters)
+        return column
+
+    def _end_cell(self) -> None:
+        text = "".join(self._pieces)
+        kind = self._attributes.get("t", "n")
+        special: tuple[CellKind, str] | None = None
+        if (self._formula or self._calculated) and self._is_uncalculated(text, kind):
+            special = (CellKind.NO_VALUE, "")
+        elif not text:
+            return
+        elif kind == "n":
+            if self._attributes.get("s", "0") in self._percent:
+                special = (CellKind.PERCENT, number_text(_number(text)))
+            if text.startswith("-"):
+                self.marks.negative.add((self._row, self._column))
+        elif kind == "s":
+            # Texts are read here, so that escapes and phonetic guides do not depend on the other reader.
+            special = (CellKind.TEXT, self._string(text))
+        elif kind in ("str", "inlineStr"):
+            special = (CellKind.TEXT, unescape(text))
+        elif kind == "e":
+            special = (CellKind.ERROR, text)
+        elif kind == "d":
+            special = _iso(text)
+        if special is not None:
+            if special == (CellKind.TEXT, ""):
+                return
+            self.marks.special[self._row, self._column] = special
+        self.marks.filled += 1
+        self.marks.last_row = self._row
+        self.marks.last_column = max(self.marks.last_column, self._column)
+
+    def _is_uncalculated(self, text: str, kind: str) -> bool:
+        """A formula's cell without a result, or any result in a workbook whose results nobody calculated.
+
+        An empty text is a result.
+        """
+        if not self._recalculates:
+            return self._formula and not text and not (self._has_value and kind == "str")
+        return self._formula or (bool(text) and self._is_array_result())
+
+    def _is_array_result(self) -> bool:
+        return any(
+            top <= self._row <= bottom and left <= self._column <= right
+            for top, left, bottom, right in self._calculated
+        )
+
+    def _string(self, index: str) -> str:
+        try:
+            return unescape(self._strings[int(index)])
+        except (ValueError, IndexError) as error:
+            raise BrokenMarkup(f'the shared text "{index}" is not there') from error
+
+
+def area(reference: str) -> tuple[int, int, int, int]:
+    """``A1:C3`` -> (1, 1, 3, 3): first row, first column, last row, last column."""
+    first, _, last = reference.partition(":")
+    corners = [_REFERENCE.fullmatch(corner) for corner in (first, last or first)]
+    if corners[0] is None or corners[1] is None:
+        raise BrokenMarkup(f'"{reference}" is not an area of cells')
+    (left, top), (right, bottom) = corners[0].groups(), corners[1].groups()
+    return int(top), column_of(left), int(bottom), column_of(right)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BrokenMarkup(f'"{text}" is stored as a number') from error
+
+
+def _iso(text: str) -> tuple[CellKind, str]:
+    """A cell that stores its date as ISO text (strict workbooks)."""
+    if _DATE.fullmatch(text):
+        return CellKind.DATE, text
+    time = _TIME.fullmatch(text)
+    return (CellKind.TIME, time[1]) if time is not None else (CellKind.DATETIME, text)
+
+
+def _is_zero(text: str | None) -> bool:
+    try:
+        return text is not None and float(text) == 0
+    except ValueError:
+        return False
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _walk(
+    part: bytes,
+    element: Callable[[str, Attributes], None],
+    end: Callable[[str], None] | None = None,
+    characters: Callable[[str], None] | None = None,
+) -> None:
+    """expat over one part, with the names of elements free of their prefix."""
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    # Without a prefix on the first element the names are right as they are, which saves two calls a cell.
+    prefixed = re.search(rb"<[A-Za-z_][\w.-]*(:?)", part[:4096])
+    if prefixed is not None and prefixed[1]:
+        parser.StartElementHandler = lambda tag, attributes: element(_local(tag), attributes)
+        parser.EndElementHandler = (lambda tag: end(_local(tag))) if end is not None else None
+    else:
+        parser.StartElementHandler = element
+        parser.EndElementHandler = end
+    parser.CharacterDataHandler = characters
+    try:
+        parser.Parse(part, True)
+    except expat.ExpatError as error:
+        raise BrokenMarkup(f"the XML is not well-formed: {error}") from error
+    except KeyError as error:
+        raise BrokenMarkup(f"the attribute {error} is missing") from error
+    except ValueError as error:
+        raise BrokenMarkup(str(error)) from error

@@ -1,0 +1,167 @@
+"""A workbook's bytes -> raw cells: values by calamine, and what they do not tell by the sheet's own XML."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from python_calamine import CalamineError, CalamineWorkbook
+
+from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS, Grid, Special, sheet_cells
+from contrib_watch.adapters.sheets.markup import (
+    Book,
+    BrokenMarkup,
+    Marks,
+    SheetEntry,
+    letters_of,
+    percent_styles,
+    read_book,
+    scan_sheet,
+    shared_strings,
+)
+from contrib_watch.adapters.sheets.package import Package
+from contrib_watch.adapters.sheets.plain import plain_extent
+from contrib_watch.core.model import CellKind, Cells, Feed
+from contrib_watch.errors import UnreadableFile
+
+
+@dataclass(frozen=True)
+class _Markup:
+    """The XML of one sheet and of what it refers to."""
+
+    sheet: bytes
+    strings: bytes
+    percent: frozenset[str]
+    recalculates: bool
+
+    def scan(self) -> Marks:
+        texts = shared_strings(self.strings) if self.strings else []
+        return scan_sheet(self.sheet, texts, self.percent, recalculates=self.recalculates)
+
+
+def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
+    """The cells of one sheet of an .xlsx or .xlsm workbook; ``rows`` are Excel's row numbers.
+
+    A hidden row that holds anything, a value beyond the header's columns and a value under a merged cell make the row
+    malformed.
+
+    Raises:
+        UnreadableFile: damaged, protected, too large, not the one sheet that the feed means, no header, or a hidden
+            column that holds anything.
+    """
+    package = Package(content, filename)
+    try:
+        book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
+        entry = _choose(book, filename, feed)
+        grid, marks = _read_sheet(content, package, book, entry)
+        return sheet_cells(grid, marks, f"{filename}, sheet {entry.name}", entry.name, feed)
+    except BrokenMarkup as error:
+        raise package.refuse(f"the workbook is damaged: {error}") from error
+
+
+def _choose(book: Book, filename: str, feed: Feed) -> SheetEntry:
+    """The sheet that the feed names, or the only visible one."""
+    sheets = [entry for entry in book.sheets if entry.part]
+    visible = [entry for entry in sheets if entry.visible]
+    names = ", ".join(f'"{entry.name}"' for entry in visible) or "none"
+    if not feed.sheet:
+        if len(visible) != 1:
+            raise UnreadableFile(
+                f"the workbook has {len(visible)} visible sheets: {names}",
+                where=filename,
+                hint="Set sheet to the name of the one to read",
+            )
+        return visible[0]
+    # Excel tells no names apart that differ in case alone, but the feed's spelling is the promise.
+    named = [entry for entry in sheets if entry.name == feed.sheet]
+    if len(named) != 1:
+        raise UnreadableFile(
+            f'the workbook has no sheet "{feed.sheet}"; its visible sheets are: {names}',
+            where=filename,
+            hint="Rename the sheet, or change sheet",
+        )
+    if not named[0].visible:
+        raise UnreadableFile(f'the sheet "{feed.sheet}" is hidden', where=filename, hint="Unhide it, or change sheet")
+    return named[0]
+
+
+def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry) -> tuple[Grid, Marks]:
+    """The sheet's values with what they do not tell laid over them.
+
+    calamine's count of values must be what the XML has: nothing that it skipped or read twice goes by unseen.
+    """
+    markup = _markup(package, book, entry)
+    package.check()
+    extent = plain_extent(markup.sheet, markup.strings, markup.percent)
+    if extent is not None and extent.last_row * extent.last_column <= MAX_GRID_CELLS:
+        grid = _values(content, entry, package)
+        if _filled(grid) == extent.filled and not (extent.has_negatives and _has_dates(grid)):
+            return grid, Marks(filled=extent.filled)
+    marks = markup.scan()
+    _check_grid(marks, package)
+    grid = _values(content, entry, package)
+    _lay_over(grid, marks)
+    found = _filled(grid)
+    if found != marks.filled:
+        raise package.refuse(f'the sheet "{entry.name}" has {marks.filled:,} cells, of which {found:,} can be read')
+    return grid, marks
+
+
+def _markup(package: Package, book: Book, entry: SheetEntry) -> _Markup:
+    def optional(name: str) -> bytes:
+        return package.read_xml(name) if name in package else b""
+
+    styles = optional("xl/styles.xml")
+    return _Markup(
+        sheet=package.read_xml(entry.part),
+        strings=optional("xl/sharedStrings.xml"),
+        percent=percent_styles(styles) if styles else frozenset(),
+        recalculates=book.recalculates,
+    )
+
+
+def _check_grid(marks: Marks, package: Package) -> None:
+    cells = marks.last_row * marks.last_column
+    if cells > MAX_GRID_CELLS:
+        raise package.refuse(
+            f"the sheet reaches to {letters_of(marks.last_column)}{marks.last_row}, which is {cells:,} cells,"
+            f" and the limit is {MAX_GRID_CELLS:,}"
+        )
+
+
+def _values(content: bytes, entry: SheetEntry, package: Package) -> Grid:
+    try:
+        with CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
+            grid: Grid = workbook.get_sheet_by_name(entry.name).to_python(skip_empty_area=False)
+    except (CalamineError, ValueError, OSError) as error:
+        raise package.refuse(f"the workbook cannot be read: {error}") from error
+    except BaseException as panic:
+        # A panic of the Rust parser arrives as a bare BaseException, and would otherwise end the program.
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise package.refuse("the workbook cannot be read: the parser gave up on it") from panic
+    return grid
+
+
+def _filled(grid: Grid) -> int:
+    return sum(len(row) - row.count("") for row in grid)
+
+
+def _has_dates(grid: Grid) -> bool:
+    temporal = {date, datetime, time, timedelta}
+    return any(not temporal.isdisjoint(map(type, row)) for row in grid)
+
+
+def _lay_over(grid: Grid, marks: Marks) -> None:
+    """Puts the cells that calamine reads as something else, or not at all, in their places."""
+    width = max(len(grid[0]) if grid else 0, marks.last_column)
+    for row in grid:
+        row.extend([""] * (width - len(row)))
+    grid.extend([""] * width for _ in range(marks.last_row - len(grid)))
+    for row_number, column in marks.negative:
+        if not isinstance(grid[row_number - 1][column - 1], float | int):
+            # Excel has no dates before its first day and shows the cell full of these; calamine makes it midnight.
+            grid[row_number - 1][column - 1] = Special(CellKind.ERROR, "########")
+    for (row_number, column), (kind, text) in marks.special.items():
+        grid[row_number - 1][column - 1] = Special(kind, text)
