@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import starmap
 
 import pandas as pd
 import pyarrow as pa
@@ -26,8 +27,8 @@ CHUNK_ROWS = 4096
 def plan(changes: Changes) -> pd.DataFrame:
     """What to post, a row a RIC in file order.
 
-    Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``note``, ``carried``
-    (text); indexed by RIC. See core.model.Post for what they mean; ``carried`` is the snapshot's (see core.diff).
+    Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``changed``, ``note``,
+    ``carried`` (text); indexed by RIC. See core.model.Post for what they mean; ``carried`` is the snapshot's (see core.diff).
     """
     given, held, facts = changes.given, changes.held, changes.facts
     full = held.copy()
@@ -49,6 +50,7 @@ def plan(changes: Changes) -> pd.DataFrame:
             ),
             "fields": everything.where(refresh, _text(object_column(changed), given.index)),
             "full": everything,
+            "changed": _names(changed),
             "changes": _change_texts(changed, held, given.index),
             "note": notes,
             "carried": _carried(changes),
@@ -62,12 +64,10 @@ def posts(planned: pd.DataFrame) -> Iterator[Post]:
     """The rows of a plan as Posts, made in chunks."""
     for start in range(0, len(planned), CHUNK_ROWS):
         chunk = planned.iloc[start : start + CHUNK_ROWS]
-        columns = [chunk[name].tolist() for name in ("row", "action", "fields", "full", "changes", "note")]
-        yield from (
-            Post(row, ric, _ACTIONS[action], fields, full, changes, note, carried, attempts)
-            for ric, row, action, fields, full, changes, note, carried, attempts in zip(
-                chunk.index, *columns, chunk["carried"].tolist(), chunk["attempts"].tolist(), strict=True
-            )
+        actions = [_ACTIONS[action] for action in chunk["action"]]
+        texts = [chunk[name].tolist() for name in ("fields", "full", "changes", "changed", "note", "carried")]
+        yield from starmap(
+            Post, zip(chunk["row"].tolist(), chunk.index, actions, *texts, chunk["attempts"].tolist(), strict=True)
         )
 
 
@@ -83,19 +83,13 @@ class Coverage:
             known = self._newest.setdefault(ric, {})
             known[fields] = max(drop_id, known.get(fields, 0))
 
-    def superseded(self, drop_id: int, changes: Changes) -> dict[str, int]:
-        """The RICs of ``changes`` that a drop newer than ``drop_id`` covers, each with that drop.
-
-        Covered: one row of the newer drop gives a value for every field that the older one would change.
-        """
-        covered: dict[str, int] = {}
-        if not self._newest:
-            return covered
-        for ric, needed in _field_sets(differs(changes.given, changes.held)):
-            newer = [drop for fields, drop in self._newest.get(ric, {}).items() if needed <= fields]
-            if newer and max(newer) > drop_id:
-                covered[ric] = max(newer)
-        return covered
+    def newest(self, ric: str, changed: str) -> int:
+        """The newest drop with a row that gives a value for every field named in ``changed``; 0: none does."""
+        known = self._newest.get(ric)
+        if not known:
+            return 0
+        needed = frozenset(changed.split(",")) if changed else frozenset()
+        return max((drop for fields, drop in known.items() if needed <= fields), default=0)
 
 
 def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
@@ -119,6 +113,12 @@ def _change_texts(changed: pd.DataFrame, held: pd.DataFrame, index: pd.Index[str
         before = joined(_readable(pa.array(held[name].array)), " -> ")
         parts.append(joined(f"{name} ", pc.coalesce(before, ""), _readable(pa.array(changed[name].array))))
     return _text(enumeration(parts, "; ", len(index)), index)
+
+
+def _names(changed: pd.DataFrame) -> pd.Series[str]:
+    """The names of the columns in which each row has a value, with a comma between them."""
+    parts = [pc.if_else(pa.array(changed[name].array).is_valid(), name, None) for name in changed.columns]
+    return _text(enumeration(parts, ",", len(changed)), changed.index)
 
 
 def _readable(tokens: pa.Array) -> pa.Array:

@@ -1,7 +1,7 @@
 """The record: drops and their files, what was posted, and what the ADS acknowledged."""
 
-from contrib_watch.store.drops import Drops
-from contrib_watch.store.ledger import Ledger
+from contrib_watch.store.drops import Drops, Findings, ReportName, SeenFile, names, utc_text
+from contrib_watch.store.ledger import Advance, Ledger
 from contrib_watch.store.state import Lock, State
 
-__all__ = ["Drops", "Ledger", "Lock", "State"]
+__all__ = ["Advance", "Drops", "Findings", "Ledger", "Lock", "ReportName", "SeenFile", "State", "names", "utc_text"]

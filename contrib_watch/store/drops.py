@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
 
-from contrib_watch.core.model import Drop, DropStatus
+from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
 from contrib_watch.store import schema
 from contrib_watch.store.state import State
@@ -37,6 +37,16 @@ class SeenFile:
     sha256: str
     owner: str
     drop_id: int | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report says beside the rows' outcomes, and what the drop's own bytes do not tell."""
+
+    problems: tuple[Problem, ...] = ()
+    """Rows that only the snapshot showed to be wrong."""
+    missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +155,7 @@ class Drops:
                     reason=held_because,
                 )
             )
-            return self.drop(int(done.inserted_primary_key[0]))
+            return self.drop(int(done.lastrowid))
 
     def drop(self, drop_id: int) -> Drop:
         """One drop; KeyError where the number is not given to any."""
@@ -193,13 +203,21 @@ class Drops:
         return self._change(drop, status=status, reason=reason)
 
     def finish(
-        self, drop: Drop, status: DropStatus, *, totals: Mapping[str, int], has_problem_rows: bool, now_utc: datetime
+        self,
+        drop: Drop,
+        *,
+        totals: Mapping[str, int],
+        findings: Findings,
+        has_problem_rows: bool,
+        now_utc: datetime,
     ) -> Drop:
-        """A drop is over: ``totals`` counts its rows by status."""
+        """A drop is over, with the status and the reason that it has: ``totals`` counts its rows by status."""
         return self._change(
             drop,
-            status=status,
+            status=drop.status,
+            reason=drop.reason,
             totals=json.dumps(totals),
+            findings=json.dumps(asdict(findings)),
             has_problem_rows=has_problem_rows,
             finished_at_utc=utc_text(now_utc),
         )
@@ -209,6 +227,14 @@ class Drops:
         return self._change(
             drop, status=DropStatus.WAITING, reason="", run=drop.run + 1, approved=approved or drop.approved
         )
+
+    def findings(self, drop: Drop) -> Findings:
+        """What finish() recorded."""
+        with self._state.transaction() as connection:
+            text = connection.scalar(select(schema.drops.c.findings).where(schema.drops.c.id == drop.id))
+        found = json.loads(text or "{}")
+        problems = tuple(Problem(**problem) for problem in found.get("problems", ()))
+        return Findings(problems, tuple(found.get("missing", ())), tuple(found.get("warnings", ())))
 
     def totals(self, drop: Drop) -> dict[str, int]:
         """The row counts that finish() recorded."""
@@ -232,6 +258,16 @@ class Drops:
         with self._state.transaction() as connection:
             connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
             connection.execute(insert(table).values(drop_id=drop.id, run=drop.run, folder=folder, base=base))
+
+    def unreported(self) -> list[Drop]:
+        """Drops that are over, but whose report is not on the disk yet."""
+        table, written = schema.drops, schema.reports
+        return self._select(
+            select(table)
+            .join(written, (written.c.drop_id == table.c.id) & (written.c.run == table.c.run))
+            .where(written.c.whole.is_(False), table.c.status.not_in(PENDING))
+            .order_by(table.c.id)
+        )
 
     def report_taken(self, *, folder: str, base: str) -> bool:
         """Whether some drop has reserved this name."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import ColumnElement, Delete, Table, bindparam, delete, func, insert, select
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
@@ -63,13 +63,13 @@ class Ledger:
                 ):
                     row = rows.setdefault(ric, [feed, None, None, None, None, 0])
                     row[4], row[5] = full, attempts if drop is not None and drop.id == drop_id else 0
-        columns = list(zip(*rows.values(), strict=True)) or [[]] * len(SNAPSHOT_COLUMNS)
+        *texts, attempts = zip(*rows.values(), strict=True) if rows else [()] * len(SNAPSHOT_COLUMNS)
         table = {
-            name: pd.array(pa.array(column, pa.string()), dtype=TOKENS) if name != "attempts" else column
-            for name, column in zip(SNAPSHOT_COLUMNS, columns, strict=True)
+            name: pd.array(pa.array(column, pa.string()), dtype=TOKENS)
+            for name, column in zip(SNAPSHOT_COLUMNS, texts, strict=False)
         }
-        frame = pd.DataFrame(table, index=pd.Index(list(rows), dtype=object, name="ric"))
-        return frame.astype({"attempts": "int64"})
+        index = pd.Index(list(rows), dtype=object, name="ric")
+        return pd.DataFrame({**table, "attempts": pd.array(attempts, dtype="int64")}, index=index)
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""
@@ -140,21 +140,21 @@ class Ledger:
     def unknown(self, service: str, rics: Iterable[str]) -> None:
         """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
         wanted = list(rics)
-        with self._state.transaction() as connection:
+        table = schema.in_flight
+        with self._state.transaction():
             for start in range(0, len(wanted), IN_LIST):
                 chunk = wanted[start : start + IN_LIST]
-                table = schema.in_flight
                 self._to_dirty(table.c.service == service, table.c.ric.in_(chunk))
 
     def all_unknown(self) -> int:
         """At a start: whatever was in flight when the last process ended is dirty. Returns how many."""
         return self._to_dirty()
 
-    def _to_dirty(self, *where: object) -> int:
+    def _to_dirty(self, *where: ColumnElement[bool]) -> int:
         table = schema.in_flight
-        wanted = (table.c.service, table.c.ric, table.c.feed, table.c.drop_id, table.c.full, table.c.attempts)
+        kept = [table.c[column.name] for column in schema.dirty.columns]
         with self._state.transaction() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(select(*wanted).where(*where))]  # type: ignore[arg-type]
+            rows = [dict(row) for row in connection.execute(select(*kept).where(*where)).mappings()]
             if rows:
                 keys = [{"b_service": row["service"], "b_ric": row["ric"]} for row in rows]
                 connection.execute(_delete_rics(schema.dirty), keys)
@@ -181,17 +181,15 @@ class Ledger:
             rows = connection.execute(query).all()
         return pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS))
 
-    def sizes(self) -> dict[str, int]:
-        """How many RICs are in the snapshot, in flight and dirty."""
+    def uncertain(self) -> dict[str, int]:
+        """How many RICs are in flight and how many dirty, by table name."""
         with self._state.transaction() as connection:
             return {
-                table.name: len(connection.execute(select(table.c.ric)).all())
+                table.name: connection.scalar(select(func.count()).select_from(table)) or 0
                 for table in (schema.in_flight, schema.dirty)
             }
 
 
-def _delete_rics(table: object) -> object:
-    return delete(table).where(  # type: ignore[arg-type]
-        table.c.service == bindparam("b_service"),  # type: ignore[attr-defined]
-        table.c.ric == bindparam("b_ric"),  # type: ignore[attr-defined]
-    )
+def _delete_rics(table: Table) -> Delete:
+    """Deletes one RIC for each set of parameters (``b_service``, ``b_ric``)."""
+    return delete(table).where(table.c.service == bindparam("b_service"), table.c.ric == bindparam("b_ric"))

@@ -61,6 +61,7 @@ drops = Table(
     Column("approved", Boolean, nullable=False, default=False),
     Column("has_problem_rows", Boolean, nullable=False, default=False),
     Column("totals", Text, nullable=False, default="{}"),
+    Column("findings", Text, nullable=False, default="{}"),
     Column("finished_at_utc", String),
     Index("drops_by_status", "status", "feed"),
     Index("drops_by_path", "feed", "path"),

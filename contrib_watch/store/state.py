@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
@@ -33,8 +33,8 @@ class State:
         self._connection: Connection | None = None
 
     @classmethod
-    def open(cls, *, url: str, folder: Path, target: str) -> State:
-        """Open the state, or make a new one for ``target``.
+    def open(cls, *, url: str, folder: Path, target: str, reading: bool = False) -> State:
+        """Open the state, or make a new one for ``target``; ``reading`` takes no lock that a writer could wait for.
 
         Raises StateError: the folder cannot be written, the database is damaged, newer than this program, or was
         made for another target.
@@ -46,8 +46,10 @@ class State:
                 Path(database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "Make the folder writable for this user, or set state.folder to another one"
-            raise StateError(f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint) from error
-        state = cls(_engine(url), folder)
+            raise StateError(
+                f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint
+            ) from error
+        state = cls(_engine(url, reading=reading), folder)
         try:
             state._prepare(target)
         except DatabaseError as error:
@@ -149,12 +151,7 @@ class Lock:
         self._lock.release()
 
 
-def last_drop_id(connection: Connection) -> int:
-    """The number of the newest drop; 0: there is none."""
-    return connection.scalar(select(func.max(schema.drops.c.id))) or 0
-
-
-def _engine(url: str) -> Engine:
+def _engine(url: str, *, reading: bool) -> Engine:
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
@@ -162,7 +159,9 @@ def _engine(url: str) -> Engine:
         raise StateError(f"state.url cannot be used: {error}", where=url, hint=hint) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
+        begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
@@ -173,8 +172,3 @@ def _tune_sqlite(connection: object, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # Python's sqlite3 begins on its own only before a change; a read and the change that follows belong together.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
