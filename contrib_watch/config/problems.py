@@ -38,7 +38,6 @@ class Problem:
 
 _WORDS = {
     "missing": "is required",
-    "too_short": "must not be empty",
     "string_type": "must be text in quotes",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -59,7 +58,7 @@ def from_pydantic(section: Key, detail: ErrorDetails, known: Iterable[str]) -> P
     if last == "[key]":
         loc.pop()
     text = _WORDS.get(detail["type"]) or detail["msg"].replace("Input should", "must").replace("Value error, ", "")
-    if detail["type"] not in ("missing", "too_short"):
+    if detail["type"] != "missing":
         text += f" (it is {json.dumps(detail['input'], ensure_ascii=False, default=str)})"
     return Problem(((*section, *loc),), text)
 

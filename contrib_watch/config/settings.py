@@ -39,7 +39,7 @@ def _host(value: str) -> str:
         return value
     if "://" in value:
         raise ValueError(f'must be "host:port" without a scheme: "{value.split("://")[1].split("/")[0]}"')
-    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d+)", value)
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]+)", value)
     if not match:
         raise ValueError('must be "host:port", such as "ads1.example.com:15000"')
     if not 1 <= int(match[1]) <= 65535:
@@ -57,7 +57,7 @@ def _seconds(value: object) -> object:
     """Text such as ``7d`` or ``36 hours`` -> seconds; anything else as it is."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|min|h|d|w|second|minute|hour|day|week)s?", value.strip())
+    match = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) ?(s|m|min|h|d|w|second|minute|hour|day|week)s?", value.strip())
     if not match:
         raise ValueError('must be seconds, or text such as "7d", "36h" or "90 minutes"')
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}[match[2][0]]
@@ -67,7 +67,7 @@ def _bytes(value: object) -> object:
     """Text such as ``256MB`` (1024 * 1024 * 256) -> bytes; anything else as it is."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+) ?([KMG]?)i?B", value.strip())
+    match = re.fullmatch(r"([0-9]+) ?([KMG]?)i?B", value.strip())
     if not match:
         raise ValueError('must be bytes, or text such as "256MB" (KB, MB or GB)')
     return int(match[1]) * 1024 ** " KMG".index(match[2] or " ")
@@ -147,6 +147,13 @@ def _clear_token(value: str) -> str:
     return value
 
 
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    # Not as a minimum length: pydantic counts only the sound items, and would report a lone wrong one twice.
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 _Printable = Annotated[str, AfterValidator(_printable)]
 _Header = Annotated[str, AfterValidator(_header)]
 _FilePath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
@@ -159,7 +166,7 @@ class Ads:
 
     __pydantic_config__ = _STRICT
 
-    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Limits(min_length=1)]
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], AfterValidator(_not_empty)]
     """``host:port`` of each ADS, tried in this order; or ``simulated`` alone: the built-in one, in this process."""
     target: Annotated[str, AfterValidator(lambda value: value and _printable(value))] = ""
     """The name of the system behind the hosts; a state belongs to one. ``load`` fills in an empty one."""
@@ -233,7 +240,9 @@ class FeedTable(Feed):
     name: Annotated[str, AfterValidator(_feed_name)]
     folder: Annotated[PurePath, AfterValidator(_folder)]
     service: _Printable
-    patterns: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Limits(min_length=1)] = Feed.patterns
+    patterns: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], AfterValidator(_not_empty)] = (
+        Feed.patterns
+    )
     header_row: Annotated[int, Limits(ge=1)] = Feed.header_row
     ric_column: _Header = Feed.ric_column
     columns: Mapping[_Header, Annotated[str, AfterValidator(_acronym)]] = field(default_factory=dict)
