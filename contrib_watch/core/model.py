@@ -207,6 +207,8 @@ class Quotes:
     rows_read: int
     sheet: str = ""
     warnings: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
+    """Headers that the feed maps to fields and the file lacks: to a partial drop, blanks; to a complete one, a doubt."""
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""

@@ -83,14 +83,14 @@ class TextReader:
         return pc.if_else(fit, quoted(texts), None)
 
     def explain(self, text: str) -> Complaint:
-        return _foreign_character(text) or Complaint(
+        return foreign_character(text) or Complaint(
             f"is longer than {self._max_length} characters",
             f"shorten it to {self._max_length} characters",
         )
 
 
-def _foreign_character(text: str) -> Complaint | None:
-    """The complaint about the first character that is not printable ASCII, if there is one."""
+def foreign_character(text: str) -> Complaint | None:
+    """The complaint about the first character of ``text`` that is not printable ASCII, if there is one."""
     for character in text:
         if not " " <= character <= "~":
             name = unicodedata.name(character, "a control character")
@@ -138,7 +138,7 @@ class EnumReader:
         displayed = Counter(self._values.values())
         by_number, by_display = {}, {}
         for value, display in self._values.items():
-            is_name = displayed[display] == 1 and display.strip() != "" and _foreign_character(display) is None
+            is_name = displayed[display] == 1 and display.strip() != "" and foreign_character(display) is None
             token = quoted(pa.array([display]))[0].as_py() if is_name else str(value)
             by_number[str(value)] = token
             if is_name and not self._numbers_only:

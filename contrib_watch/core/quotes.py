@@ -1,0 +1,363 @@
+"""Raw cells -> Quotes: which column is which field, which row is which RIC, and every value typed or refused.
+
+The header decides whether the file can be trusted at all: a doubt about it rejects the file (UnreadableFile). A
+doubt about a cell rejects its row, with a Problem for each such cell.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
+from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes
+from contrib_watch.core.readers import Complaint, foreign_character, matches
+from contrib_watch.errors import UnreadableFile
+
+MAX_RIC_BYTES = 255
+"""A longer ``Key.Name`` is an Error (seen on LSEG's SDK provider)."""
+
+_RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
+"""Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""
+
+_EXAMPLES = 3
+"""So many RICs or rows are named in a message that could name thousands."""
+
+
+def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
+    """Type the cells of one sheet by the field dictionary, as the feed declares them.
+
+    Rows that hold nothing but ASCII spaces are not counted. Raises UnreadableFile where the header leaves a doubt
+    (a column that is neither RIC, field nor ignored; two columns for one field; no field), or no data row is there.
+    """
+    layout = _layout(cells, feed, dictionary)
+    cells = _without_empty_rows(cells, layout)
+    if not len(cells.rows) and not cells.malformed:
+        raise UnreadableFile(
+            "there is no data row below the header",
+            where=_header_address(cells),
+            hint="Check header_row, if the data begins elsewhere",
+        )
+    table = _typed(cells, layout, feed)
+    refused = _indices(table.refusals)
+    groups = _repeated_rics(table)
+    twins, conflicts = _compare_copies(table, groups, refused)
+    refusals = [*table.refusals, *_conflict_refusals(cells, layout, conflicts)]
+
+    accepted = np.ones(len(cells.rows), dtype=bool)
+    accepted[list(_indices(refusals))] = False
+    accepted[[index for copies in twins.values() for index in copies[1:]]] = False
+    values, rows = _frame(cells, table, accepted)
+    twin_rows = {ric: tuple(_row(cells, index) for index in copies[1:]) for ric, copies in twins.items()}
+    return Quotes(
+        values=values,
+        rows=rows,
+        twins=twin_rows,
+        problems=_problems(cells, table.rics, refusals),
+        rows_read=len(cells.rows) + len(cells.malformed),
+        sheet=cells.sheet,
+        warnings=(*cells.warnings, *layout.warnings(), *_twin_warnings(rows, twin_rows)),
+        missing_columns=tuple(layout.missing),
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header says: column indices of the RIC and of each field, in file order."""
+
+    ric: int
+    fields: Mapping[int, FieldDef]
+    missing: Mapping[str, str]
+    """Headers that the feed maps and the file lacks, with their fields."""
+
+    def warnings(self) -> list[str]:
+        return [
+            f'the column "{header}" is missing: nothing is contributed to {acronym}'
+            for header, acronym in self.missing.items()
+        ]
+
+
+def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
+    headers = [header.strip(" \ufeff") for header in cells.header]
+    _refuse_repeated_headers(cells, headers)
+    if feed.ric_column not in headers:
+        raise UnreadableFile(
+            f'there is no column "{feed.ric_column}" for the RICs',
+            where=_header_address(cells),
+            hint=f"Set ric_column or header_row of the feed; the headers are {_listed(headers)}",
+        )
+    ric = headers.index(feed.ric_column)
+    acronyms = {
+        column: feed.columns.get(header, header)
+        for column, header in enumerate(headers)
+        if column != ric and not _is_unused(cells, column, header, feed)
+    }
+    _refuse_unknown(cells, headers, acronyms, feed, dictionary)
+    fields = {column: dictionary.fields[acronym] for column, acronym in acronyms.items()}
+    _refuse_unusable(cells, headers, fields)
+    present = set(acronyms.values())
+    missing = {header: acronym for header, acronym in feed.columns.items() if acronym not in present}
+    return _Layout(ric, fields, missing)
+
+
+def _refuse_repeated_headers(cells: Cells, headers: Sequence[str]) -> None:
+    for column, header in enumerate(headers):
+        if header and headers.index(header) < column:
+            raise UnreadableFile(
+                f'the header "{header}" stands twice',
+                where=_header_address(cells, column),
+                hint="Remove or rename one of the two columns",
+            )
+
+
+def _is_unused(cells: Cells, column: int, header: str, feed: Feed) -> bool:
+    """Whether the column gives no values: ignored, or without a header and wholly blank."""
+    if header:
+        return header in feed.ignore_columns and header not in feed.columns
+    if pc.any(_is_written(cells, column)).as_py():
+        raise UnreadableFile(
+            f"column {column + 1} has values but no header",
+            where=_header_address(cells, column),
+            hint="Give it a header, and name that in ignore_columns if the column is not to be contributed",
+        )
+    return True
+
+
+def _refuse_unknown(
+    cells: Cells, headers: Sequence[str], acronyms: Mapping[int, str], feed: Feed, dictionary: Dictionary
+) -> None:
+    unknown = [column for column, acronym in acronyms.items() if dictionary.get(acronym) is None]
+    for column in unknown:
+        header, acronym = headers[column], acronyms[column]
+        if header in feed.columns:
+            near = dictionary.nearest(acronym)
+            raise UnreadableFile(
+                f'the feed maps the column "{header}" to {acronym}, which is no field of the dictionary',
+                where=_header_address(cells, column),
+                hint=f"Did you mean {near}?" if near else "Correct columns in the feed",
+            )
+    if unknown:
+        names = [headers[column] for column in unknown]
+        nearest = ", ".join(f'"{name}" = "{dictionary.nearest(name) or "FIELD"}"' for name in names)
+        raise UnreadableFile(
+            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} neither a field, mapped to one, nor ignored",
+            where=_header_address(cells, unknown[0]),
+            hint=f"Map in the feed (the nearest: columns = {{ {nearest} }}), rename, or add to ignore_columns",
+        )
+
+
+def _refuse_unusable(cells: Cells, headers: Sequence[str], fields: Mapping[int, FieldDef]) -> None:
+    if not fields:
+        raise UnreadableFile(
+            "no column holds a field",
+            where=_header_address(cells),
+            hint="Name the columns like fields, or map them with columns in the feed",
+        )
+    column_of: dict[str, int] = {}
+    for column, definition in fields.items():
+        first = column_of.setdefault(definition.acronym, column)
+        if first != column:
+            raise UnreadableFile(
+                f'the columns "{headers[first]}" and "{headers[column]}" are both {definition.acronym}',
+                where=_header_address(cells, column),
+                hint="Name one of them in ignore_columns, or remove it",
+            )
+        if definition.kind is Kind.UNSUPPORTED:
+            raise UnreadableFile(
+                f'"{headers[column]}" is the field {definition.acronym} of type {definition.rwf_type}, '
+                "which cannot be contributed from a sheet",
+                where=_header_address(cells, column),
+                hint="Name it in ignore_columns",
+            )
+
+
+def _header_address(cells: Cells, column: int | None = None) -> str:
+    """The header row, or one cell of it in a workbook."""
+    letter = cells.letters[column] if cells.sheet and column is not None else ""
+    return f"{cells.sheet}!{letter}{cells.header_row}" if cells.sheet else f"row {cells.header_row}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f'"{name}"' for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _is_written(cells: Cells, column: int) -> pa.BooleanArray:
+    """Which cells hold anything but ASCII spaces; an error or a lost result is something."""
+    text = pc.ascii_trim(cells.columns[column].cast(pa.string()), characters=" ")
+    written = pc.not_equal(text.fill_null(""), "")
+    if cells.kinds is None:
+        return written
+    harmless = pc.is_in(cells.kinds[column], value_set=pa.array([CellKind.BLANK, CellKind.TEXT], pa.uint8()))
+    return pc.or_(written, pc.invert(harmless))
+
+
+def _without_empty_rows(cells: Cells, layout: _Layout) -> Cells:
+    empty = pc.invert(_is_written(cells, layout.ric))
+    for column in range(len(cells.columns)):
+        if not pc.any(empty).as_py():  # after the RIC's column already, as a rule
+            return cells
+        empty = pc.and_not(empty, _is_written(cells, column))
+    kept = pc.invert(empty)
+    return replace(
+        cells,
+        columns=tuple(column.filter(kept) for column in cells.columns),
+        kinds=cells.kinds and tuple(kinds.filter(kept) for kinds in cells.kinds),
+        rows=cells.rows.filter(kept),
+    )
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class _Refusal:
+    """A cell that rejects its row: indices into ``Cells.rows`` and ``Cells.header``."""
+
+    index: int
+    column: int
+    cause: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The typed columns, before rows are sorted out."""
+
+    rics: pa.StringArray
+    is_ric: pa.BooleanArray
+    """Which of ``rics`` can be one."""
+    tokens: Mapping[str, pa.StringArray]
+    refusals: list[_Refusal]
+
+
+def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
+    def kinds_of(column: int) -> pa.Array | None:
+        return None if cells.kinds is None else cells.kinds[column]
+
+    rics = pc.ascii_trim(cells.columns[layout.ric].cast(pa.string()).fill_null(""), characters=" ")
+    is_ric = matches(rics, _RIC)
+    if cells.kinds is not None:
+        is_ric = pc.and_(is_ric, pc.equal(cells.kinds[layout.ric], CellKind.TEXT.value))
+    refusals = [
+        _Refusal(index, layout.ric, *_ric_complaint(rics[index].as_py(), kinds_of(layout.ric), index))
+        for index in pc.indices_nonzero(pc.invert(is_ric)).to_pylist()
+    ]
+    tokens = {}
+    for column, definition in layout.fields.items():
+        typed = type_column(definition, cells.columns[column], kinds_of(column), feed)
+        tokens[definition.acronym] = typed.tokens
+        refusals += [_Refusal(index, column, cause, mend) for index, cause, mend in typed.problems]
+    return _Table(rics, is_ric, tokens, refusals)
+
+
+def _ric_complaint(ric: str, kinds: pa.Array | None, index: int) -> Complaint:
+    kind = CellKind.TEXT if kinds is None else CellKind(kinds[index].as_py())
+    if kind not in (CellKind.TEXT, CellKind.BLANK):
+        return Complaint("is not a text cell, as a RIC must be", "format the cell as Text and type the RIC again")
+    if not ric:
+        return Complaint("is a row without a RIC", "write the RIC into every row, also where cells are merged")
+    if complaint := foreign_character(ric):
+        return Complaint(complaint.cause, "type the RIC again with the characters of a plain English keyboard")
+    if len(ric) > MAX_RIC_BYTES:
+        return Complaint(f"is longer than the {MAX_RIC_BYTES} bytes of a RIC", "check the RIC")
+    return Complaint("contains a quotation mark or backslash, which the ADS does not take in a RIC", "check the RIC")
+
+
+def _repeated_rics(table: _Table) -> dict[str, list[int]]:
+    """RICs that stand in several rows -> the rows' indices."""
+    codes = pd.Series(table.rics.dictionary_encode().indices.to_numpy())
+    repeated = codes.duplicated(keep=False).to_numpy() & table.is_ric.to_numpy(zero_copy_only=False)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(repeated).tolist():
+        groups[table.rics[index].as_py()].append(index)
+    return groups
+
+
+def _compare_copies(
+    table: _Table, groups: Mapping[str, list[int]], refused: set[int]
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Split the RICs with several rows into those whose rows are equal (twins) and those in conflict.
+
+    A copy that cannot be read might differ, so that it is in conflict with the others.
+    """
+    indices = [index for copies in groups.values() for index in copies]
+    columns = [tokens.take(pa.array(indices, pa.int64())).to_pylist() for tokens in table.tokens.values()]
+    row_of = dict(zip(indices, zip(*columns, strict=True), strict=True))
+    twins: dict[str, list[int]] = {}
+    conflicts: dict[str, list[int]] = {}
+    for ric, copies in groups.items():
+        are_equal = refused.isdisjoint(copies) and len({row_of[index] for index in copies}) == 1
+        (twins if are_equal else conflicts)[ric] = copies
+    return twins, conflicts
+
+
+def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, list[int]]) -> list[_Refusal]:
+    refusals = []
+    for copies in conflicts.values():
+        rows = [_row(cells, index) for index in copies]
+        refusals += [
+            _Refusal(
+                index,
+                layout.ric,
+                "stands in several rows that differ",
+                f"keep one of them; it is also in {_rows([other for other in rows if other != row])}",
+            )
+            for index, row in zip(copies, rows, strict=True)
+        ]
+    return refusals
+
+
+def _indices(refusals: Sequence[_Refusal]) -> set[int]:
+    return {refusal.index for refusal in refusals}
+
+
+def _row(cells: Cells, index: int) -> int:
+    row: int = cells.rows[index].as_py()
+    return row
+
+
+def _rows(rows: Sequence[int]) -> str:
+    named = ", ".join(str(row) for row in rows[:_EXAMPLES])
+    more = f" and {len(rows) - _EXAMPLES} more" if len(rows) > _EXAMPLES else ""
+    return f"row{'s' if len(rows) > 1 else ''} {named}{more}"
+
+
+def _frame(cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]) -> tuple[pd.DataFrame, pd.Series[int]]:
+    """The accepted rows as ``Quotes.values`` and ``Quotes.rows``."""
+    mask = pa.array(accepted)
+    index = pd.Index(table.rics.filter(mask).to_pandas(), dtype="str", name="RIC")
+    columns = {
+        acronym: pd.Series(pd.arrays.ArrowExtensionArray(tokens.filter(mask)), index=index, dtype=TOKENS)
+        for acronym, tokens in table.tokens.items()
+    }
+    rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, dtype="int64", name="row")
+    return pd.DataFrame(columns, index=index), rows
+
+
+def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) -> tuple[Problem, ...]:
+    """The refused cells and malformed lines as people read of them, in file order."""
+    found = [Problem(line.row, "", f"row {line.row}", line.text, line.cause, line.mend) for line in cells.malformed]
+    found += [
+        Problem(
+            row=_row(cells, refusal.index),
+            ric=rics[refusal.index].as_py(),
+            where=cells.address(refusal.index, refusal.column),
+            text=cells.columns[refusal.column][refusal.index].as_py() or "",
+            cause=refusal.cause,
+            mend=refusal.mend,
+        )
+        for refusal in sorted(refusals)
+    ]
+    return tuple(sorted(found, key=lambda problem: problem.row))
+
+
+def _twin_warnings(rows: pd.Series[int], twins: Mapping[str, tuple[int, ...]]) -> list[str]:
+    if not twins:
+        return []
+    examples = [f"{ric} in {_rows([int(rows[ric]), *others])}" for ric, others in list(twins.items())[:_EXAMPLES]]
+    more = f" and {len(twins) - _EXAMPLES} other RICs" if len(twins) > _EXAMPLES else ""
+    return [f"equal rows are posted once: {', '.join(examples)}{more}"]
