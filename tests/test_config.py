@@ -571,3 +571,33 @@ def test_mappings_to_unknown_fields_are_all_named_with_the_nearest(tmp_path: Pat
         'feeds[1].columns.C is no field of the dictionary; for the column with the RICs set ric_column = "C"',
         'feeds[1].columns.D "QQQQQQ" is no field of the dictionary',
     )
+
+
+_VALUES = st.sampled_from(
+    ["0", "-1", "1e400", "nan", "true", '""', '"x"', '"\\u0000"', "[]", "[1]", '["a", 2]', "{}", "{ a = 1 }",
+     '{ a.b = "c" }', "2026-11-22", "12:30:00", "9223372036854775807", '"1d"', "[[]]", '"sqlite:///%2F:x"', '"*"']
+)  # fmt: skip
+_KEYS = sorted({f.name for section in (Ads, State, Fields, Log, Feed) for f in fields(section)} | {"max_age", "x"})
+
+
+@given(
+    sections=st.dictionaries(
+        st.sampled_from(["ads", "state", "fields", "log", "[feeds]", "other"]),
+        st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=8),
+    )
+)
+def test_whatever_a_key_holds_is_read_or_explained(
+    sections: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = "".join(
+        f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for name, keys in sections.items()
+    )
+    with pytest.raises(InvalidConfiguration) as caught:  # never whole: no value above is a host
+        written(tmp_path_factory.getbasetemp(), text)
+    lines = text.split("\n")
+    for problem in caught.value.problems:
+        place = re.match(r"(?:line (\d+), )?([\w.[\]]+)", problem)
+        assert place
+        if place[1]:
+            line, key = lines[int(place[1]) - 1], re.sub(r"\[\d+]", "", place[2]).rsplit(".", 1)[-1]
+            assert key in line or line.startswith("[")
