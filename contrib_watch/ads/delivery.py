@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Delivery:
     def __init__(self, posts: Iterable[Post], *, retries: int) -> None:
         """``retries``: how often a post goes again after a deadline or a retryable Nak."""
         self._fresh: Iterator[Post] = iter(posts)
+        self._first = next(self._fresh, None)  # looked at ahead, so that the end is known
         self._again: deque[Post] = deque()
         self._later: list[tuple[float, int, Post]] = []
         self._tie = itertools.count()
@@ -66,7 +68,6 @@ class Delivery:
         self._used: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._healed: set[str] = set()
-        self._exhausted = False
 
     @property
     def healed(self) -> int:
@@ -76,7 +77,7 @@ class Delivery:
     @property
     def done(self) -> bool:
         """Every post has ended."""
-        return self._exhausted and not (self._again or self._later or self._on_wire)
+        return self._first is None and not (self._again or self._later or self._on_wire)
 
     @property
     def on_wire(self) -> int:
@@ -84,7 +85,9 @@ class Delivery:
         return len(self._on_wire)
 
     def due_s(self) -> float | None:
-        """When a post that waits may go again."""
+        """When there is something to take: minus infinity for at once, None for not before the next answer."""
+        if self._first is not None or self._again:
+            return -math.inf
         return self._later[0][0] if self._later else None
 
     def take(self, room: int, now_s: float) -> list[Post]:
@@ -92,9 +95,10 @@ class Delivery:
         while self._later and self._later[0][0] <= now_s:
             self._again.append(heapq.heappop(self._later)[2])
         taken = [self._again.popleft() for _ in range(min(room, len(self._again)))]
-        fresh = list(itertools.islice(self._fresh, room - len(taken)))
-        self._exhausted = self._exhausted or len(fresh) < room - len(taken)
-        return taken + fresh
+        while self._first is not None and len(taken) < room:
+            taken.append(self._first)
+            self._first = next(self._fresh, None)
+        return taken
 
     def sent(self, post_ids: Iterable[int], posts: Iterable[Post]) -> None:
         """These posts are in flight under these PostIDs."""

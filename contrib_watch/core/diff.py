@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -51,6 +51,23 @@ class Changes:
     oldest_kept: str = ""
     """The ISO date of the oldest such value."""
 
+    @property
+    def lost_fields(self) -> tuple[str, ...]:
+        """Fields that RICs of this drop have, and for which the file has no column."""
+        return tuple(name for name in self.held.columns if name not in self.given.columns)
+
+    def without(self, rics: Collection[str], quotes: Quotes) -> Changes:
+        """The same changes, with these RICs rejected: another feed is posting them at this moment."""
+        theirs = self.given.index.isin(list(rics))
+        problems = [_foreign_row(quotes, ric, "another feed") for ric in self.given.index[theirs]]
+        return replace(
+            self,
+            given=self.given[~theirs],
+            held=self.held[~theirs],
+            facts=self.facts[~theirs],
+            problems=tuple(sorted([*self.problems, *problems], key=lambda problem: problem.row)),
+        )
+
 
 def diff(
     quotes: Quotes,
@@ -68,7 +85,7 @@ def diff(
     values = quotes.values
     known = snapshot.reindex(values.index)
     foreign = known["feed"].notna() & (known["feed"] != feed) & known["feed"].isin(list(configured))
-    problems = [_foreign_row(quotes, ric, str(known.at[ric, "feed"])) for ric in values.index[foreign]]
+    problems = [_foreign_row(quotes, ric, f"feed {known.at[ric, 'feed']!r}") for ric in values.index[foreign]]
 
     dirty = known["attempted"].notna()
     same_text = _objects(values) == known["fields"]
@@ -204,7 +221,7 @@ def _foreign_row(quotes: Quotes, ric: str, owner: str) -> Problem:
         f"row {quotes.label(row)}",
         ric,
         "belongs to another feed",
-        f"feed {owner!r} posted this RIC first; take it out of one of the two",
+        f"{owner} posted this RIC first; take it out of one of the two",
     )
 
 

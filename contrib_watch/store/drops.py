@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,13 +30,18 @@ class SeenFile:
 
     feed: str
     name: str
+    path: str
     signature: Signature
     state: str
-    """``drop``, ``same``, or ``backlog``."""
+    """``new``, ``held``, ``same``, ``backlog`` or ``ignored``."""
     reason: str
     sha256: str
     owner: str
     drop_id: int | None
+
+    def decided(self, state: str, reason: str, drop_id: int | None = None) -> SeenFile:
+        """The same file after a decision about it."""
+        return replace(self, state=state, reason=reason, drop_id=drop_id)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Drops:
         """Record what was decided about a file."""
         table = schema.files
         values = {
+            "path": file.path,
             "size_bytes": file.signature.size_bytes,
             "mtime_ns": file.signature.mtime_ns,
             "ctime_ns": file.signature.ctime_ns,
@@ -252,12 +258,13 @@ class Drops:
             row = connection.execute(query).first()
         return None if row is None else ReportName(folder=row.folder, base=row.base, whole=row.whole)
 
-    def reserve_report(self, drop: Drop, *, folder: str, base: str) -> None:
+    def reserve_report(self, drop: Drop, *, folder: str, base: str) -> ReportName:
         """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
         table = schema.reports
         with self._state.transaction() as connection:
             connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
             connection.execute(insert(table).values(drop_id=drop.id, run=drop.run, folder=folder, base=base))
+        return ReportName(folder=folder, base=base, whole=False)
 
     def unreported(self) -> list[Drop]:
         """Drops that are over, but whose report is not on the disk yet."""
@@ -320,6 +327,7 @@ def _seen_file(row: Row[Any]) -> SeenFile:
     return SeenFile(
         feed=row.feed,
         name=row.name,
+        path=row.path,
         signature=Signature(row.size_bytes, row.mtime_ns, row.ctime_ns, int(row.inode)),
         state=row.state,
         reason=row.reason,

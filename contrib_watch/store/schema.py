@@ -32,6 +32,7 @@ files = Table(
     metadata,
     Column("feed", String, primary_key=True),
     Column("name", String, primary_key=True),
+    Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("ctime_ns", BigInteger, nullable=False),

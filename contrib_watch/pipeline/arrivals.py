@@ -1,0 +1,100 @@
+"""Complete files become numbered drops, or are known already, or wait for a person."""
+
+from __future__ import annotations
+
+import structlog
+
+from contrib_watch.adapters.folder import Scan, SpooledFile
+from contrib_watch.core.model import Drop
+from contrib_watch.core.settle import Verdict, judge
+from contrib_watch.errors import ContribWatchError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import SeenFile
+
+log = structlog.get_logger()
+
+IGNORED = "ignored"
+"""The state of a backlog file that a person decided not to send."""
+
+
+def accept(desk: Desk, feed: str, scan: Scan) -> list[Drop]:
+    """Decide about the files that one scan found, in their order; returns the new drops."""
+    if scan.outage:
+        return []
+    accepted = []
+    with desk.state.transaction():
+        is_new = desk.drops.feed_is_new(feed)
+        for file in scan.files:
+            drop = _decide(desk, feed, file, feed_is_new=is_new)
+            if drop is not None:
+                accepted.append(drop)
+        if scan.next_look_s is None:  # the first look is over only when nothing of it still settles
+            desk.drops.feed_scanned(feed, desk.clock.utc())
+    return accepted
+
+
+def _decide(desk: Desk, feed: str, file: SpooledFile, *, feed_is_new: bool) -> Drop | None:
+    now = desk.clock.utc()
+    judgement = judge(
+        file.sha256,
+        file.signature.mtime_ns,
+        latest=desk.drops.latest(feed, str(file.path)),
+        feed_is_new=feed_is_new,
+        first_seen_ns=int(now.timestamp() * 1_000_000_000),
+        max_age_s=desk.feeds[feed].max_age_s,
+    )
+    drop, drop_id = None, judgement.same_as
+    if judgement.verdict in (Verdict.NEW, Verdict.HELD):
+        drop = desk.drops.accept(
+            feed=feed,
+            path=str(file.path),
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.signature.mtime_ns,
+            owner=file.owner,
+            seen_at_utc=now,
+            held_because=judgement.reason,
+        )
+        drop_id = drop.id
+    desk.drops.remember(
+        SeenFile(
+            feed=feed,
+            name=file.name,
+            path=str(file.path),
+            signature=file.signature,
+            state=judgement.verdict,
+            reason=judgement.reason,
+            sha256=file.sha256,
+            owner=file.owner,
+            drop_id=drop_id,
+        )
+    )
+    log.info("file seen", feed=feed, file=file.name, is_=judgement.verdict.value, drop=drop_id)
+    return drop
+
+
+def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
+    """Decide about a feed's backlog: ``ignore`` it, or make drops of ``newest`` (by mtime) or ``all`` of it."""
+    if feed not in desk.feeds:
+        raise ContribWatchError(f"there is no feed {feed!r}", hint=f"The feeds are: {', '.join(desk.feeds)}")
+    adopted = []
+    with desk.state.transaction():
+        backlog = [file for file in desk.drops.files(feed) if file.state == Verdict.BACKLOG]
+        backlog.sort(key=lambda file: (file.signature.mtime_ns, file.name))
+        chosen = {"ignore": [], "newest": backlog[-1:], "all": backlog}[choice]
+        for file in backlog:
+            if file not in chosen:
+                desk.drops.remember(file.decided(IGNORED, "backlog that was adopted as ignored"))
+                continue
+            drop = desk.drops.accept(
+                feed=feed,
+                path=file.path,
+                sha256=file.sha256,
+                size_bytes=file.signature.size_bytes,
+                mtime_ns=file.signature.mtime_ns,
+                owner=file.owner,
+                seen_at_utc=desk.clock.utc(),
+            )
+            desk.drops.remember(file.decided(Verdict.NEW, "adopted from the backlog", drop.id))
+            adopted.append(drop)
+    return adopted

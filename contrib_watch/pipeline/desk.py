@@ -1,0 +1,117 @@
+"""What every step of the pipeline works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.config import Settings
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Drop, Feed, Quotes
+from contrib_watch.core.quotes import read_quotes
+from contrib_watch.errors import StateError
+from contrib_watch.store import Drops, Ledger, State, utc_text
+
+VERSION = version("contrib-watch")
+
+
+class Clock(Protocol):
+    """The two clocks: durations and deadlines are monotonic, what people read is UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds; never goes back."""
+        ...
+
+    def utc(self) -> datetime:
+        """The time of day, aware; may jump."""
+        ...
+
+
+class SystemClock:
+    """This machine's clocks."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Progress(Protocol):
+    """Who is told how far things are."""
+
+    def started(self, drop: Drop, posts: int) -> None:
+        """A drop has this many posts to send."""
+        ...
+
+    def advanced(self, drop: Drop, posts: int) -> None:
+        """So many more posts of it have ended."""
+        ...
+
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+        """It is over, and its report is written."""
+        ...
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The settings, the record and the clocks."""
+
+    settings: Settings
+    dictionary: Dictionary
+    state: State
+    drops: Drops
+    ledger: Ledger
+    clock: Clock
+    local_tz: tzinfo
+    feeds: Mapping[str, Feed]
+
+    @classmethod
+    def open(
+        cls, settings: Settings, dictionary: Dictionary, clock: Clock | None = None, *, reading: bool = False
+    ) -> Desk:
+        """Open the state that the settings name; raises StateError."""
+        where = settings.state
+        state = State.open(url=where.url, folder=where.folder, target=settings.ads.target, reading=reading)
+        return cls(
+            settings=settings,
+            dictionary=dictionary,
+            state=state,
+            drops=Drops(state),
+            ledger=Ledger(state),
+            clock=clock or SystemClock(),
+            local_tz=datetime.now().astimezone().tzinfo or UTC,
+            feeds={feed.name: feed for feed in settings.feeds},
+        )
+
+    def utc_of(self, monotonic_s: float) -> str:
+        """A moment of the monotonic clock as the time of day, in text."""
+        return utc_text(self.clock.utc() - timedelta(seconds=self.clock.monotonic() - monotonic_s))
+
+    def spooled(self, sha256: str) -> Path:
+        """Where the bytes of a drop are kept."""
+        return self.settings.state.folder / "spool" / sha256[:2] / sha256
+
+    def quotes(self, drop: Drop) -> Quotes:
+        """Read a drop's bytes by its feed's rules of today.
+
+        Raises UnreadableFile, or StateError where the bytes are gone.
+        """
+        path = self.spooled(drop.sha256)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            hint = "Drop the file again; the state folder must keep its spool"
+            what = f"the bytes of drop {drop.id} cannot be read: {error.strerror}"
+            raise StateError(what, where=str(path), hint=hint) from error
+        return self.read(content, Path(drop.path).name, self.feeds[drop.feed])
+
+    def read(self, content: bytes, filename: str, feed: Feed) -> Quotes:
+        """Bytes as typed quotes; raises UnreadableFile."""
+        return read_quotes(read_cells(content, filename, feed), feed, self.dictionary)

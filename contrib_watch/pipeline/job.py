@@ -1,0 +1,309 @@
+"""One drop, from its bytes to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+import structlog
+
+from contrib_watch.adapters.report_files import report_name, write_report
+from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import Answer, Outgoing
+from contrib_watch.core.diff import Changes, diff
+from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Quotes, Status
+from contrib_watch.core.posts import Coverage, plan, posts
+from contrib_watch.core.report import PROBLEM_STATUSES, Report, build_report
+from contrib_watch.errors import UnreadableFile
+from contrib_watch.pipeline.desk import VERSION, Desk
+from contrib_watch.store import Advance, Findings, ReportName
+
+log = structlog.get_logger()
+
+
+def examine(desk: Desk, drop: Drop, quotes: Quotes, claimed: Collection[str] = ()) -> Changes:
+    """What a drop changes; RICs that another feed is just posting for the first time (``claimed``) are not its."""
+    feed = desk.feeds[drop.feed]
+    changes = diff(
+        quotes,
+        desk.ledger.snapshot(feed.service, list(quotes.values.index), drop),
+        feed=feed.name,
+        configured=desk.feeds,
+        owned=desk.ledger.owned(feed.service, feed.name) if feed.complete else None,
+    )
+    return changes.without(claimed, quotes) if claimed else changes
+
+
+def why_held(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes) -> str:
+    """Why a person has to decide about a drop before anything of it is sent; empty: nobody has to."""
+    if drop.approved:
+        return ""
+    if drop.reason:
+        return drop.reason
+    gone = [*quotes.missing_columns, *changes.lost_fields]
+    if desk.feeds[drop.feed].complete and gone:
+        return f"a complete list that lacks {', '.join(dict.fromkeys(gone))}, which it had before"
+    return ""
+
+
+class Job:
+    """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then finish."""
+
+    def __init__(
+        self, desk: Desk, drop: Drop, quotes: Quotes | None, planned: pd.DataFrame | None, findings: Findings
+    ) -> None:
+        """Use :meth:`begin`."""
+        self.drop = drop
+        self._desk = desk
+        self._quotes = quotes
+        self._findings = findings
+        self._planned = planned if planned is not None else pd.DataFrame()
+        unsent = iter(()) if planned is None else posts(planned)
+        self._delivery = Delivery(unsent, retries=desk.settings.ads.retries)
+
+    @classmethod
+    def begin(cls, desk: Desk, drop: Drop, *, claimed: Collection[str] = (), ended: str = "") -> Job:
+        """Read a drop and decide what to post, and record every row that needs no post.
+
+        ``claimed`` are RICs that other feeds are posting at this moment. ``ended`` is a person's reason to post
+        nothing: all that would be posted is then rejected.
+        """
+        try:
+            quotes = desk.quotes(drop)
+        except UnreadableFile as error:
+            return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
+        changes = examine(desk, drop, quotes, claimed)
+        planned = plan(changes)
+        held = why_held(desk, drop, quotes, changes)
+        findings = Findings(changes.problems, changes.missing, _blanks(changes))
+        recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
+        planned = planned[~planned["row"].isin(recorded)]
+        rejected = [row for row in _rejected([*quotes.problems, *changes.problems]) if row.row not in recorded]
+        with desk.state.transaction():
+            drop = desk.drops.set_status(drop, DropStatus.SENDING, drop.reason)
+            desk.ledger.record(drop, rejected)
+            if ended or held:
+                status = Status.REJECTED if ended else Status.HELD
+                desk.ledger.record(drop, list(_stopped(planned, quotes, status, ended or held)))
+        if ended:
+            return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=ended), quotes, None, findings)
+        if held:
+            return cls(desk, replace(drop, status=DropStatus.HELD, reason=held), quotes, None, findings)
+        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings)
+
+    @property
+    def service(self) -> str:
+        """The Service that it posts to."""
+        return self._desk.feeds[self.drop.feed].service
+
+    @property
+    def rics(self) -> list[str]:
+        """The RICs that it posts."""
+        return list(self._planned.index)
+
+    @property
+    def done(self) -> bool:
+        """Every row has its outcome."""
+        return self._delivery.done
+
+    @property
+    def on_wire(self) -> int:
+        """Posts without an answer."""
+        return self._delivery.on_wire
+
+    def due_s(self) -> float | None:
+        """When it has something to send, by the monotonic clock; None: not before the next answer."""
+        return self._delivery.due_s()
+
+    def take(self, room: int, form: PostFormat, coverage: Coverage | None) -> list[Outgoing]:
+        """At most ``room`` posts, recorded as in flight: they may go on the wire once the transaction is over.
+
+        What a newer drop gives values for is not sent (``coverage``; None: there is no newer drop).
+        """
+        taken = self._delivery.take(room, self._desk.clock.monotonic())
+        if coverage is not None:
+            newest = [coverage.newest(post.ric, post.changed) for post in taken]
+            late = [(post, by) for post, by in zip(taken, newest, strict=True) if by > self.drop.id]
+            taken = [post for post, by in zip(taken, newest, strict=True) if by <= self.drop.id]
+            self._record(_superseded(post, by) for post, by in late)
+        post_ids = self._desk.ledger.in_flight(self.drop, self.service, taken)
+        self._delivery.sent(post_ids, taken)
+        return [
+            Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone)
+            for post_id, post in zip(post_ids, taken, strict=True)
+        ]
+
+    def settle(self, answers: Iterable[Answer]) -> int:
+        """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
+        decisions = [decision for answer in answers if (decision := self._delivery.settle(answer))]
+        if not decisions:
+            return 0
+        ledger, utc_of = self._desk.ledger, self._desk.utc_of
+        advances = [Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
+        ledger.landed(self.service, self.drop, advances)
+        ledger.refused(self.service, _rics(decisions, Next.REFUSED, Next.AGAIN))
+        ledger.unknown(self.service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
+        ended = [_outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
+        self._record(ended)
+        return len(ended)
+
+    def finish(self) -> Path:
+        """Record that the drop is over and write its report; returns the path of the CSV."""
+        desk = self._desk
+        warnings = (*self._findings.warnings, *_cache_lost(self._delivery.healed))
+        findings = replace(self._findings, warnings=warnings)
+        report = report_of(desk, self.drop, findings, self._quotes)
+        problem_rows = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, PROBLEM_STATUSES))
+        with desk.state.transaction():
+            self.drop = desk.drops.finish(
+                self.drop,
+                totals={status.value: count for status, count in report.totals.items()},
+                findings=findings,
+                has_problem_rows=problem_rows,
+                now_utc=desk.clock.utc(),
+            )
+            _reserve(desk, self.drop)
+        return publish(desk, report)
+
+    def _record(self, outcomes: Iterable[Outcome]) -> None:
+        """Record outcomes; the equal copies of a row share its post and so its fate."""
+        twins = self._quotes.twins if self._quotes is not None else {}
+        rows = [[one, *(one._replace(row=row) for row in twins.get(one.ric, ()))] for one in outcomes]
+        self._desk.ledger.record(self.drop, list(chain.from_iterable(rows)))
+
+
+def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None) -> Report:
+    """The report of a drop's present run, from the record and the drop's own bytes alone."""
+    rejected = quotes.problems if quotes is not None else ()
+    return build_report(
+        drop=drop,
+        service=desk.feeds[drop.feed].service,
+        target=desk.settings.ads.target,
+        simulated=desk.settings.ads.simulated or desk.settings.ads.target == "simulated",
+        version=VERSION,
+        config_hash=desk.settings.sha256,
+        state_id=desk.state.state_id,
+        local_tz=desk.local_tz,
+        quotes=quotes,
+        outcomes=desk.ledger.outcomes(drop),
+        problems=(*rejected, *findings.problems),
+        missing=findings.missing,
+        warnings=findings.warnings,
+        unreadable=drop.reason if quotes is None else "",
+    )
+
+
+def publish(desk: Desk, report: Report) -> Path:
+    """Write a report under its reserved name, beside the file or, where that cannot be, in the state's folder."""
+    drop = report.drop
+    while True:
+        name = desk.drops.report(drop) or _reserve(desk, drop)
+        folder = Path(name.folder)
+        try:
+            written, _ = write_report(report, folder, name.base)
+        except FileExistsError:
+            _reserve(desk, drop, folder)  # somebody else's file has the name: take the next one
+        except OSError as error:
+            fallback = reports_folder(desk)
+            if folder == fallback:
+                raise
+            log.warning("report not beside its file", folder=str(folder), why=error.strerror, instead=str(fallback))
+            fallback.mkdir(exist_ok=True)
+            _reserve(desk, drop, fallback)
+        else:
+            desk.drops.report_whole(drop)
+            return written
+
+
+def finish_reports(desk: Desk) -> None:
+    """Write the reports that an earlier process had reserved and not finished."""
+    for drop in desk.drops.unreported():
+        if drop.feed in desk.feeds:
+            publish(desk, rebuilt(desk, drop))
+
+
+def rebuilt(desk: Desk, drop: Drop) -> Report:
+    """The report of a drop that is over, made anew."""
+    try:
+        quotes = desk.quotes(drop)
+    except UnreadableFile:
+        quotes = None
+    return report_of(desk, drop, desk.drops.findings(drop), quotes)
+
+
+def reports_folder(desk: Desk) -> Path:
+    """Where reports go that cannot be written beside their file."""
+    return desk.settings.state.folder / "reports"
+
+
+def _reserve(desk: Desk, drop: Drop, folder: Path | None = None) -> ReportName:
+    feed = desk.feeds[drop.feed]
+    folder = folder or Path(feed.report_folder or Path(drop.path).parent)
+
+    def taken(base: str) -> bool:
+        return desk.drops.report_taken(folder=str(folder), base=base) or (folder / f"{base}.ack.csv").exists()
+
+    simulated = desk.settings.ads.simulated
+    base = report_name(Path(drop.path).name, drop.seen_at_utc, simulated=simulated, taken=taken)
+    return desk.drops.reserve_report(drop, folder=str(folder), base=base)
+
+
+def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:
+    return [one.post.ric for one in decisions if one.next in after]
+
+
+def _outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) -> Outcome:
+    post, answer = decision.post, decision.answer
+    return Outcome(
+        row=post.row,
+        ric=post.ric,
+        status=status,
+        action=post.action.value,
+        post_id=answer.post_id,
+        changes=post.changes,
+        nak_code=answer.code,
+        text="; ".join(part for part in (answer.text, post.note) if part),
+        sent_at_utc="" if answer.sent_s is None else utc_of(answer.sent_s),
+        acked_at_utc="" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
+        attempts=post.attempts,
+    )
+
+
+def _superseded(post: Post, by: int) -> Outcome:
+    text = f"drop {by} is newer and gives a value for each of its fields"
+    return Outcome(post.row, post.ric, Status.SUPERSEDED, changes=post.changes, text=text, attempts=post.attempts)
+
+
+def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
+    """One outcome for each row that has problems."""
+    texts: dict[int, list[str]] = {}
+    rics: dict[int, str] = {}
+    for problem in problems:
+        texts.setdefault(problem.row, []).append(str(problem))
+        rics.setdefault(problem.row, problem.ric)
+    return [Outcome(row, rics[row], Status.REJECTED, text="; ".join(reasons)) for row, reasons in texts.items()]
+
+
+def _stopped(planned: pd.DataFrame, quotes: Quotes, status: Status, why: str) -> Iterable[Outcome]:
+    """What would have been posted, and is not."""
+    for post in posts(planned):
+        for row in (post.row, *quotes.twins.get(post.ric, ())):
+            yield Outcome(row, post.ric, status, action=post.action.value, changes=post.changes, text=why)
+
+
+def _blanks(changes: Changes) -> tuple[str, ...]:
+    if not changes.kept_blanks:
+        return ()
+    since = f", the oldest from {changes.oldest_kept}" if changes.oldest_kept else ""
+    cells = "blank cell" if changes.kept_blanks == 1 else "blank cells"
+    return (f"{changes.kept_blanks:,} {cells} kept their last value{since}",)
+
+
+def _cache_lost(healed: int) -> tuple[str, ...]:
+    if not healed:
+        return ()
+    return (f"the ADS did not know {healed:,} items that it had acknowledged: it may have lost its cache",)
