@@ -263,7 +263,10 @@ def _good_text(data: bytes, records: Records, good: Flags) -> bytes:
     """The text of the good records alone, line ends included, copied in runs of neighbours."""
     edges = np.flatnonzero(np.diff(good, prepend=False, append=False))
     bounds = np.append(records.starts, len(data))
-    return b"".join(data[bounds[first] : bounds[last]] for first, last in edges.reshape(-1, 2).tolist())
+    # Arrow's parser takes a byte order mark from the start; this one is its, and a row's own stays.
+    runs = [codecs.BOM_UTF8]
+    runs += [data[bounds[first] : bounds[last]] for first, last in edges.reshape(-1, 2).tolist()]
+    return b"".join(runs)
 
 
 def _parse(data: bytes, width: int, filename: str, feed: Feed, records: Records, good: Flags) -> tuple[pa.Array, ...]:

@@ -51,6 +51,9 @@ class Package:
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
             raise self._unfinished("its directory is missing or damaged") from error
         self._unchecked = dict(self._parts)
+        # A directory whose last fields are not written yet reads as one of fewer parts.
+        if not comment and listed != int.from_bytes(content[-12:-10], "little"):
+            raise self._unfinished("its directory is incomplete")
         self._refuse_ambiguous(listed, comment)
         self._refuse_bomb()
         self._refuse_other_kinds()

@@ -56,12 +56,13 @@ class Records:
 
 
 def unify_line_ends(data: bytes) -> bytes:
-    """Lone CR line ends (old Mac files) as LF; CR LF and LF stay, and so does all that is inside quotes.
+    """Lone CR line ends (old Mac files) as LF; CR LF and LF stay, and so does a CR inside quotes.
 
     A lone CR at the very end of a text with LF line ends is half of a cut CR LF and stays too.
 
     Raises:
-        MixedLineEnds: outside quotes, some lines end in a lone CR and others do not.
+        MixedLineEnds: outside quotes, some lines end in a lone CR and others do not; or quoted cells of an old Mac
+            file span lines, whose numbers nobody could tell.
     """
     if data.count(b"\r") == data.count(b"\r\n"):
         return data
@@ -77,6 +78,10 @@ def unify_line_ends(data: bytes) -> bytes:
     if not is_lf.any():
         changed = octets.copy()
         changed[positions] = _LF
+        within = np.flatnonzero((octets == _CR) | (octets == _LF)) if len(positions) else positions
+        if len(within) > len(positions):
+            first = int(np.setdiff1d(within, positions)[0])
+            raise MixedLineEnds(1 + int(np.searchsorted(positions, first)))
         return changed.tobytes()
     if len(positions) and positions[0] < len(data) - 1:
         raise MixedLineEnds(1 + data.count(b"\n", 0, int(positions[0])))
