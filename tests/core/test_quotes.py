@@ -1,0 +1,344 @@
+"""Raw cells to quotes: the header's rules, RICs, copies of a RIC, and rows that are rejected whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Malformed, Quotes
+from contrib_watch.core.quotes import read_quotes
+from contrib_watch.errors import UnreadableFile
+
+DATA = resources.files("contrib_watch") / "data"
+DICTIONARY = Dictionary.parse((DATA / "RDMFieldDictionary").read_text(), (DATA / "enumtype.def").read_text())
+
+Row = Sequence[str | None]
+
+
+def feed(**keys: Any) -> Feed:
+    return Feed(name="desk", folder=PurePath("inbox"), service="NIPROV", **keys)
+
+
+def csv(header: str, *rows: Row, malformed: Sequence[Malformed] = ()) -> Cells:
+    """Cells of a CSV whose header is in row 1."""
+    names = tuple(header.split(","))
+    columns = tuple(pa.array([row[i] for row in rows], pa.string()) for i in range(len(names)))
+    return Cells("", names, 1, columns, None, pa.array(range(2, len(rows) + 2), pa.int64()), tuple(malformed))
+
+
+def workbook(header: str, *rows: Sequence[tuple[CellKind, str | None]]) -> Cells:
+    """Cells of a sheet whose header is in row 3, from column B."""
+    names = tuple(header.split(","))
+    columns = tuple(pa.array([row[i][1] for row in rows], pa.string()) for i in range(len(names)))
+    kinds = tuple(pa.array([row[i][0] for row in rows], pa.uint8()) for i in range(len(names)))
+    numbers = pa.array(range(4, len(rows) + 4), pa.int64())
+    return Cells("Prices", names, 3, columns, kinds, numbers, letters=tuple("BCDEFGH"[: len(names)]))
+
+
+def read(cells: Cells, **keys: Any) -> Quotes:
+    quotes = read_quotes(cells, feed(**keys), DICTIONARY)
+    rejected = {problem.row for problem in quotes.problems}
+    twins = sum(map(len, quotes.twins.values()))
+    assert quotes.rows_read == len(quotes.values) + twins + len(rejected)
+    assert quotes.values.index.is_unique
+    assert list(quotes.rows.index) == list(quotes.values.index)
+    assert rejected.isdisjoint(quotes.rows)
+    assert [problem.row for problem in quotes.problems] == sorted(problem.row for problem in quotes.problems)
+    return quotes
+
+
+def table(quotes: Quotes) -> dict[str, list[str | None]]:
+    rows = quotes.values.astype(object).where(quotes.values.notna(), None)
+    return {ric: list(row) for ric, row in zip(rows.index, rows.itertuples(index=False), strict=True)}
+
+
+def refusal(cells: Cells, **keys: Any) -> str:
+    with pytest.raises(UnreadableFile) as error:
+        read_quotes(cells, feed(**keys), DICTIONARY)
+    assert error.value.hint
+    return str(error.value)
+
+
+def causes(quotes: Quotes) -> list[tuple[str, str]]:
+    return [(problem.where, problem.cause) for problem in quotes.problems]
+
+
+# the table
+
+
+def test_values_are_tokens_by_ric_and_field_in_file_order() -> None:
+    cells = csv("ASK,RIC,CURRENCY,BID", ["2.50", "B", "USD", None], ["", "A", "", "#CLEAR"])
+    quotes = read(cells)
+    assert list(quotes.values.columns) == ["ASK", "CURRENCY", "BID"]
+    assert table(quotes) == {"B": ["2.5", '"USD"', None], "A": [None, None, "null"]}
+    assert quotes.rows.to_dict() == {"B": 2, "A": 3}
+    assert (quotes.rows_read, quotes.problems, quotes.twins, quotes.warnings) == (2, (), {}, ())
+
+
+def test_the_dtypes_do_not_depend_on_the_cells() -> None:
+    for cells in (
+        csv("RIC,BID", ["A", "1"]),
+        csv("RIC,BID", ["A", None]),
+        csv("RIC,BID", ["A", "x"]),
+        csv("RIC,BID", malformed=[Malformed(2, "A", "is short", "complete it")]),
+    ):
+        quotes = read(cells)
+        assert set(quotes.values.dtypes) == {TOKENS}
+        assert quotes.values.index.dtype == "str"
+        assert quotes.rows.dtype == "int64"
+
+
+def test_a_row_without_values_is_no_problem_here() -> None:
+    assert table(read(csv("RIC,BID", ["A", None]))) == {"A": [None]}
+
+
+def test_rows_of_spaces_are_not_counted() -> None:
+    quotes = read(csv("RIC,BID,Note", ["A", "1", ""], [None, "  ", None], ["", "", " "]), ignore_columns=("Note",))
+    assert (quotes.rows_read, list(quotes.values.index)) == (1, ["A"])
+
+
+def test_warnings_and_the_sheets_name_are_handed_on() -> None:
+    cells = replace(workbook("RIC,BID", [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1")]), warnings=("seen",))
+    quotes = read(cells)
+    assert (quotes.sheet, quotes.warnings, quotes.label(4)) == ("Prices", ("seen",), "Prices!4")
+
+
+# the header
+
+
+def test_headers_are_mapped_ignored_or_fields() -> None:
+    cells = csv(" Code ,Bid Price,BID,\ufeffASK ,Note,", ["A", "1", "x", "2", "hello", " "])
+    quotes = read(
+        cells, ric_column="Code", columns={"Bid Price": "BID"}, ignore_columns=("Note", "BID"), blank=("hello",)
+    )
+    assert list(quotes.values.columns) == ["BID", "ASK"]
+    assert table(quotes) == {"A": ["1", "2"]}
+
+
+def test_a_mapping_goes_before_a_field_of_that_name() -> None:
+    assert list(read(csv("RIC,BID", ["A", "1"]), columns={"BID": "ASK"}).values.columns) == ["ASK"]
+
+
+@pytest.mark.parametrize(
+    ("header", "keys", "words"),
+    [
+        ("Code,BID", {}, ['no column "RIC"', '"Code" and "BID"', "ric_column"]),
+        ("RIC,Bid Price", {}, ['"Bid Price" is neither a field', '"Bid Price" = "BID"', "ignore_columns"]),
+        ("RIC,bid,Zzz", {}, ['"bid" and "Zzz" are neither', '"bid" = "BID", "Zzz" = "FIELD"']),
+        ("RIC,BID,BID", {}, ['"BID" stands twice']),
+        ("RIC,BID, BID ", {}, ['"BID" stands twice']),
+        ("RIC,RIC,BID", {}, ['"RIC" stands twice']),
+        ("RIC,BID,Price", {"columns": {"Price": "BID"}}, ['"BID" and "Price" are both BID']),
+        ("RIC,Price", {"columns": {"Price": "BIDD"}}, ['maps the column "Price" to BIDD', "Did you mean BID?"]),
+        ("RIC,Note", {"ignore_columns": ("Note",)}, ["no column holds a field"]),
+        ("RIC", {}, ["no column holds a field"]),
+        ("RIC,BID,", {}, ["column 3 has values but no header"]),
+    ],
+)
+def test_a_doubtful_header_rejects_the_file(header: str, keys: dict[str, Any], words: list[str]) -> None:
+    message = refusal(csv(header, ["1"] * len(header.split(","))), **keys)
+    assert message.startswith("row 1: ")
+    assert not [word for word in words if word not in message]
+
+
+def test_a_doubtful_header_of_a_workbook_has_its_cell() -> None:
+    row = [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1"), (CellKind.NUMBER, "2")]
+    assert refusal(workbook("RIC,BID,Bidd", row)).startswith("Prices!D3: ")
+    assert refusal(workbook("Code,BID,ASK", row)).startswith("Prices!3: ")
+
+
+def test_an_error_under_a_blank_header_is_a_value() -> None:
+    row = [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1"), (CellKind.NO_VALUE, None)]
+    assert "no header" in refusal(workbook("RIC,BID,", row))
+
+
+def test_a_field_of_a_type_that_cells_cannot_give_rejects_the_file() -> None:
+    dictionary = Dictionary.parse('BID "BID" 22 NULL PRICE 17 REAL64 7\nRAW "RAW" 23 NULL NONE 0 BUFFER 8\n', "")
+    with pytest.raises(UnreadableFile, match="RAW of type BUFFER"):
+        read_quotes(csv("RIC,BID,RAW", ["A", "1", None]), feed(), dictionary)
+
+
+@pytest.mark.parametrize("rows", [[], [[None, ""], [" ", None]]])
+def test_a_file_without_a_data_row_is_rejected(rows: list[Row]) -> None:
+    assert "no data row" in refusal(csv("RIC,BID", *rows))
+
+
+def test_mapped_columns_that_are_missing_are_told() -> None:
+    quotes = read(csv("RIC,BID", ["A", "1"]), columns={"Ask Price": "ASK", "Bid": "BID"})
+    assert quotes.missing_columns == ("Ask Price",)
+    assert quotes.warnings == ('the column "Ask Price" is missing: nothing is contributed to ASK',)
+
+
+# RICs
+
+
+def test_any_text_can_be_a_ric() -> None:
+    rics = [
+        "NA",
+        "NULL",
+        "nan",
+        "None",
+        "n/a",
+        "1E5",
+        "005930",
+        "TRUE",
+        "-",
+        "#CLEAR",
+        "0#.FTSE",
+        "EUR=",
+        "A B",
+        "a" * 255,
+    ]
+    quotes = read(csv("RIC,BID", *[[ric, "1"] for ric in rics]), blank=("n/a", "NA"))
+    assert list(quotes.values.index) == rics
+
+
+def test_spaces_around_a_ric_are_trimmed() -> None:
+    assert list(read(csv("RIC,BID", ["  A ", "1"])).values.index) == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("ric", "cause"),
+    [
+        (None, "is a row without a RIC"),
+        ("  ", "is a row without a RIC"),
+        ("A\u00a0", "contains NO-BREAK SPACE (U+00A0)"),
+        ("\u200bA", "contains ZERO WIDTH SPACE (U+200B)"),
+        ("\u0410", "contains CYRILLIC CAPITAL LETTER A (U+0410)"),
+        ("A\t", "contains a control character (U+0009)"),
+        ("A\n", "contains a control character (U+000A)"),
+        ("a" * 256, "is longer than the 255 bytes of a RIC"),
+        ('A"', "contains a quotation mark or backslash, which the ADS does not take in a RIC"),
+        ("A\\", "contains a quotation mark or backslash, which the ADS does not take in a RIC"),
+    ],
+)
+def test_what_cannot_be_a_ric_rejects_its_row(ric: str | None, cause: str) -> None:
+    quotes = read(csv("RIC,BID", ["A", "1"], [ric, "2"]))
+    assert list(quotes.values.index) == ["A"]
+    assert causes(quotes) == [("row 3, RIC", cause)]
+    assert quotes.problems[0].text == (ric or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "cause"),
+    [
+        (CellKind.NUMBER, "5930", "is not a text cell, as a RIC must be"),
+        (CellKind.BOOLEAN, "TRUE", "is not a text cell, as a RIC must be"),
+        (CellKind.DATE, "2026-03-01", "is not a text cell, as a RIC must be"),
+        (CellKind.ERROR, "#NAME?", "is not a text cell, as a RIC must be"),
+        (CellKind.NO_VALUE, None, "is not a text cell, as a RIC must be"),
+        (CellKind.BLANK, None, "is a row without a RIC"),
+    ],
+)
+def test_a_ric_of_a_workbook_is_a_text_cell(kind: CellKind, text: str | None, cause: str) -> None:
+    good = [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1")]
+    quotes = read(workbook("RIC,BID", good, [(kind, text), (CellKind.NUMBER, "2")]))
+    assert list(quotes.values.index) == ["A"]
+    assert causes(quotes) == [("Prices!B5", cause)]
+
+
+def test_a_row_whose_only_cell_is_an_error_is_counted_and_rejected() -> None:
+    row = [(CellKind.BLANK, None), (CellKind.ERROR, "#N/A")]
+    quotes = read(workbook("RIC,BID", [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1")], row))
+    assert causes(quotes) == [("Prices!B5", "is a row without a RIC"), ("Prices!C5", "is the error #N/A")]
+
+
+# rejected rows
+
+
+def test_a_bad_cell_rejects_its_row_and_every_bad_cell_is_named() -> None:
+    cells = csv(
+        "RIC,BID,ASK,CURRENCY",
+        ["A", "1", "2", "USD"],
+        ["B", "x", "2", "usd"],
+        ["C", "1,5", "2", ""],
+        ["D", "4", "", ""],
+    )
+    quotes = read(cells)
+    assert list(quotes.values.index) == ["A", "D"]
+    assert causes(quotes) == [
+        ("row 3, BID", "is not a number"),
+        ("row 3, CURRENCY", "is not a value of CURRENCY"),
+        ("row 4, BID", "is not a number"),
+    ]
+    assert [(problem.ric, problem.text) for problem in quotes.problems] == [("B", "x"), ("B", "usd"), ("C", "1,5")]
+    assert str(quotes.problems[2]) == (
+        'row 4, BID "1,5" is not a number: write it like 1234.5, or set in the feed decimal = ","'
+    )
+
+
+def test_malformed_lines_are_problems_in_their_place() -> None:
+    line = Malformed(3, "B,1,2,3", "has 4 cells and the header 2", "quote cells that hold a comma")
+    cells = replace(csv("RIC,BID", ["A", "x"], ["C", "y"], malformed=[line]), rows=pa.array([2, 4], pa.int64()))
+    quotes = read(cells)
+    assert quotes.rows_read == 3
+    assert [problem.where for problem in quotes.problems] == ["row 2, BID", "row 3", "row 4, BID"]
+    assert (quotes.problems[1].text, quotes.problems[1].cause) == (line.text, line.cause)
+
+
+# copies of a RIC
+
+
+def test_equal_copies_are_twins() -> None:
+    cells = csv("RIC,BID", ["A", "1.5"], ["B", "2"], ["A ", "1.50"], ["A", "+1.5"])
+    quotes = read(cells)
+    assert table(quotes) == {"A": ["1.5"], "B": ["2"]}
+    assert quotes.rows["A"] == 2
+    assert quotes.twins == {"A": (4, 5)}
+    assert quotes.warnings == ("equal rows are posted once: A in rows 2, 4, 5",)
+
+
+@pytest.mark.parametrize("other", ["2", None, "#CLEAR"])
+def test_copies_that_differ_are_all_rejected(other: str | None) -> None:
+    quotes = read(csv("RIC,BID,ASK", ["A", "1", "1"], ["B", "1", "1"], ["A", other, "1"], ["A", "1", "1"]))
+    assert table(quotes) == {"B": ["1", "1"]}
+    assert [problem.where for problem in quotes.problems] == ["row 2, RIC", "row 4, RIC", "row 5, RIC"]
+    assert {problem.cause for problem in quotes.problems} == {"stands in several rows that differ"}
+    assert "also in rows 4, 5" in quotes.problems[0].mend
+
+
+def test_a_copy_that_cannot_be_read_rejects_the_others() -> None:
+    quotes = read(csv("RIC,BID", ["A", "1"], ["A", "x"]))
+    assert quotes.values.empty
+    assert {problem.row for problem in quotes.problems} == {2, 3}
+
+
+def test_rics_differ_by_case() -> None:
+    assert list(read(csv("RIC,BID", ["a", "1"], ["A", "2"])).values.index) == ["a", "A"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["A", "B", "C ", "", "\u00e9"]), st.sampled_from(["1", "1.0", "2", "x", "", None])),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_every_row_is_a_value_a_twin_or_rejected(rows: list[tuple[str, str | None]]) -> None:
+    counted = [(number, ric.strip(), bid) for number, (ric, bid) in enumerate(rows, start=2) if ric or bid]
+    if not counted:
+        assert refusal(csv("RIC,BID", *rows))
+        return
+    quotes = read(csv("RIC,BID", *rows))
+    assert quotes.rows_read == len(counted)
+    for ric in "ABC":
+        copies = [(number, bid) for number, name, bid in counted if name == ric]
+        values = {Decimal(bid) if bid and bid != "x" else bid or None for _, bid in copies}
+        certain = len(values) == 1 and "x" not in values
+        assert (ric in quotes.values.index) == certain
+        if certain:
+            token = table(quotes)[ric][0]
+            assert (token and Decimal(token)) == next(iter(values))
+            assert (quotes.rows[ric], *quotes.twins.get(ric, ())) == tuple(number for number, _ in copies)
+        else:
+            assert {number for number, _ in copies} <= {problem.row for problem in quotes.problems}
