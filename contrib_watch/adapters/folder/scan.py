@@ -21,8 +21,6 @@ _READ_FLAGS = os.O_RDONLY
 for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
     _READ_FLAGS |= getattr(os, _flag, 0)
 
-_LEADS_NOWHERE = "a symbolic link that leads to no file"
-
 
 class FileStatus(StrEnum):
     """Where a file of the folder stands."""
@@ -144,9 +142,11 @@ class Folder:
         if reason:
             return FileState(FileStatus.IGNORED, reason)
         try:
-            status = self._target(name).lstat()
+            status = (self.path / name).lstat()
+            if stat.S_ISLNK(status.st_mode):
+                status = self._target(name).lstat()
         except FileNotFoundError:
-            return self._dangling(name)
+            return None
         except _LinkRefusedError as refusal:
             return FileState(FileStatus.IGNORED, str(refusal))
         except OSError as error:
@@ -168,12 +168,9 @@ class Folder:
         target = Path(os.path.realpath(path))
         if not target.is_relative_to(os.path.realpath(self.path)):
             raise _LinkRefusedError("a symbolic link that leaves the folder: copy the file itself into the folder")
+        if target.is_symlink() or not target.exists():
+            raise _LinkRefusedError("a symbolic link that leads to no file")
         return target
-
-    def _dangling(self, name: str) -> FileState | None:
-        if (self.path / name).is_symlink():
-            return FileState(FileStatus.IGNORED, _LEADS_NOWHERE)
-        return None
 
     def _take_settled(self, signatures: Mapping[str, Signature], states: dict[str, FileState], now_s: float) -> Scan:
         still_known = {name: sig for name, sig in self._known.items() if signatures.get(name) == sig}
@@ -298,8 +295,6 @@ def _unreadable(error: OSError) -> FileState:
 
 
 def _what_it_is(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return _LEADS_NOWHERE
     if stat.S_ISDIR(mode):
         return "a folder: only files directly in the feed's folder are read"
     return "not a regular file (a pipe, socket or device)"
