@@ -39,7 +39,8 @@ def type_column(definition: FieldDef, text: pa.Array, kinds: pa.Array | None, fe
     ``text`` is a string array with an element a cell; ``kinds`` a uint8 array of CellKind beside it, or None where
     every cell is text (CSV). Blank are null, ASCII spaces alone, and ``feed.blank``; ``feed.clear_token`` gives the
     token ``null`` in a field of any kind. Numbers, dates and times may have ASCII spaces around them; texts and
-    enumerated values are taken exactly. Raises ValueError for a field of kind UNSUPPORTED.
+    enumerated values are taken exactly. Raises ValueError for a field of kind UNSUPPORTED, and ConfigurationError for
+    a ``feed.date_format`` that does not give a whole date.
     """
     readers = _readers(definition, feed)
     text = text.cast(pa.string())
@@ -146,6 +147,7 @@ _CELL_NAMES = {
     CellKind.DATE: "a date",
     CellKind.TIME: "a time of day",
     CellKind.DATETIME: "a date with a time of day",
+    CellKind.PERCENT: "a percentage",
 }
 
 _NUMBER_MEND = "format the cell as Number and check its value"

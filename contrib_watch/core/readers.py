@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import MAX_ENUM_VALUE, FieldDef
+from contrib_watch.errors import ConfigurationError
 
 ISO_DATE = "%Y-%m-%d"
 
@@ -163,17 +164,24 @@ class DateReader:
     """A calendar date in one strptime notation; ISO dates are read strictly, ``YYYY-MM-DD``."""
 
     _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+    _EXAMPLE = date(2026, 11, 22)
     _RUN_TOGETHER = re.compile(r"%[A-Za-z]%")
 
     def __init__(self, date_format: str) -> None:
+        """Raises ConfigurationError for a format that does not say day, month and year (others would be invented)."""
         self._format = date_format
         self._is_padded = self._RUN_TOGETHER.search(date_format) is not None
+        if self._date(self._EXAMPLE.strftime(date_format)) != self._EXAMPLE:
+            raise ConfigurationError(
+                f'date_format "{date_format}" does not give a whole date',
+                hint='Write it with day, month and year, such as "%d/%m/%Y"',
+            )
 
     def read(self, texts: pa.StringArray) -> pa.StringArray:
         return _by_unique_value(texts, self._token)
 
     def explain(self, text: str) -> Complaint:
-        example = date(2026, 11, 22).strftime(self._format)
+        example = self._EXAMPLE.strftime(self._format)
         if re.match(r".*\d:\d", text):
             return Complaint("has a time of day, and the field holds a date alone", f"write it as {example}")
         return Complaint(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
 from contrib_watch.core.model import CellKind, Feed
+from contrib_watch.errors import ConfigurationError
 
 DATA = resources.files("contrib_watch") / "data"
 DICTIONARY = Dictionary.parse((DATA / "RDMFieldDictionary").read_text(), (DATA / "enumtype.def").read_text())
@@ -252,6 +253,13 @@ def test_dates_that_are_not_certain_in_the_declared_format(date_format: str, tex
     assert read("TRADE_DATE", text, date_format=date_format)[0] == [None]
 
 
+@pytest.mark.parametrize("date_format", ["%d/%m", "%m/%Y", "%H:%M", "", "22.11.2026", "%d/%m/%Y %Q"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.13 warns of a day without a year
+def test_a_format_that_would_invent_a_part_of_the_date_is_refused(date_format: str) -> None:
+    with pytest.raises(ConfigurationError, match="does not give a whole date"):
+        read("TRADE_DATE", "22/11", date_format=date_format)
+
+
 def test_unpadded_parts_are_certain_between_marks() -> None:
     assert read("TRADE_DATE", "3/4/2026", date_format="%d/%m/%Y") == (['"2026-04-03"'], {})
 
@@ -385,6 +393,10 @@ def test_a_cell_of_another_kind_is_refused(field: str, kind: CellKind, text: str
     }
     tokens, causes = read(field, text, kinds=[kind])
     assert (tokens == [None]) == bool(causes) == (kind not in takes.get(field, set()))
+
+
+def test_a_percentage_is_not_taken_for_a_number() -> None:
+    assert read("YIELD", "0.045", kinds=[CellKind.PERCENT])[1] == {0: "is a percentage, and the field takes a number"}
 
 
 def test_date_and_time_cells_need_no_declared_format() -> None:
