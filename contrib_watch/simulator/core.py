@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
-import msgspec
-
 from contrib_watch.core.fields import Dictionary
+from contrib_watch.simulator import answers
+from contrib_watch.simulator.answers import Nak
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
 from contrib_watch.simulator.items import ItemKey, Items
 from contrib_watch.simulator.json_tokens import Unparsable
@@ -88,11 +87,6 @@ class PostRecord:
     nak_code: str | int = ""
 
 
-class _Nak(NamedTuple):
-    code: str | int
-    text: str
-
-
 class _Stream(NamedTuple):
     key: ItemKey
     view: frozenset[str] | None
@@ -108,13 +102,14 @@ class SimulatedAds:
         *,
         services: Collection[str] | None = None,
         users: Collection[str] | None = None,
-        ping_timeout_s: int = 30,
+        ping_timeout_s: float = 30,
         max_msg_size: int = 61_430,
         packed_acks: bool = False,
         errors_first: bool = False,
         keep_posts: bool = True,
     ) -> None:
-        """``services`` and ``users`` (names or authentication tokens): None lets any pass.
+        """``services`` and ``users`` (names or authentication tokens): None lets any pass. A post without a Service
+        goes to the alphabetically first of ``services``, or to ``DEFAULT``.
 
         ``max_msg_size`` is in bytes. ``packed_acks`` puts all Acks of a frame into one; ``errors_first`` sends a
         frame's Error before the Acks of the posts that stand before it. ``keep_posts`` False leaves ``posts`` empty,
@@ -124,7 +119,7 @@ class SimulatedAds:
         self.max_msg_size = max_msg_size
         self.packed_acks = packed_acks
         self.errors_first = errors_first
-        self.converter = Converter(dictionary, Services(tuple(services or ())))
+        self.converter = Converter(dictionary, Services(tuple(sorted(services or ()))))
         self.posts: list[PostRecord] = []
         self._keep_posts = keep_posts
         self._users = None if users is None else frozenset(users)
@@ -149,7 +144,7 @@ class SimulatedAds:
         Raises ConversionError where a post with these fields would get an Error.
         """
         frame = (
-            f'{{"ID":1,"Type":"Post","Key":{{"Service":{_json(service)},"Name":{_json(ric)}}},'
+            f'{{"ID":1,"Type":"Post","Key":{{"Service":{answers.json_text(service)},"Name":{answers.json_text(ric)}}},'
             f'"Message":{{"ID":0,"Type":"Refresh","Fields":{fields_json}}}}}'
         )
         for post in self.converter.read(frame).messages():
@@ -238,7 +233,7 @@ class ServerSession:
         """Closes the login stream, and with it every other, and says so to the client if it is logged in."""
         if self._login_id is None or self._close or self._silent:
             return
-        self._send(_login_status(self._login_id, code, text))
+        self._send(answers.login_status(self._login_id, code, text))
         self._login_id = None
         self._close_streams()
 
@@ -249,15 +244,13 @@ class ServerSession:
             return
         if cached is None:
             self._forget_stream(stream_id)
-            self._send(_closed_item(stream_id, stream.key, "NotFound", "The item was deleted"))
+            self._send(answers.closed_item(stream_id, stream.key, "NotFound", "The item was deleted"))
             return
         values = _viewed(post.values, stream.view)
         if post.kind == "Refresh":
-            self._send(self._refresh(stream_id, stream, values, streaming=True))
+            self._send(answers.item_refresh(stream_id, stream.key, self._next_sequence(), values, streaming=True))
         elif values:
-            self._sequence += 1
-            update = {"ID": stream_id, "Type": "Update", "UpdateType": "Unspecified"}
-            self._send(update | {"Key": _key(stream.key), "SeqNumber": self._sequence, "Fields": _presented(values)})
+            self._send(answers.item_update(stream_id, stream.key, self._next_sequence(), values))
 
     def _read(self, text: str) -> None:
         converter = self._ads.converter
@@ -291,7 +284,7 @@ class ServerSession:
         if error.offset is not None:
             debug["Offset"] = _size_bytes(reading.text[: error.offset])
         debug["Message"] = reading.debug_message()
-        self._send({"ID": error.stream_id, "Type": "Error", "Text": error.text, "Debug": debug})
+        self._send(answers.error(error.stream_id, error.text, debug))
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -318,30 +311,16 @@ class ServerSession:
             again = self._login_id == login.stream_id
             self._login_id = login.stream_id
             if login.wants_refresh or not again:
-                self._accept_login(login)
-
-    def _accept_login(self, login: Login) -> None:
-        self._send(
-            {
-                "ID": login.stream_id,
-                "Type": "Refresh",
-                "Domain": "Login",
-                "Key": {"Name": login.name, "Elements": {"SupportPost": 1, "SupportBatchRequests": 7}},
-                "State": {"Stream": "Open", "Data": "Ok", "Text": "Login accepted by the simulated ADS"},
-                "Elements": {
-                    "MaxMsgSize": self._ads.max_msg_size,
-                    "PingTimeout": self._ads.ping_timeout_s,
-                },
-            }
-        )
+                limits = {"MaxMsgSize": self._ads.max_msg_size, "PingTimeout": self._ads.ping_timeout_s}
+                self._send(answers.login_refresh(login.stream_id, login.name, limits))
 
     def _refuse_login(self, login: Login, code: str | int, text: str) -> None:
-        self._send(_login_status(login.stream_id, code, text))
+        self._send(answers.login_status(login.stream_id, code, text))
         self._close = Closing.NORMAL
 
     def _post(self, post: Post) -> None:
         if self._login_id is None:
-            self._send(_usage_error(post.stream_id, "Not logged in"))
+            self._send(answers.usage_error(post.stream_id, "Not logged in"))
             return
         key = self._target(post)
         if key is None:
@@ -385,29 +364,23 @@ class ServerSession:
             return False
         return True
 
-    def _nak(self, post: Post, key: ItemKey, faults: Mapping[FaultKind, Fault]) -> _Nak | None:
+    def _nak(self, post: Post, key: ItemKey, faults: Mapping[FaultKind, Fault]) -> Nak | None:
         """Applies the post, or says why not."""
         if fault := faults.get(FaultKind.NAK):
-            return _Nak(fault.code, fault.text)
+            return Nak(fault.code, fault.text)
         if not key[0]:
-            return _Nak("SourceUnknown", "No service has this id")
+            return Nak("SourceUnknown", "No service has this id")
         if not key[1]:
-            return _Nak("InvalidContent", "The post names no item")
+            return Nak("InvalidContent", "The post names no item")
         if not self._ads.items.apply(post, key):
-            return _Nak("SymbolUnknown", "F44: Unable to find item on post update.")
+            return Nak("SymbolUnknown", "F44: Unable to find item on post update.")
         return None
 
-    def _answer(self, post: Post, key: ItemKey, nak: _Nak | None, faults: Mapping[FaultKind, Fault]) -> None:
-        ack: dict[str, Any] = {"ID": post.stream_id, "Type": "Ack", "AckID": post.post_id}
-        if post.seq_number is not None:
-            ack["SeqNumber"] = post.seq_number
-        if nak is not None:
-            ack["NakCode"] = nak.code
-        ack["Key"] = _key(key)
-        ack["Text"] = nak.text if nak is not None else _DELETED if post.closes else _ACCEPTED
+    def _answer(self, post: Post, key: ItemKey, nak: Nak | None, faults: Mapping[FaultKind, Fault]) -> None:
+        ack = answers.ack(post, key, nak)
         copies = 2 if FaultKind.REPEAT_ACK in faults else 1
         if delay := faults.get(FaultKind.DELAY_ACK):
-            self._outbox += [Frame(_json([ack]), delay.delay_s)] * copies
+            self._outbox += [Frame(answers.json_text([ack]), delay.delay_s)] * copies
         else:
             self._acks += [ack] * copies
 
@@ -415,10 +388,10 @@ class ServerSession:
         if request.stream_id == self._login_id:
             return  # a request on the stream of the login: dropped without a word
         if self._login_id is None:
-            self._send(_usage_error(request.stream_id, "Not logged in"))
+            self._send(answers.usage_error(request.stream_id, "Not logged in"))
         elif request.domain != "MarketPrice":
             text = f"Domain {request.domain} is not supported"
-            self._send(_usage_error(request.stream_id, text) | {"Domain": request.domain})
+            self._send(answers.usage_error(request.stream_id, text) | {"Domain": request.domain})
         elif request.is_batch:
             self._batch(request)
         else:
@@ -426,10 +399,7 @@ class ServerSession:
 
     def _batch(self, request: ItemRequest) -> None:
         """Closes the batch's own stream and answers for each item on the ids that follow it (spec of the batch)."""
-        count = len(request.names)
-        text = f"Processed {count} total items from Batch Request. {count} Ok."
-        state = {"Stream": "Closed", "Data": "Ok", "Text": text}
-        self._send({"ID": request.stream_id, "Type": "Status", "State": state})
+        self._send(answers.batch_done(request.stream_id, len(request.names)))
         for stream_id, name in enumerate(request.names, start=request.stream_id + 1):
             self._open_item(stream_id, request, name)
 
@@ -440,27 +410,19 @@ class ServerSession:
         if cached is None:
             text = "The record could not be found" if key[0] else "No service has this id"
             code = "NotFound" if key[0] else "SourceUnknown"
-            self._send(_closed_item(stream_id, key, code, text))
+            self._send(answers.closed_item(stream_id, key, code, text))
             return
         stream = _Stream(key, request.view)
         if request.streaming:
             self._streams[stream_id] = stream
             self._ads.items.watch(key, self, stream_id)
-        self._send(self._refresh(stream_id, stream, _viewed(cached, stream.view), streaming=request.streaming))
+        values = _viewed(cached, stream.view)
+        streaming = request.streaming
+        self._send(answers.item_refresh(stream_id, key, self._next_sequence(), values, streaming=streaming))
 
-    def _refresh(
-        self, stream_id: int, stream: _Stream, values: Mapping[str, Value], *, streaming: bool
-    ) -> dict[str, Any]:
+    def _next_sequence(self) -> int:
         self._sequence += 1
-        return {
-            "ID": stream_id,
-            "Type": "Refresh",
-            "Key": _key(stream.key),
-            "State": {"Stream": "Open" if streaming else "NonStreaming", "Data": "Ok", "Text": "All is well"},
-            "Qos": {"Timeliness": "Realtime", "Rate": "TickByTick"},
-            "SeqNumber": self._sequence,
-            "Fields": _presented(values),
-        }
+        return self._sequence
 
     def _close_by_client(self, message: Close) -> None:
         for stream_id in message.stream_ids:
@@ -481,15 +443,15 @@ class ServerSession:
 
     def _send(self, message: dict[str, Any]) -> None:
         """Queues one message in a frame of its own; the server always sends arrays."""
-        self._outbox.append(Frame(_json([message])))
+        self._outbox.append(Frame(answers.json_text([message])))
         if self._on_output is not None and not self._receiving:
             self._on_output()
 
     def _flush_acks(self) -> None:
         if self._ads.packed_acks and self._acks:
-            self._outbox.append(Frame(_json(self._acks)))
+            self._outbox.append(Frame(answers.json_text(self._acks)))
         else:
-            self._outbox += [Frame(_json([ack])) for ack in self._acks]
+            self._outbox += [Frame(answers.json_text([ack])) for ack in self._acks]
         self._acks = []
 
     def _end(self, close: Closing) -> Reactions:
@@ -502,8 +464,6 @@ class ServerSession:
 
 
 _CONVERTER_PLACE = {"File": "Converter/jsonToRwfSimple.C", "Line": 1}
-_ACCEPTED = "[1]: Contribution Accepted"
-_DELETED = "[3]: Delete Accepted"
 _GARBAGE = '[{"ID":1,"Type":"Ack","AckI'
 
 
@@ -514,43 +474,9 @@ class _Injected(Exception):  # noqa: N818 - carries a fault of the script to the
         self.stream_id = stream_id
 
 
-def _json(value: object) -> str:
-    return _ENCODER.encode(value).decode()
-
-
-_ENCODER = msgspec.json.Encoder()
-
-
 def _size_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _key(key: ItemKey) -> dict[str, str]:
-    return {"Service": key[0], "Name": key[1]}
-
-
 def _viewed(values: Mapping[str, Value], view: frozenset[str] | None) -> Mapping[str, Value]:
     return values if view is None else {name: value for name, value in values.items() if name in view}
-
-
-def _presented(values: Mapping[str, Value]) -> dict[str, object]:
-    """Fields as they go out: a REAL as a number in fixed notation."""
-    return {
-        name: msgspec.Raw(format(value, "f").encode()) if isinstance(value, Decimal) else value
-        for name, value in values.items()
-    }
-
-
-def _login_status(stream_id: int, code: str | int, text: str) -> dict[str, Any]:
-    state = {"Stream": "Closed", "Data": "Suspect", "Code": code, "Text": text}
-    return {"ID": stream_id, "Type": "Status", "Domain": "Login", "State": state}
-
-
-def _usage_error(stream_id: int, text: str) -> dict[str, Any]:
-    state = {"Stream": "ClosedRecover", "Data": "Suspect", "Code": "UsageError", "Text": text}
-    return {"ID": stream_id, "Type": "Status", "State": state}
-
-
-def _closed_item(stream_id: int, key: ItemKey, code: str, text: str) -> dict[str, Any]:
-    state = {"Stream": "Closed", "Data": "Suspect", "Code": code, "Text": text}
-    return {"ID": stream_id, "Type": "Status", "Key": _key(key), "State": state}

@@ -13,8 +13,8 @@ A script is data, and the same script does the same things to the same posts. As
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -99,20 +99,19 @@ _ONLY_FOR = {
 }
 _REQUIRED = {FaultKind.NAK: "code", FaultKind.REFUSE_LOGIN: "code", FaultKind.DELAY_ACK: "delay_s"}
 _POSITIVE = ("nth", "every", "times", "delay_s")
-_TYPES: dict[str, tuple[type, ...]] = {
-    "kind": (str,),
-    "ric": (str,),
-    "post_ids": (list, tuple),
-    "nth": (int,),
-    "every": (int,),
-    "times": (int,),
-    "chance": (int, float),
-    "code": (str, int),
-    "text": (str,),
-    "delay_s": (int, float),
-    "debug": (bool,),
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "kind": ((str,), "a text"),
+    "ric": ((str,), "a text"),
+    "post_ids": ((list,), "a list of whole numbers"),
+    "nth": ((int,), "a whole number"),
+    "every": ((int,), "a whole number"),
+    "times": ((int,), "a whole number"),
+    "chance": ((int, float), "a number"),
+    "code": ((str, int), "a text or a whole number"),
+    "text": ((str,), "a text"),
+    "delay_s": ((int, float), "a number"),
+    "debug": ((bool,), "true or false"),
 }
-_IN_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class FaultScript:
             if key not in ("seed", "faults")
         ]
         seed, entries = data.get("seed", 0), data.get("faults", [])
-        if not isinstance(seed, int) or isinstance(seed, bool):
+        if type(seed) is not int:
             problems.append("seed must be a whole number")
         if not isinstance(entries, list):
             problems.append("faults must be a list")
@@ -211,23 +210,19 @@ def _fault(entry: Mapping[str, Any]) -> Fault:
 def _problems(entry: object) -> list[str]:
     if not isinstance(entry, Mapping):
         return ["must be a table of keys and values"]
-    names = [field.name for field in fields(Fault)]
-    problems = [f'"{key}" is not a key of a fault{_nearest(key, names)}' for key in entry if key not in names]
+    problems = [f'"{key}" is not a key of a fault{_nearest(key, _TYPES)}' for key in entry if key not in _TYPES]
     problems += [
-        f"{key} must be {_IN_WORDS.get(_TYPES[key][-1], 'a list')}"
+        f"{key} must be {_TYPES[key][1]}"
         for key, value in entry.items()
-        if key in names and not _has_type(key, value)
+        if key in _TYPES and not _has_type(key, value)
     ]
     return problems or _misuse(entry)
 
 
 def _has_type(key: str, value: object) -> bool:
-    allowed = _TYPES[key]
-    if isinstance(value, bool):
-        return bool in allowed
-    if key == "post_ids" and isinstance(value, (list, tuple)):
-        return all(isinstance(post_id, int) and not isinstance(post_id, bool) for post_id in value)
-    return isinstance(value, allowed)
+    if key == "post_ids":
+        return isinstance(value, list) and all(type(post_id) is int for post_id in value)
+    return type(value) in _TYPES[key][0]  # exactly: True is no whole number
 
 
 def _misuse(entry: Mapping[str, Any]) -> list[str]:
@@ -247,6 +242,6 @@ def _misuse(entry: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _nearest(word: object, known: tuple[str, ...] | list[str]) -> str:
-    close = get_close_matches(str(word), known, n=1)
+def _nearest(word: object, known: Iterable[str]) -> str:
+    close = get_close_matches(str(word), list(known), n=1)
     return f', did you mean "{close[0]}"?' if close else ""

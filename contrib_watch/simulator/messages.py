@@ -102,7 +102,7 @@ Message = Post | Login | ItemRequest | Close | Ping | Ignored
 
 @dataclass(frozen=True)
 class Services:
-    """The services that exist. Their ids count from 1 in the order of ``names``; the first is the default.
+    """The services that exist, by name. Ids count from 1 in the order of ``names``; the first is the default.
 
     Without names every service exists and the default is ``DEFAULT``.
     """
@@ -215,26 +215,35 @@ class FrameReading:
         return text
 
     def _message(self, root: Token) -> Message:
-        stream_id = 0
+        stream_ids: tuple[int, ...] = (0,)
         try:
             members = self._members(root, "Message")
-            batch_ids = _batch(members.get("ID"))
-            if batch_ids is None:
-                stream_id = self._integer(_required(members, "ID"), "ID")
-            return self._typed(stream_id, batch_ids, members)
+            stream_ids = self._stream_ids(members)
+            return self._typed(stream_ids, members)
         except ConversionError as error:
-            error.stream_id = stream_id
+            error.stream_id = stream_ids[0]
             raise
 
-    def _typed(self, stream_id: int, batch_ids: list[Token] | None, members: dict[str, Token]) -> Message:
+    def _stream_ids(self, members: dict[str, Token]) -> tuple[int, ...]:
+        """The message's ID; a Close may have an array of them, a Ping or Pong needs none."""
+        token = members.get("ID")
+        if token is None:
+            kind = members.get("Type")
+            if kind is not None and self._raw(kind) in ("Ping", "Pong"):
+                return (0,)
+            raise _missing("ID")
+        if token.kind is Kind.ARRAY and token.items:
+            return tuple(self._integer(item, "ID") for item in token.items)
+        return (self._integer(token, "ID"),)
+
+    def _typed(self, stream_ids: tuple[int, ...], members: dict[str, Token]) -> Message:
         kind = self._string(members["Type"], "Type") if "Type" in members else "Request"
         if kind == "Post":
-            return self._post(stream_id, members)
+            return self._post(stream_ids[0], members)
         if kind == "Request":
-            return self._request(stream_id, members)
+            return self._request(stream_ids[0], members)
         if kind == "Close":
-            ids = [self._integer(token, "ID") for token in batch_ids] if batch_ids is not None else [stream_id]
-            return Close(tuple(ids))
+            return Close(stream_ids)
         if kind == "Ping":
             return Ping()
         if kind in ("Pong", "Refresh", "Update", "Status", "Generic", "Ack"):
@@ -404,14 +413,13 @@ class FrameReading:
 
 def _required(members: dict[str, Token], key: str, parent: str = "") -> Token:
     if key not in members:
-        where = f" for '{parent}'" if parent else ""
-        raise ConversionError(f"JSON Missing required key '{key}'{where}")
+        raise _missing(key, parent)
     return members[key]
 
 
-def _batch(token: Token | None) -> list[Token] | None:
-    """The tokens of an array of stream ids, which only a Close may have."""
-    return token.items if token is not None and token.kind is Kind.ARRAY else None
+def _missing(key: str, parent: str = "") -> ConversionError:
+    where = f" for '{parent}'" if parent else ""
+    return ConversionError(f"JSON Missing required key '{key}'{where}")
 
 
 def _token_type(expected: Kind, token: Token, key: str) -> ConversionError:

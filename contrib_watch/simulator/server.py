@@ -34,7 +34,7 @@ FRAGMENT_BYTES: Final = 6_000
 """Larger messages are sent in fragments, as LSEG's SDK does."""
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """What the WebSocket layer takes in at all; the ADS's own MaxMsgSize is far below."""
-_CLOSE_TIMEOUT_S: Final = 2.0
+_CLOSE_TIMEOUT_S: Final = 0.5
 _START_TIMEOUT_S: Final = 10.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
