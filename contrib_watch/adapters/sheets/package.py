@@ -52,7 +52,7 @@ class Package:
             raise self._unfinished("its directory is missing or damaged") from error
         self._unchecked = dict(self._parts)
         # A directory whose last fields are not written yet reads as one of fewer parts.
-        if not comment and listed != int.from_bytes(content[-12:-10], "little"):
+        if not listed or (not comment and listed != int.from_bytes(content[-12:-10], "little")):
             raise self._unfinished("its directory is incomplete")
         self._refuse_ambiguous(listed, comment)
         self._refuse_bomb()
@@ -78,7 +78,7 @@ class Package:
             raise self.refuse(f'its part "{name}" is written in {declared[1].decode()}, not UTF-8')
         if not text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
             raise self.refuse(f'its part "{name}" is not XML in UTF-8')
-        if b"<!" in text or text.count(b"<?") > 1:
+        if b"<!" in text or text.rfind(b"<?") > text.find(b"<"):
             raise self.refuse(f'its part "{name}" has a DTD, comments or other XML that Excel does not write')
         return text
 

@@ -25,6 +25,9 @@ from contrib_watch.adapters.sheets.plain import plain_extent
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
+_KNOWN_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
+"""What Excel stores; its newer errors (``#SPILL!``) are stored as ``#VALUE!``."""
+
 
 @dataclass(frozen=True)
 class _Markup:
@@ -100,6 +103,7 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
             return grid, Marks(filled=extent.filled)
     marks = markup.scan()
     _check_grid(marks, package)
+    _check_errors(marks, package)
     grid = _values(content, entry, package)
     _lay_over(grid, marks)
     found = _filled(grid)
@@ -128,6 +132,17 @@ def _check_grid(marks: Marks, package: Package) -> None:
             f"the sheet reaches to {letters_of(marks.last_column)}{marks.last_row}, which is {cells:,} cells,"
             f" and the limit is {MAX_GRID_CELLS:,}"
         )
+
+
+def _check_errors(marks: Marks, package: Package) -> None:
+    """calamine stops at an error that it has no name for; the cell is named before it does."""
+    for (row, column), (kind, text) in marks.special.items():
+        if kind is CellKind.ERROR and text not in _KNOWN_ERRORS:
+            raise UnreadableFile(
+                f'the cell {letters_of(column)}{row} has the error "{text}", beside which nothing can be read',
+                where=package.filename,
+                hint="Mend the cell, or delete it",
+            )
 
 
 def _values(content: bytes, entry: SheetEntry, package: Package) -> Grid:
