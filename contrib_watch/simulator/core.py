@@ -176,7 +176,6 @@ class ServerSession:
         self._heard_s = now_s
         self._ping_s = now_s + ads.ping_timeout_s / 3
         self._login_id: int | None = None
-        self._user = ""
         self._streams: dict[int, _Stream] = {}
         self._outbox: list[Frame] = []
         self._acks: list[dict[str, Any]] = []
@@ -306,13 +305,13 @@ class ServerSession:
         if fault is not None:
             self._refuse_login(login, fault.code, fault.text or "Login refused")
         elif not self._ads.admits(login.name):
-            self._refuse_login(login, "UserUnknownToPermSys", f"{login.name}, unknown to system")
+            self._refuse_login(login, "UserUnknownToPermSys", f"{login.shown}, unknown to system")
         else:
             again = self._login_id == login.stream_id
             self._login_id = login.stream_id
             if login.wants_refresh or not again:
                 limits = {"MaxMsgSize": self._ads.max_msg_size, "PingTimeout": self._ads.ping_timeout_s}
-                self._send(answers.login_refresh(login.stream_id, login.name, limits))
+                self._send(answers.login_refresh(login.stream_id, login.shown, limits))
 
     def _refuse_login(self, login: Login, code: str | int, text: str) -> None:
         self._send(answers.login_status(login.stream_id, code, text))

@@ -64,7 +64,13 @@ class Login:
     stream_id: int
     name: str
     """The user's name, or the authentication token."""
+    is_token: bool
     wants_refresh: bool
+
+    @property
+    def shown(self) -> str:
+        """The name as it may be shown; a token is a secret."""
+        return "(token)" if self.is_token else self.name
 
 
 @dataclass(slots=True)
@@ -256,7 +262,7 @@ class FrameReading:
             return Ignored()  # a post whose Type is missing
         key = self._members(_required(members, "Key"), "Key")
         if domain == "Login":
-            return Login(stream_id, self._login_name(key), self._boolean(members, "Refresh", default=True))
+            return self._login(stream_id, key, self._boolean(members, "Refresh", default=True))
         name = _required(key, "Name")
         names = name.items if name.kind is Kind.ARRAY else [name]
         return ItemRequest(
@@ -269,11 +275,14 @@ class FrameReading:
             self._boolean(members, "Streaming", default=True),
         )
 
-    def _login_name(self, key: dict[str, Token]) -> str:
-        if "NameType" in key and self._written(key["NameType"]) == '"AuthnToken"':
+    def _login(self, stream_id: int, key: dict[str, Token], wants_refresh: bool) -> Login:
+        is_token = "NameType" in key and self._written(key["NameType"]) == '"AuthnToken"'
+        if is_token:
             elements = self._members(_required(key, "Elements"), "Elements")
-            return self._string(_required(elements, "AuthenticationToken"), "AuthenticationToken")
-        return self._string(_required(key, "Name"), "Name")
+            name = self._string(_required(elements, "AuthenticationToken"), "AuthenticationToken")
+        else:
+            name = self._string(_required(key, "Name"), "Name")
+        return Login(stream_id, name, is_token, wants_refresh)
 
     def _view(self, token: Token | None) -> frozenset[str] | None:
         if token is None:
