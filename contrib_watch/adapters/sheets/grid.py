@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -16,6 +16,9 @@ from contrib_watch.errors import UnreadableFile
 
 Grid = list[list[Any]]
 """Rows of equal length from A1 on: str ('' for a blank), float, bool, dates and times, or Special."""
+
+Body = list[tuple[int, list[Any]]]
+"""Row numbers with their rows."""
 
 MAX_GRID_CELLS = 25_000_000
 """Rows times columns up to the furthest value: the blank ones between are built too."""
@@ -67,11 +70,11 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
     held |= dict.fromkeys(marks.hidden_rows, _HIDDEN)
     named = [column for column, name in enumerate(names) if name]
     columns = list(range(named[0], named[-1] + 1))
-    visible = [(number, row) for number, row in body if number not in held]
+    visible = _without(body, held)
     full, beyond = _outside(visible, columns)
     held |= dict.fromkeys(beyond, _BEYOND)
     columns = sorted((*columns, *full))
-    kept = [(number, row) for number, row in body if number not in held]
+    kept = _without(body, held)
     typed = [_column([row[column] for _, row in kept]) for column in columns]
     return Cells(
         sheet=sheet,
@@ -104,7 +107,11 @@ def _header_row(grid: Grid, marks: Marks, where: str, feed: Feed) -> list[str]:
     return names
 
 
-def _refuse_hidden_columns(body: list[tuple[int, list[Any]]], marks: Marks, where: str) -> None:
+def _without(body: Body, held: Container[int]) -> Body:
+    return [(number, row) for number, row in body if number not in held] if held else body
+
+
+def _refuse_hidden_columns(body: Body, marks: Marks, where: str) -> None:
     width = len(body[0][1]) if body else 0
     for first, last in marks.hidden_columns:
         for column in range(first, min(last, width) + 1):
@@ -133,7 +140,7 @@ def _beneath_merged(grid: Grid, marks: Marks) -> set[int]:
     return rows
 
 
-def _outside(body: list[tuple[int, list[Any]]], columns: Sequence[int]) -> tuple[list[int], set[int]]:
+def _outside(body: Body, columns: Sequence[int]) -> tuple[list[int], set[int]]:
     """Beside the header's columns: the columns that every row fills, and the rows with a value in any other."""
     width = len(body[0][1]) if body else 0
     full: list[int] = []

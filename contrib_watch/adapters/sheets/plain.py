@@ -12,26 +12,18 @@ from dataclasses import dataclass
 
 from contrib_watch.adapters.sheets.markup import column_of
 
-_NEEDS_CARE = (
-    b't="e"',
-    b't="d"',
-    b"<f>",
-    b"<f ",
-    b"<f/",
-    b'hidden="1',
-    b'hidden="t',
-    b' ht="0',
-    b' width="0',
-    b"<mergeCell ",
-    b"_x",
-    b"<rPh",
-    # Attributes written as no spreadsheet program writes them could hide one of the above.
-    b"='",
-    b" =",
-    b"= ",
-)
-_ROW = re.compile(rb'<row r="(\d+)"')
-_COLUMN = re.compile(rb'<c r="([A-Z]{1,3})\d')
+_ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
+_CELL = re.compile(rb'<c r="([A-Z]{1,3})\d+"(?: s="\d+")?(?: t="(?:s|str|b|n|inlineStr)")?/?>')
+"""A cell as spreadsheet programs write it; an error (``e``) or an ISO date (``d``) is not among its types."""
+
+_IN_CELLS = (b"<f", b"_x", b"<rPh")
+"""Formulas, escaped characters, phonetic guides."""
+
+_IN_ROWS = (b'hidden="1', b'hidden="t', b' ht="0', b"'", b" =", b"= ")
+"""Hidden rows, or attributes written so that they could hide one."""
+
+_AROUND = (b'hidden="1', b'hidden="t', b' width="0', b"<mergeCell ", b"='", b" =", b"= ")
+"""The same for columns, and merged cells."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +44,30 @@ def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent
     ``sheet`` and ``strings`` are the XML of the worksheet and of the shared strings, ``percent`` the styles that show
     a percentage.
     """
-    if b"_x" in strings or b"<rPh" in strings or any(mark in sheet for mark in _NEEDS_CARE):
-        return None
-    if any(b's="%s"' % style.encode() in sheet for style in percent):
-        return None
     begin, end = sheet.find(b"<sheetData>"), sheet.rfind(b"</sheetData>")
-    if begin < 0 or end < 0:
+    if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
-    rows = [int(row) for row in _ROW.findall(data)]
-    columns = _COLUMN.findall(data)
+    if _has(sheet[:begin] + sheet[end:], _AROUND) or _has(data, _IN_CELLS):
+        return None
+    if _has(data, [b' s="%b"' % style.encode() for style in percent]):
+        return None
+    rows = _ROW.findall(data)
+    columns = _CELL.findall(data)
     if len(rows) != data.count(b"<row") or len(columns) != data.count(b"<c"):
         return None
-    if any(later <= earlier for earlier, later in itertools.pairwise(rows)):
+    if _has(b"".join(attributes for _, attributes in rows), _IN_ROWS):
+        return None
+    numbers = [int(number) for number, _ in rows]
+    if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         return None
     return Extent(
         filled=data.count(b"<v>") + data.count(b"<is>"),
-        last_row=rows[-1] if rows else 0,
+        last_row=numbers[-1] if numbers else 0,
         last_column=max((column_of(letters.decode()) for letters in set(columns)), default=0),
         has_negatives=b"<v>-" in data,
     )
+
+
+def _has(text: bytes, marks: Iterable[bytes]) -> bool:
+    return any(mark in text for mark in marks)
