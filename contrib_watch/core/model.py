@@ -115,7 +115,7 @@ class Feed:
     """A CSV whose last line has no line end may be cut short; ``required`` rejects that line."""
     blank: tuple[str, ...] = ()
     """Further texts that mean a blank cell, beside the empty one."""
-    clear_token: str = "#CLEAR"
+    clear_token: str = "#CLEAR"  # noqa: S105 - a word in a spreadsheet
     complete: bool = False
     """Every drop is the whole list."""
     observer: Literal["auto", "native", "polling"] = "auto"
@@ -208,7 +208,7 @@ class Quotes:
     sheet: str = ""
     warnings: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
-    """Headers that the feed maps to fields and the file lacks: to a partial drop, blanks; to a complete one, a doubt."""
+    """Headers that the feed maps to fields and the file lacks: blanks to a partial drop, a doubt to a complete one."""
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""

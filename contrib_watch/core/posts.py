@@ -28,7 +28,7 @@ def plan(changes: Changes) -> pd.DataFrame:
     """What to post, a row a RIC in file order.
 
     Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``changed``, ``note``,
-    ``carried`` (text); indexed by RIC. See core.model.Post for what they mean; ``carried`` is the snapshot's (see core.diff).
+    ``carried`` (text); indexed by RIC. See core.model.Post for what they mean.
     """
     given, held, facts = changes.given, changes.held, changes.facts
     full = held.copy()

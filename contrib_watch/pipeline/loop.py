@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +20,9 @@ from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import ContribWatchError, NoConnection, UnreadableFile
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, examine, finish_reports, why_held
+from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
 
@@ -137,6 +140,7 @@ class Loop:
             scans, self._scans = self._scans, []
         for feed, scan in scans:
             accept(self._desk, feed, scan)
+            record_scan(self._desk, feed, scan)
 
     def _begin(self) -> None:
         """Start the next drop of each feed that has none in hand; end those that have nothing to post."""
@@ -259,16 +263,23 @@ class Loop:
     def _note(self, event: object) -> None:
         if isinstance(event, LoggedIn):
             self._up = True
+            self._tell("up", "")
         elif isinstance(event, ConnectionLost):
-            if self._up or event.reason != self._down_because:
-                log.warning("no connection", endpoint=event.endpoint, why=event.reason)
             if self._up:
                 self._down_since_s = self._desk.clock.monotonic()
+            if self._up or event.reason != self._down_because:
+                log.warning("no connection", endpoint=event.endpoint, why=event.reason)
+                self._tell("down", f"{event.endpoint}: {event.reason}")
             self._up, self._down_because = False, event.reason
         elif isinstance(event, LoginEnded):
             log.error("login ended", code=event.code, text=event.text)
         elif isinstance(event, Notice) and event.text:
             log.warning("from the ADS", text=event.text)
+
+    def _tell(self, state: str, reason: str) -> None:
+        """Leave the connection's state where ``status`` finds it."""
+        told = {"state": state, "reason": reason, "since_utc": utc_text(self._desk.clock.utc())}
+        self._desk.state.put("connection", json.dumps(told))
 
     def _check_patience(self) -> None:
         waited_s = self._desk.clock.monotonic() - self._down_since_s

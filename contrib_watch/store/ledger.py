@@ -78,6 +78,13 @@ class Ledger:
             query = select(table.c.ric).where(table.c.feed == feed, table.c.service == service)
             return set(connection.scalars(query))
 
+    def everything(self) -> list[tuple[str, str, str]]:
+        """The whole snapshot: Service, RIC and the JSON object of its fields."""
+        table = schema.snapshot
+        with self._state.transaction() as connection:
+            rows = connection.execute(select(table.c.service, table.c.ric, table.c.fields)).all()
+        return [(service, ric, fields) for service, ric, fields in rows]
+
     def in_flight(self, drop: Drop, service: str, posts: Sequence[Post]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
         if not posts:

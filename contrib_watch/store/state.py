@@ -40,10 +40,12 @@ class State:
         made for another target.
         """
         try:
-            (folder / "spool").mkdir(parents=True, exist_ok=True)
             database = make_url(url).database
-            if database and database != ":memory:":
-                Path(database).parent.mkdir(parents=True, exist_ok=True)
+            if reading and url.startswith("sqlite") and not Path(database or "").exists():
+                url = "sqlite://"  # a look at a state that does not exist yet must not make one
+            else:
+                (folder / "spool").mkdir(parents=True, exist_ok=True)
+                Path(database or folder).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "Make the folder writable for this user, or set state.folder to another one"
             raise StateError(

@@ -1,0 +1,211 @@
+"""Commands and exit codes. What a command needs is imported when it runs, so that ``--help`` comes at once.
+
+Exit codes, the highest that applies: 0 all well; 1 a fault of the program; 2 configuration, usage or state; 3 some
+rows nakked, rejected or held; 4 some unconfirmed; 5 login or certificate refused, or no connection.
+
+Data goes to stdout, messages to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from contrib_watch.errors import ConfigurationError, ContribWatchError
+
+if TYPE_CHECKING:
+    from contrib_watch.pipeline.desk import Desk
+
+CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("config.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class _Program(click.Group):
+    """Turns what the program raises on purpose into a message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ContribWatchError as error:
+            click.echo(f"contrib-watch: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="contrib-watch")
+def main() -> None:
+    """Contributes what changed in dropped spreadsheets to an LSEG ADS, with an Ack report beside each file."""
+
+
+@main.command()
+@CONFIG
+@JSON
+@click.option("--once", is_flag=True, help="Do all that is there, waiting for files to settle, then exit.")
+def run(config_path: Path, as_json: bool, once: bool) -> None:
+    """Watch the feeds' folders and contribute what changes."""
+    from contrib_watch.cli.running import run_feeds, worst
+    from contrib_watch.cli.views import drops_json, print_json
+
+    if as_json and not once:
+        raise click.UsageError("--json goes with --once: the daemon never ends, its log is on stderr")
+    settings, dictionary = _configured(config_path)
+    result = run_feeds(settings, dictionary, once=once)
+    if as_json:
+        print_json(drops_json(result.finished))
+    sys.exit(worst(result) if once else 0)
+
+
+@main.command()
+@CONFIG
+@JSON
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--feed", "feed_name", help="Read it by this feed's rules. [default: the feed whose folder it is in]")
+def preview(config_path: Path, as_json: bool, file: Path, feed_name: str | None) -> None:
+    """Show what dropping FILE would post and what would be rejected. Sends nothing."""
+    from contrib_watch.cli.previewing import look_at
+    from contrib_watch.cli.views import preview_json, print_json, print_preview
+
+    desk = _desk(config_path, reading=True)
+    preview = look_at(desk, file, feed_name)
+    if as_json:
+        print_json(preview_json(preview))
+    else:
+        print_preview(preview)
+    sys.exit(3 if preview.problems or preview.held else 0)
+
+
+@main.command()
+@CONFIG
+@JSON
+def check(config_path: Path, as_json: bool) -> None:
+    """Check the configuration, the folders and who can write them, the dictionary, and the login."""
+    from contrib_watch.cli.checking import check_all
+    from contrib_watch.cli.views import print_checks, print_json
+
+    settings, dictionary = _configured(config_path)
+    findings = check_all(settings, dictionary)
+    if as_json:
+        print_json({"checks": [finding._asdict() for finding in findings]})
+    else:
+        print_checks(findings)
+    sys.exit(max((finding.exit_code for finding in findings), default=0))
+
+
+@main.command()
+@CONFIG
+@JSON
+def status(config_path: Path, as_json: bool) -> None:
+    """Show the feeds, their files and drops, what waits for a decision, and the connection."""
+    from contrib_watch.cli.status import status_of
+    from contrib_watch.cli.views import print_json, print_status
+
+    found = status_of(_desk(config_path, reading=True))
+    if as_json:
+        print_json(found)
+    else:
+        print_status(found)
+
+
+@main.command()
+@CONFIG
+@click.argument("drop", type=int)
+def approve(config_path: Path, drop: int) -> None:
+    """Release held DROP: the running daemon, or the next run, sends it."""
+    from contrib_watch.pipeline.decisions import approve as decide
+
+    decide(_desk(config_path), drop)
+    click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
+
+
+@main.command()
+@CONFIG
+@click.argument("drop", type=int)
+def reject(config_path: Path, drop: int) -> None:
+    """End held DROP: nothing of it is sent, and a second report says so."""
+    from contrib_watch.pipeline.decisions import reject as decide
+
+    report = decide(_desk(config_path), drop)
+    click.echo(f"drop {drop} is rejected: {report}", err=True)
+
+
+@main.command()
+@CONFIG
+@click.argument("drop", type=int)
+def retry(config_path: Path, drop: int) -> None:
+    """Process DROP again under today's configuration; a newer drop's values are not overwritten."""
+    from contrib_watch.pipeline.decisions import retry as decide
+
+    decide(_desk(config_path), drop)
+    click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
+
+
+@main.command()
+@CONFIG
+@click.argument("feed")
+@click.option("--ignore", "choice", flag_value="ignore", help="Send none of the backlog.")
+@click.option("--newest", "choice", flag_value="newest", help="Make a drop of the newest file alone.")
+@click.option("--all", "choice", flag_value="all", help="Make a drop of every file, the oldest first.")
+def adopt(config_path: Path, feed: str, choice: str | None) -> None:
+    """Decide about the old files that lay in FEED's folder when it was first watched."""
+    from contrib_watch.pipeline.arrivals import adopt as decide
+
+    if choice is None:
+        raise click.UsageError("say which: --ignore, --newest or --all")
+    adopted = decide(_desk(config_path), feed, choice)
+    numbers = ", ".join(str(drop.id) for drop in adopted) or "none"
+    click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=15000, show_default=True, help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A fault script (TOML).")
+def simulate(port: int, host: str, faults: Path | None) -> None:
+    """Run the simulated ADS alone, until interrupted."""
+    from contrib_watch.cli.running import simulate as serve
+
+    serve(host, port, faults)
+
+
+@main.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Work in this new folder. [default: a temporary one, kept]"
+)
+def demo(folder: Path | None) -> None:
+    """Drop two days of sample data against the simulated ADS and show what becomes of them."""
+    from contrib_watch.cli.demo import play
+
+    sys.exit(play(folder))
+
+
+def _configured(config_path: Path) -> tuple[Any, Any]:
+    """The settings and the field dictionary, both checked, with the log set up."""
+    from contrib_watch.cli.logs import configure
+    from contrib_watch.config import check_mappings, load, load_dictionary
+
+    if not config_path.exists():
+        hint = "Give its path with --config, or start from the config.toml that comes with contrib-watch"
+        raise ConfigurationError("there is no such configuration file", where=str(config_path), hint=hint)
+    settings = load(config_path, os.environ)
+    configure(settings.log)
+    dictionary = load_dictionary(settings.fields)
+    check_mappings(settings, dictionary)
+    return settings, dictionary
+
+
+def _desk(config_path: Path, *, reading: bool = False) -> Desk:
+    from contrib_watch.pipeline.desk import Desk
+
+    settings, dictionary = _configured(config_path)
+    return Desk.open(settings, dictionary, reading=reading)

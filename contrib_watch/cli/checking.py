@@ -1,0 +1,86 @@
+"""Whether everything is in place before prices depend on it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from contrib_watch.adapters.connection import ConnectionLost
+from contrib_watch.ads.session import LoggedIn
+from contrib_watch.cli.running import endpoints_of, link
+from contrib_watch.config import Settings
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Feed
+from contrib_watch.errors import ConfigurationError, ContribWatchError, LoginRefused, NoConnection
+from contrib_watch.pipeline.desk import Desk
+
+
+class Finding(NamedTuple):
+    """One thing that was checked."""
+
+    subject: str
+    ok: bool
+    text: str
+    exit_code: int = 0
+
+
+def check_all(settings: Settings, dictionary: Dictionary) -> list[Finding]:
+    """Everything that can be checked without sending a value; the configuration itself was read already."""
+    return [
+        Finding("configuration", True, f"{settings.path} is in order, {len(settings.feeds)} feeds"),
+        Finding("dictionary", True, f"{len(dictionary.fields):,} fields"),
+        *(finding for feed in settings.feeds for finding in _folder(feed, simulated=settings.ads.simulated)),
+        _state(settings, dictionary),
+        _login(settings),
+    ]
+
+
+def _folder(feed: Feed, *, simulated: bool) -> Iterator[Finding]:
+    folder, subject = Path(feed.folder), f"feed {feed.name}"
+    if not folder.is_dir():
+        made = simulated and not folder.exists()
+        text = f"{folder} is not there" + ("; the first run makes it" if made else ": make it, or mount the share")
+        yield Finding(subject, made, text, 0 if made else ConfigurationError.exit_code)
+        return
+    mode = folder.stat().st_mode
+    writers = "everybody" if mode & stat.S_IWOTH else "its group" if mode & stat.S_IWGRP else "its owner alone"
+    yield Finding(subject, True, f"{folder} can be written by {writers}")
+    reports = Path(feed.report_folder or folder)
+    if not os.access(reports, os.W_OK | os.X_OK):
+        instead = "reports would go to the state's reports folder"
+        yield Finding(subject, False, f"{reports} cannot be written: {instead}", ConfigurationError.exit_code)
+
+
+def _state(settings: Settings, dictionary: Dictionary) -> Finding:
+    try:
+        desk = Desk.open(settings, dictionary, reading=True)
+    except ContribWatchError as error:
+        return Finding("state", False, str(error), error.exit_code)
+    with desk.state:
+        return Finding("state", True, f"{settings.state.folder}, target {settings.ads.target}")
+
+
+def _login(settings: Settings) -> Finding:
+    """Log in and out again."""
+    ads = settings.ads
+    if ads.simulated:
+        return Finding("login", True, "the built-in simulated ADS: nothing leaves this machine")
+    connection = link(ads, endpoints_of(ads))
+    connection.start()
+    tried: dict[str, str] = {}
+    try:
+        while len(tried) < len(ads.hosts):
+            for event in connection.collect(ads.connect_timeout_s).events:
+                if isinstance(event, LoggedIn):
+                    return Finding("login", True, f"accepted for {ads.user}, PingTimeout {event.ping_timeout_s:g} s")
+                if isinstance(event, ConnectionLost):
+                    tried[event.endpoint] = event.reason
+    except LoginRefused as error:
+        return Finding("login", False, str(error), error.exit_code)
+    finally:
+        connection.close()
+    reasons = "; ".join(f"{endpoint}: {reason}" for endpoint, reason in tried.items())
+    return Finding("login", False, f"no connection: {reasons}", NoConnection.exit_code)

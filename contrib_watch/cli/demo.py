@@ -1,0 +1,128 @@
+"""Two days of sample data against the simulated ADS: what a person sees of the product in a minute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from contrib_watch.cli.logs import configure
+from contrib_watch.cli.running import run_feeds
+from contrib_watch.cli.views import print_outcomes
+from contrib_watch.config import Log, Settings, load, load_dictionary
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Drop, Status
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.job import rebuilt
+from contrib_watch.pipeline.loop import Finished
+from contrib_watch.simulator.faults import FaultScript
+
+NAKKED_RIC = "XS9990002909=CWTST"
+"""New on day two, and refused by the simulated ADS on purpose."""
+FAULTS = FaultScript.from_dict(
+    {"faults": [{"kind": "nak", "ric": NAKKED_RIC, "code": "DeniedBySrc", "text": "Not permissioned for this RIC"}]}
+)
+DAYS = ("2026-11-19", "2026-11-20")
+
+
+class _Quiet:
+    """The demo tells what happened when it is over."""
+
+    def started(self, drop: Drop, posts: int) -> None:
+        click.echo(f"  drop {drop.id}: {Path(drop.path).name}, {posts} posts")
+
+    def advanced(self, drop: Drop, posts: int) -> None:
+        """Too quick to be worth a bar."""
+
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+        """Told in the table at the end."""
+
+
+def play(folder: Path | None) -> int:
+    """Play both days in a folder of their own; 0 when everything went as scripted, its Nak included."""
+    configure(Log(level="error"))
+    home = _new_home(folder)
+    settings = _prepared(home)
+    dictionary = load_dictionary(settings.fields)
+    finished: list[Finished] = []
+    for number, day in enumerate(DAYS, start=1):
+        click.echo(f"day {number}: three files are dropped")
+        for feed in settings.feeds:
+            for file in sorted((_samples() / feed.name).glob(f"*{day}*")):
+                shutil.copyfile(file, Path(feed.folder) / file.name)
+        finished += run_feeds(settings, dictionary, once=True, faults=FAULTS, progress=_Quiet()).finished
+    print_outcomes(finished)
+    return _explain(settings, dictionary, finished)
+
+
+def _explain(settings: Settings, dictionary: Dictionary, finished: list[Finished]) -> int:
+    """Show the changes of day two, every problem row, and where the reports lie."""
+    console = Console()
+    second_day = finished[len(settings.feeds) :]
+    changes = Table("row", "RIC", "action", "what changed", title="day two: acknowledged by the simulated ADS")
+    problems = Table("file", "row", "RIC", "status", "why", title="not published, on purpose")
+    desk = Desk.open(settings, dictionary, reading=True)
+    with desk.state:
+        for one in second_day:
+            rows = rebuilt(desk, one.drop).rows
+            for row in rows[rows["status"] == Status.ACKED].itertuples():
+                changes.add_row(row.row, escape(row.ric), row.action, escape(row.changes))
+            for row in rows[rows["status"].isin([Status.NAKKED, Status.REJECTED])].itertuples():
+                text = f"{row.nak_code} {row.text}".strip()
+                problems.add_row(Path(one.drop.path).name, row.row, escape(row.ric), row.status, escape(text))
+    console.print(changes)
+    console.print(problems)
+    acks = sum(one.totals.get(Status.ACKED, 0) for one in finished)
+    naks = sum(one.totals.get(Status.NAKKED, 0) for one in finished)
+    rejected = sum(one.totals.get(Status.REJECTED, 0) for one in finished)
+    click.echo(f"{len(finished)} drops, {acks} rows acknowledged, {naks} nakked, {rejected} rejected. The reports:")
+    for one in finished:
+        click.echo(f"  {one.report.with_suffix('.html')}")
+    as_scripted = len(finished) == 2 * len(settings.feeds) and naks == 1 and rejected == len(settings.feeds)
+    if not as_scripted:
+        click.echo("This is not how the demo is written: something is wrong.", err=True)
+    return 0 if as_scripted else 1
+
+
+def _new_home(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="contrib-watch-demo-"))
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        hint = "Give a folder that is not there yet"
+        raise ConfigurationError("the demo's folder exists", where=str(folder), hint=hint) from None
+    return folder.resolve()
+
+
+def _prepared(home: Path) -> Settings:
+    """The shipped configuration in a new home, with folders to drop into."""
+    shutil.copyfile(_shipped_config(), home / "config.toml")
+    settings = load(home / "config.toml", os.environ)
+    for feed in settings.feeds:
+        Path(feed.folder).mkdir(parents=True)
+    # The sample files are whole when they are there: nothing to wait for. They may be old: that is no matter here.
+    feeds = tuple(replace(feed, settle_seconds=0.0, max_age_s=float("inf")) for feed in settings.feeds)
+    return replace(settings, feeds=feeds)
+
+
+def _samples() -> Path:
+    """The sample data: inside the installed package, or beside it in a checkout."""
+    inside = Path(str(files("contrib_watch"))) / "sample_data"
+    return inside if inside.exists() else Path(str(files("contrib_watch"))).parent / "sample_data"
+
+
+def _shipped_config() -> Path:
+    samples = _samples()
+    inside = samples / "config.toml"
+    return inside if inside.exists() else samples.parent / "config.toml"

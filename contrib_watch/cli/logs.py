@@ -1,0 +1,30 @@
+"""Log lines on stderr: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from contrib_watch.config import Log
+
+
+def configure(log: Log) -> None:
+    """Set the level and the format of every log line from here on."""
+    renderer: structlog.typing.Processor
+    if log.format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,63 @@
+"""How far things are: a bar on a terminal, log lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from contrib_watch.core.model import Drop
+
+log = structlog.get_logger()
+
+
+class LogProgress:
+    """One line when a drop starts and one when it is over."""
+
+    def started(self, drop: Drop, posts: int) -> None:
+        log.info("drop started", drop=drop.id, feed=drop.feed, file=Path(drop.path).name, posts=posts)
+
+    def advanced(self, drop: Drop, posts: int) -> None:
+        """Says nothing: the end is told."""
+
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+        counts = {status: count for status, count in totals.items() if count}
+        log.info("drop finished", drop=drop.id, status=drop.status.value, report=str(report), **counts)
+
+
+class BarProgress(LogProgress):
+    """A bar for each drop with posts to send."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[int, TaskID] = {}
+
+    def started(self, drop: Drop, posts: int) -> None:
+        if posts:
+            name = f"drop {drop.id} {Path(drop.path).name}"
+            self._tasks[drop.id] = self._bars.add_task(name, total=posts)
+
+    def advanced(self, drop: Drop, posts: int) -> None:
+        if drop.id in self._tasks:
+            self._bars.advance(self._tasks[drop.id], posts)
+
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+        if drop.id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(drop.id))
+        super().finished(drop, totals, report)
+
+
+@contextmanager
+def shown_progress() -> Iterator[LogProgress]:
+    """Progress on stderr, as suits what stderr is."""
+    if not sys.stderr.isatty():
+        yield LogProgress()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield BarProgress(bars)

@@ -1,0 +1,189 @@
+"""Putting the parts together: the run, and the simulated ADS that it may need."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from os import getpid
+from pathlib import Path
+from types import FrameType
+
+import click
+import structlog
+
+from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import Limits, Login, Session
+from contrib_watch.cli.progress import shown_progress
+from contrib_watch.config import Ads, Settings, load_dictionary
+from contrib_watch.config import Fields as BuiltIn
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import DropStatus, Status
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.inbox import Inbox, make_folders
+from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.simulator.core import SimulatedAds
+from contrib_watch.simulator.faults import FaultScript
+from contrib_watch.simulator.server import SimulatedServer
+from contrib_watch.store import Lock
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did."""
+
+    finished: tuple[Finished, ...]
+    outages: dict[str, str]
+    """Feeds whose folder could not be read, and why."""
+
+
+def run_feeds(
+    settings: Settings,
+    dictionary: Dictionary,
+    *,
+    once: bool,
+    faults: FaultScript | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Run until there is nothing to do (``once``) or until a signal says stop.
+
+    ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one.
+    """
+    lock = Lock(settings.state.folder)
+    try:
+        desk = Desk.open(settings, dictionary)
+        with desk.state, _endpoints(desk, faults) as endpoints:
+            if settings.ads.simulated:
+                for folder in make_folders(desk):
+                    log.info("made the folder of a feed, to try it out", folder=str(folder))
+            if progress is not None:
+                return _run(desk, endpoints, progress, once=once)
+            with shown_progress() as shown:
+                return _run(desk, endpoints, shown, once=once)
+    finally:
+        lock.release()
+
+
+def _run(desk: Desk, endpoints: Sequence[Endpoint], progress: Progress, *, once: bool) -> Result:
+    ads = desk.settings.ads
+    address = own_ipv4(endpoints[0])
+    loop = Loop(desk, link(ads, endpoints), _form(ads, address), progress)
+    inbox = Inbox(desk, loop.arrived)
+    with _signals(loop):
+        inbox.start()
+        try:
+            loop.run(once=once, quiet=inbox.quiet)
+        finally:
+            inbox.stop()
+    outages = inbox.outages()
+    for feed, why in outages.items():
+        log.error("the folder of a feed cannot be read", feed=feed, why=why)
+    return Result(tuple(loop.finished), outages)
+
+
+def link(ads: Ads, endpoints: Sequence[Endpoint]) -> Connection:
+    """A connection by the configuration's rules, not started yet."""
+    position = ads.position or own_ipv4(endpoints[0])
+    session = Session(
+        Login(user=ads.user, app_id=ads.app_id, position=position),
+        Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
+    )
+    return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s)
+
+
+def worst(result: Result) -> int:
+    """The exit code of a run: the highest that applies."""
+    codes = [0]
+    if result.outages:
+        codes.append(ConfigurationError.exit_code)
+    for finished in result.finished:
+        if finished.drop.status is DropStatus.FAILED:
+            codes.append(1)
+        if finished.drop.status in (DropStatus.REJECTED, DropStatus.HELD):
+            codes.append(3)
+        if any(finished.totals.get(status) for status in (Status.NAKKED, Status.REJECTED, Status.HELD)):
+            codes.append(3)
+        if finished.totals.get(Status.UNCONFIRMED):
+            codes.append(4)
+    return max(codes)
+
+
+def simulate(host: str, port: int, faults: Path | None) -> None:
+    """Serve the simulated ADS until interrupted."""
+    script = _fault_script(faults) if faults else FaultScript()
+    with SimulatedServer(SimulatedAds(load_dictionary(BuiltIn()), script), host=host, port=port) as server:
+        click.echo(f"simulated ADS at {server.url} (subprotocol tr_json2); Ctrl-C ends it", err=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+
+
+def endpoints_of(ads: Ads) -> list[Endpoint]:
+    """The configured hosts, in order."""
+    split = [host.rsplit(":", 1) for host in ads.hosts]
+    return [Endpoint(host=host.strip("[]"), port=int(port), tls=ads.tls, ca_file=ads.ca_file) for host, port in split]
+
+
+@contextmanager
+def _endpoints(desk: Desk, faults: FaultScript | None) -> Iterator[list[Endpoint]]:
+    """The configured hosts, or a simulated ADS that lives as long as the run and knows what it acknowledged."""
+    if not desk.settings.ads.simulated:
+        yield endpoints_of(desk.settings.ads)
+        return
+    ads = SimulatedAds(desk.dictionary, faults or FaultScript())
+    for service, ric, fields in desk.ledger.everything():
+        ads.load(service, ric, fields)
+    with SimulatedServer(ads) as server:
+        yield [Endpoint(host=server.host, port=server.port)]
+
+
+def _form(ads: Ads, address: str) -> Callable[[str], PostFormat]:
+    position = ads.position if _is_ipv4(ads.position) else address
+
+    @cache
+    def form(service: str) -> PostFormat:
+        return PostFormat(service=service, address=position, user_id=ads.user_id or getpid())
+
+    return form
+
+
+def _is_ipv4(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
+        # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
+        threading.Thread(target=loop.stop, name="stop").start()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fault_script(path: Path) -> FaultScript:
+    try:
+        return FaultScript.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the fault script is no TOML: {error}", where=str(path)) from error
