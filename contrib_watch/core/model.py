@@ -208,7 +208,7 @@ class Quotes:
     sheet: str = ""
     warnings: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
-    """Headers that the feed maps to fields and the file lacks: blanks to a partial drop, a doubt to a complete one."""
+    """Headers that the feed maps to fields and the file lacks: blanks to a partial drop, doubts to a complete one."""
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""
