@@ -89,6 +89,11 @@ class Connection:
         self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="ads-connection", daemon=True)
 
+    @property
+    def own_address(self) -> str:
+        """This machine's IPv4 address as the first endpoint sees it."""
+        return own_ipv4(self._endpoints[0])
+
     def start(self) -> None:
         """Connect, and stay connected."""
         self._thread.start()

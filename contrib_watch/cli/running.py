@@ -7,7 +7,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from os import getpid
@@ -61,22 +61,19 @@ def run_feeds(
     lock = Lock(settings.state.folder)
     try:
         desk = Desk.open(settings, dictionary)
-        with desk.state, _endpoints(desk, faults) as endpoints:
-            if settings.ads.simulated:
-                for folder in make_folders(desk):
-                    log.info("made the folder of a feed, to try it out", folder=str(folder))
-            if progress is not None:
-                return _run(desk, endpoints, progress, once=once)
-            with shown_progress() as shown:
-                return _run(desk, endpoints, shown, once=once)
+        with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
+            if not settings.ads.simulated:
+                return _run(desk, link(settings.ads, endpoints_of(settings.ads)), shown, once=once)
+            for folder in make_folders(desk):
+                log.info("made the folder of a feed, to try it out", folder=str(folder))
+            with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
+                return _run(desk, _SimulatedLink(desk, server), shown, once=once)
     finally:
         lock.release()
 
 
-def _run(desk: Desk, endpoints: Sequence[Endpoint], progress: Progress, *, once: bool) -> Result:
-    ads = desk.settings.ads
-    address = own_ipv4(endpoints[0])
-    loop = Loop(desk, link(ads, endpoints), _form(ads, address), progress)
+def _run(desk: Desk, connection: Connection, progress: Progress, *, once: bool) -> Result:
+    loop = Loop(desk, connection, _form(desk.settings.ads, connection.own_address), progress)
     inbox = Inbox(desk, loop.arrived)
     with _signals(loop):
         inbox.start()
@@ -92,11 +89,7 @@ def _run(desk: Desk, endpoints: Sequence[Endpoint], progress: Progress, *, once:
 
 def link(ads: Ads, endpoints: Sequence[Endpoint]) -> Connection:
     """A connection by the configuration's rules, not started yet."""
-    position = ads.position or own_ipv4(endpoints[0])
-    session = Session(
-        Login(user=ads.user, app_id=ads.app_id, position=position),
-        Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
-    )
+    session = _session(ads, own_ipv4(endpoints[0]))
     return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s)
 
 
@@ -135,17 +128,28 @@ def endpoints_of(ads: Ads) -> list[Endpoint]:
     return [Endpoint(host=host.strip("[]"), port=int(port), tls=ads.tls, ca_file=ads.ca_file) for host, port in split]
 
 
-@contextmanager
-def _endpoints(desk: Desk, faults: FaultScript | None) -> Iterator[list[Endpoint]]:
-    """The configured hosts, or a simulated ADS that lives as long as the run and knows what it acknowledged."""
-    if not desk.settings.ads.simulated:
-        yield endpoints_of(desk.settings.ads)
-        return
-    ads = SimulatedAds(desk.dictionary, faults or FaultScript())
-    for service, ric, fields in desk.ledger.everything():
-        ads.load(service, ric, fields)
-    with SimulatedServer(ads) as server:
-        yield [Endpoint(host=server.host, port=server.port)]
+class _SimulatedLink(Connection):
+    """A connection to a simulated ADS in this process, which at its first use remembers what it acknowledged."""
+
+    def __init__(self, desk: Desk, server: SimulatedServer) -> None:
+        ads = desk.settings.ads
+        here = [Endpoint(host=server.host, port=server.port)]
+        super().__init__(here, _session(ads, own_ipv4(here[0])), connect_timeout_s=ads.connect_timeout_s)
+        self._desk = desk
+        self._server = server
+
+    def start(self) -> None:
+        with self._server.inspect() as simulated:
+            for service, ric, fields in self._desk.ledger.everything():
+                simulated.load(service, ric, fields)
+        super().start()
+
+
+def _session(ads: Ads, address: str) -> Session:
+    return Session(
+        Login(user=ads.user, app_id=ads.app_id, position=ads.position or address),
+        Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
+    )
 
 
 def _form(ads: Ads, address: str) -> Callable[[str], PostFormat]:

@@ -144,10 +144,11 @@ class SimulatedAds:
         Raises ConversionError where a post with these fields would get an Error.
         """
         frame = (
-            f'{{"ID":1,"Type":"Post","Key":{{"Service":{answers.json_text(service)},"Name":{answers.json_text(ric)}}},'
-            f'"Message":{{"ID":0,"Type":"Refresh","Fields":{fields_json}}}}}'
+            f'{{"ID":1,"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":1,'
+            f'"Key":{{"Service":{answers.json_text(service)},"Name":{answers.json_text(ric)}}},'
+            f'"Message":{{"ID":0,"Type":"Refresh","Domain":"MarketPrice","Fields":{fields_json}}}}}'
         )
-        for post in self.converter.read(frame).messages():
+        for post in self.converter.ordinary_posts(frame) or self.converter.read(frame).messages():
             if isinstance(post, Post):
                 self.items.apply(post, (service, ric))
 
