@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,13 @@ class _Program(click.Group):
         except ContribWatchError as error:
             click.echo(f"contrib-watch: {error}", err=True)
             ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort; what is expected was told above
+            traceback.print_exc()
+            what = f"{type(error).__name__}: {error}"
+            click.echo(f"contrib-watch: a fault of the program: {what}. Report it with the lines above", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,14 +56,14 @@ def main() -> None:
     """Contributes what changed in dropped spreadsheets to an LSEG ADS, with an Ack report beside each file."""
 
 
-@main.command()
+@main.command(short_help="Watch the folders and contribute what changes.")
 @CONFIG
 @JSON
 @click.option("--once", is_flag=True, help="Do all that is there, waiting for files to settle, then exit.")
 def run(config_path: Path, as_json: bool, once: bool) -> None:
     """Watch the feeds' folders and contribute what changes."""
     from contrib_watch.cli.running import run_feeds, worst
-    from contrib_watch.cli.views import drops_json, print_json
+    from contrib_watch.cli.views import drops_json, print_json, print_outcomes
 
     if as_json and not once:
         raise click.UsageError("--json goes with --once: the daemon never ends, its log is on stderr")
@@ -63,10 +71,16 @@ def run(config_path: Path, as_json: bool, once: bool) -> None:
     result = run_feeds(settings, dictionary, once=once)
     if as_json:
         print_json(drops_json(result.finished))
+    elif once and result.finished:
+        print_outcomes(result.finished)
+    elif once and result.failure is None:
+        click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
+    if result.failure is not None:
+        raise result.failure
     sys.exit(worst(result) if once else 0)
 
 
-@main.command()
+@main.command(short_help="Show what a file would post; send nothing.")
 @CONFIG
 @JSON
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -85,7 +99,7 @@ def preview(config_path: Path, as_json: bool, file: Path, feed_name: str | None)
     sys.exit(3 if preview.problems or preview.held else 0)
 
 
-@main.command()
+@main.command(short_help="Check the configuration, folders, dictionary, login.")
 @CONFIG
 @JSON
 def check(config_path: Path, as_json: bool) -> None:
@@ -102,7 +116,7 @@ def check(config_path: Path, as_json: bool) -> None:
     sys.exit(max((finding.exit_code for finding in findings), default=0))
 
 
-@main.command()
+@main.command(short_help="Show feeds, files, drops and the connection.")
 @CONFIG
 @JSON
 def status(config_path: Path, as_json: bool) -> None:
@@ -117,7 +131,7 @@ def status(config_path: Path, as_json: bool) -> None:
         print_status(found)
 
 
-@main.command()
+@main.command(short_help="Release a held drop.")
 @CONFIG
 @click.argument("drop", type=int)
 def approve(config_path: Path, drop: int) -> None:
@@ -128,7 +142,7 @@ def approve(config_path: Path, drop: int) -> None:
     click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
 
 
-@main.command()
+@main.command(short_help="End a held drop; nothing of it is sent.")
 @CONFIG
 @click.argument("drop", type=int)
 def reject(config_path: Path, drop: int) -> None:
@@ -139,7 +153,7 @@ def reject(config_path: Path, drop: int) -> None:
     click.echo(f"drop {drop} is rejected: {report}", err=True)
 
 
-@main.command()
+@main.command(short_help="Process a drop again.")
 @CONFIG
 @click.argument("drop", type=int)
 def retry(config_path: Path, drop: int) -> None:
@@ -150,7 +164,7 @@ def retry(config_path: Path, drop: int) -> None:
     click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
 
 
-@main.command()
+@main.command(short_help="Decide about the old files of a new feed.")
 @CONFIG
 @click.argument("feed")
 @click.option("--ignore", "choice", flag_value="ignore", help="Send none of the backlog.")
@@ -167,7 +181,7 @@ def adopt(config_path: Path, feed: str, choice: str | None) -> None:
     click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
 
 
-@main.command()
+@main.command(short_help="Run the simulated ADS alone.")
 @click.option("--port", type=click.IntRange(0, 65535), default=15000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A fault script (TOML).")
@@ -178,7 +192,7 @@ def simulate(port: int, host: str, faults: Path | None) -> None:
     serve(host, port, faults)
 
 
-@main.command()
+@main.command(short_help="Play two days of sample data, to see it work.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Work in this new folder. [default: a temporary one, kept]"
 )

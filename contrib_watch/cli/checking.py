@@ -11,6 +11,7 @@ from typing import NamedTuple
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.ads.session import LoggedIn
 from contrib_watch.cli.running import endpoints_of, link
+from contrib_watch.cli.terminal import plural
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Feed
@@ -30,7 +31,7 @@ class Finding(NamedTuple):
 def check_all(settings: Settings, dictionary: Dictionary) -> list[Finding]:
     """Everything that can be checked without sending a value; the configuration itself was read already."""
     return [
-        Finding("configuration", True, f"{settings.path} is in order, {len(settings.feeds)} feeds"),
+        Finding("configuration", True, f"{settings.path} is in order, {plural(len(settings.feeds), 'feed')}"),
         Finding("dictionary", True, f"{len(dictionary.fields):,} fields"),
         *(finding for feed in settings.feeds for finding in _folder(feed, simulated=settings.ads.simulated)),
         _state(settings, dictionary),

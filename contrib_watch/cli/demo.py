@@ -11,12 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from contrib_watch.cli.logs import configure
 from contrib_watch.cli.running import run_feeds
+from contrib_watch.cli.terminal import coloured, print_list, stdout
 from contrib_watch.cli.views import print_outcomes
 from contrib_watch.config import Log, Settings, load, load_dictionary
 from contrib_watch.core.fields import Dictionary
@@ -33,6 +32,8 @@ FAULTS = FaultScript.from_dict(
     {"faults": [{"kind": "nak", "ric": NAKKED_RIC, "code": "DeniedBySrc", "text": "Not permissioned for this RIC"}]}
 )
 DAYS = ("2026-11-19", "2026-11-20")
+CHANGES_SHOWN = 4
+"""Rows of each file that the demo shows."""
 
 
 class _Quiet:
@@ -61,37 +62,46 @@ def play(folder: Path | None) -> int:
             for file in sorted((_samples() / feed.name).glob(f"*{day}*")):
                 shutil.copyfile(file, Path(feed.folder) / file.name)
         finished += run_feeds(settings, dictionary, once=True, faults=FAULTS, progress=_Quiet()).finished
-    print_outcomes(finished)
+    click.echo()
     return _explain(settings, dictionary, finished)
 
 
 def _explain(settings: Settings, dictionary: Dictionary, finished: list[Finished]) -> int:
-    """Show the changes of day two, every problem row, and where the reports lie."""
-    console = Console()
-    second_day = finished[len(settings.feeds) :]
-    changes = Table("row", "RIC", "action", "what changed", title="day two: acknowledged by the simulated ADS")
-    problems = Table("file", "row", "RIC", "status", "why", title="not published, on purpose")
+    """Show some changes of day two, every problem row, the sums, and where the reports lie."""
+    console = stdout()
+    changed, problems = [], []
     desk = Desk.open(settings, dictionary, reading=True)
     with desk.state:
-        for one in second_day:
+        for one in sorted(finished, key=lambda one: one.drop.id)[len(settings.feeds) :]:
+            name = escape(Path(one.drop.path).name)
             rows = rebuilt(desk, one.drop).rows
-            for row in rows[rows["status"] == Status.ACKED].itertuples():
-                changes.add_row(row.row, escape(row.ric), row.action, escape(row.changes))
+            acked = rows[rows["status"] == Status.ACKED]
+            changed += [(f"[bold]{name}[/]", "")] + [
+                (f"  {escape(row.ric)}", escape(_first_changes(row.changes)))
+                for row in acked.head(CHANGES_SHOWN).itertuples()
+            ]
+            if len(acked) > CHANGES_SHOWN:
+                changed.append((f"  {len(acked) - CHANGES_SHOWN} more", "in its report"))
             for row in rows[rows["status"].isin([Status.NAKKED, Status.REJECTED])].itertuples():
                 text = f"{row.nak_code} {row.text}".strip()
-                problems.add_row(Path(one.drop.path).name, row.row, escape(row.ric), row.status, escape(text))
-    console.print(changes)
-    console.print(problems)
+                problems.append((name, f"{escape(row.ric)} {coloured(row.status)}: {escape(text)}"))
+    print_list(console, "day two: some of what the simulated ADS acknowledged", changed)
+    print_list(console, "day two: not published, on purpose", problems)
+    print_outcomes(finished)
     acks = sum(one.totals.get(Status.ACKED, 0) for one in finished)
     naks = sum(one.totals.get(Status.NAKKED, 0) for one in finished)
     rejected = sum(one.totals.get(Status.REJECTED, 0) for one in finished)
-    click.echo(f"{len(finished)} drops, {acks} rows acknowledged, {naks} nakked, {rejected} rejected. The reports:")
-    for one in finished:
-        click.echo(f"  {one.report.with_suffix('.html')}")
+    click.echo(f"{len(finished)} drops: {acks} rows acknowledged, {naks} nakked, {rejected} rejected")
     as_scripted = len(finished) == 2 * len(settings.feeds) and naks == 1 and rejected == len(settings.feeds)
     if not as_scripted:
         click.echo("This is not how the demo is written: something is wrong.", err=True)
     return 0 if as_scripted else 1
+
+
+def _first_changes(changes: str) -> str:
+    """The first change of a row, and how many more there are."""
+    first, *others = changes.split("; ")
+    return f"{first}; {len(others)} more" if others else first
 
 
 def _new_home(folder: Path | None) -> Path:

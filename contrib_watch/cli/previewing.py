@@ -66,6 +66,7 @@ def _feed_for(desk: Desk, file: Path, feed_name: str | None) -> Feed:
     here = [feed for feed in takes if Path(feed.folder) == file.resolve().parent]
     chosen = here or takes
     if len(chosen) != 1:
-        hint = f"Say which with --feed: {', '.join(desk.feeds)}"
-        raise ConfigurationError("it is not clear by which feed's rules to read it", where=str(file), hint=hint)
+        hint = f"Say which with --feed: {', '.join(feed.name for feed in chosen) or ', '.join(desk.feeds)}"
+        what = "more than one feed takes" if chosen else "no feed takes"
+        raise ConfigurationError(f"{what} a file of this name", where=str(file), hint=hint)
     return chosen[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from contrib_watch.config import Ads, Settings, load_dictionary
 from contrib_watch.config import Fields as BuiltIn
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
-from contrib_watch.errors import ConfigurationError
+from contrib_watch.errors import ConfigurationError, ConnectionFailed
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
@@ -44,6 +43,8 @@ class Result:
     finished: tuple[Finished, ...]
     outages: dict[str, str]
     """Feeds whose folder could not be read, and why."""
+    failure: ConnectionFailed | None = None
+    """What ended the run before everything was sent."""
 
 
 def run_feeds(
@@ -75,16 +76,19 @@ def run_feeds(
 def _run(desk: Desk, connection: Connection, progress: Progress, *, once: bool) -> Result:
     loop = Loop(desk, connection, _form(desk.settings.ads, connection.own_address), progress)
     inbox = Inbox(desk, loop.arrived)
+    failure = None
     with _signals(loop):
         inbox.start()
         try:
             loop.run(once=once, quiet=inbox.quiet)
+        except ConnectionFailed as error:
+            failure = error
         finally:
             inbox.stop()
     outages = inbox.outages()
     for feed, why in outages.items():
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
-    return Result(tuple(loop.finished), outages)
+    return Result(tuple(loop.finished), outages, failure)
 
 
 def link(ads: Ads, endpoints: Sequence[Endpoint]) -> Connection:
@@ -113,13 +117,13 @@ def worst(result: Result) -> int:
 def simulate(host: str, port: int, faults: Path | None) -> None:
     """Serve the simulated ADS until interrupted."""
     script = _fault_script(faults) if faults else FaultScript()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     with SimulatedServer(SimulatedAds(load_dictionary(BuiltIn()), script), host=host, port=port) as server:
         click.echo(f"simulated ADS at {server.url} (subprotocol tr_json2); Ctrl-C ends it", err=True)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+        ended.wait()
+    click.echo("stopped", err=True)
 
 
 def endpoints_of(ads: Ads) -> list[Endpoint]:

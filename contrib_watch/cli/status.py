@@ -9,7 +9,7 @@ from typing import Any
 from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.inbox import last_scan
-from contrib_watch.store import utc_text
+from contrib_watch.store import Lock, utc_text
 
 
 def status_of(desk: Desk) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
         return {
             "target": desk.settings.ads.target,
             "state": {"folder": str(desk.settings.state.folder), "id": desk.state.state_id},
+            "running": Lock.holder(desk.settings.state.folder),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
             **desk.ledger.uncertain(),
             "feeds": [_feed(desk, name) for name in desk.feeds],

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from contrib_watch.cli.checking import Finding
 from contrib_watch.cli.previewing import Preview
-from contrib_watch.core.model import Status
+from contrib_watch.cli.terminal import (
+    SHOWN,
+    coloured,
+    counted,
+    plural,
+    print_list,
+    print_more,
+    print_table,
+    stdout,
+)
+from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
+from contrib_watch.core.settle import OWN_REPORT
 from contrib_watch.pipeline.loop import Finished
 
-SHOWN = 40
-"""Rows of a table on the terminal; ``--json`` has them all."""
-
-_COLOURS = {
-    "acked": "green",
-    "unchanged": "dim",
-    "done": "green",
-    "nakked": "red",
-    "rejected": "red",
-    "failed": "red",
-    "held": "yellow",
-    "unconfirmed": "yellow",
-    "superseded": "dim",
-}
+ALIKE_SHOWN = 8
+"""Files of a feed that are in the same state for the same reason, and are still listed one by one."""
 
 
 def print_json(value: object) -> None:
@@ -94,79 +92,129 @@ def preview_json(preview: Preview) -> dict[str, Any]:
 
 def print_preview(preview: Preview) -> None:
     """Old and new values side by side, what would be rejected and why, and a one-line sum."""
-    console = Console()
-    if len(preview.planned):
-        table = Table("row", "RIC", "", "field", "now", "new", title=f"would be posted to {preview.feed.service}")
-        for cells in _value_rows(preview):
-            table.add_row(*cells)
-        console.print(table)
-        if len(preview.planned) > SHOWN:
-            console.print(f"... and {len(preview.planned) - SHOWN:,} more RICs; --json has them all")
+    console = stdout()
+    shown = list(posts(preview.planned.head(SHOWN)))
+    changed, new = [], []
+    for post in shown:
+        values = _old_and_new(preview, post)
+        place = (preview.quotes.label(post.row), escape(post.ric))
+        if any(old for _, old, _ in values):
+            for name, old, value in values:
+                changed.append((*place, post.action.value, name, escape(old), f"[bold]{escape(value)}[/]"))
+                place = ("", "")
+        else:
+            new.append((*place, escape(post.changes or "all of its values once more")))
+    service = escape(preview.feed.service)
+    if changed:
+        print_table(console, f"changes for {service}", ("row", "RIC", "post", "field", "now", "new"), changed)
+    if new:
+        print_table(console, f"new for {service}", ("row", "RIC", "values"), new)
+    if len(preview.planned) > SHOWN:
+        print_more(console, len(preview.planned) - SHOWN)
     if preview.problems:
-        table = Table("where", "text", "what is wrong", "how to mend it", title="would be rejected")
-        for problem in preview.problems[:SHOWN]:
-            table.add_row(*(escape(text) for text in (problem.where, problem.text, problem.cause, problem.mend)))
-        console.print(table)
-        if len(preview.problems) > SHOWN:
-            console.print(f"... and {len(preview.problems) - SHOWN:,} more; --json has them all")
+        reasons = [(escape(one.where), escape(f'"{one.text}" {one.cause}: {one.mend}')) for one in preview.problems]
+        print_list(console, "would be rejected", reasons)
     for warning in preview.quotes.warnings:
         console.print(f"[yellow]note:[/] {escape(warning)}")
+    if preview.changes.missing:
+        console.print(f"[yellow]missing from this list:[/] {escape(_some(preview.changes.missing))}")
     if preview.held:
         console.print(f"[yellow]It would be held:[/] {escape(preview.held)}")
     sums = _sums(preview)
     console.print(
-        f"{preview.quotes.rows_read:,} rows: {sums['refresh']:,} to refresh, {sums['update']:,} to update, "
+        f"{plural(preview.quotes.rows_read, 'row')}: {sums['refresh']:,} to refresh, {sums['update']:,} to update, "
         f"{sums['unchanged']:,} unchanged, {sums['rejected']:,} rejected. Nothing was sent."
     )
 
 
 def print_checks(findings: Sequence[Finding]) -> None:
-    """One line a check."""
-    console = Console()
-    for finding in findings:
-        mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
-        console.print(f"{mark} {escape(finding.subject)}: {escape(finding.text)}")
+    """A line for each check."""
+    marks = {True: "[green]ok[/]", False: "[bold red]FAIL[/]"}
+    rows = [(marks[one.ok], escape(f"{one.subject}: {one.text}")) for one in findings]
+    print_list(stdout(), "", rows)
 
 
 def print_status(found: Mapping[str, Any]) -> None:
     """The feeds, the files that are no drops and why, and the newest drops."""
-    console = Console()
+    console = stdout()
+    running = f"process {found['running']}" if found["running"] else "no process"
     connection = found["connection"]
     reason = f" ({connection['reason']})" if connection.get("reason") else ""
-    since = f" since {connection['since_utc']}" if connection.get("since_utc") else ""
-    console.print(f"target {found['target']}, connection {connection['state']}{since}{escape(reason)}")
+    since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
+    console.print(
+        f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}",
+        markup=False,
+    )
     if found["in_flight"] or found["dirty"]:
-        console.print(f"[yellow]{found['in_flight']:,} RICs in flight, {found['dirty']:,} of unknown fate[/]")
-    feeds = Table("feed", "folder", "last scan (UTC)", "drops", title="feeds")
+        console.print(
+            f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
+            "their next post is a full Refresh[/]"
+        )
+    console.print()
+    feeds = []
     for feed in found["feeds"]:
-        counts = ", ".join(f"{count:,} {_coloured(status)}" for status, count in feed["drops"].items())
-        seen = f"[red]{escape(feed['outage'])}[/]" if feed["outage"] else feed["last_scan_utc"] or "never"
-        feeds.add_row(escape(feed["feed"]), escape(feed["folder"]), seen, counts)
-    console.print(feeds)
-    _print_files(console, found["feeds"])
+        seen = f"[red]{escape(feed['outage'])}[/]" if feed["outage"] else _moment(feed["last_scan_utc"]) or "never"
+        feeds.append((escape(feed["feed"]), escape(feed["folder"]), seen, counted(feed["drops"].items())))
+    print_table(console, "feeds", ("feed", "folder", "last scan (UTC)", "drops"), feeds)
+    files = [row for feed in found["feeds"] for row in _files(feed)]
+    if files:
+        print_table(console, "files that are no drop", ("feed", "file", "state", "why"), files)
     _print_drops(console, "waiting for a decision", found["waiting_for_a_decision"])
     _print_drops(console, "newest drops", found["drops"])
 
 
 def print_outcomes(finished: Iterable[Finished]) -> None:
-    """A line for each drop with its row counts, and where its report is."""
-    table = Table("drop", "feed", "file", *(status.value for status in Status), title="drops")
-    for one in finished:
-        counts = [f"{one.totals.get(status, 0):,}" for status in Status]
-        table.add_row(str(one.drop.id), one.drop.feed, Path(one.drop.path).name, *counts)
-    Console().print(table)
+    """A line for each drop with its row counts, why it stopped, and where the reports are."""
+    console = stdout()
+    drops = sorted(finished, key=lambda one: one.drop.id)
+    statuses = [status for status in Status if any(one.totals.get(status) for one in drops)]
+    rows = [
+        (
+            str(one.drop.id),
+            escape(one.drop.feed),
+            escape(Path(one.drop.path).name),
+            *(f"{one.totals.get(status, 0):,}" for status in statuses),
+        )
+        for one in drops
+    ]
+    headers = (">drop", "feed", "file", *(f">{status.value}" for status in statuses))
+    print_table(console, "drops and their rows", headers, rows, gap=1)
+    stopped = [
+        (f"drop {one.drop.id} {coloured(one.drop.status.value)}", escape(one.drop.reason))
+        for one in drops
+        if one.drop.reason
+    ]
+    if stopped:
+        print_list(console, "why", stopped)
+    reports = [one.report for one in drops if one.report != Path()]
+    click.echo("reports")
+    for report in reports[:SHOWN]:
+        click.echo(f"  {report.with_suffix('.html')}")
+    if len(reports) > SHOWN:
+        print_more(console, len(reports) - SHOWN)
 
 
-def _value_rows(preview: Preview) -> Iterable[tuple[str, ...]]:
+def _old_and_new(preview: Preview, post: Post) -> list[tuple[str, str, str]]:
+    """The fields that a post changes: name, what the ADS holds (empty: nothing) and what it would hold."""
     given, held = preview.changes.given, preview.changes.held
-    for post in posts(preview.planned.head(SHOWN)):
-        names = [name for name in post.changed.split(",") if name]
-        first = (preview.quotes.label(post.row), escape(post.ric), post.action.value)
-        for name in names or ["(all)"]:
-            new = given.at[post.ric, name] if name in given.columns else "as before"
-            old = held.at[post.ric, name] if name in held.columns else None
-            yield *first, name, escape(old) if isinstance(old, str) else "", f"[bold]{escape(str(new))}[/]"
-            first = ("", "", "")
+    return [
+        (
+            name,
+            _readable(held.at[post.ric, name] if name in held.columns else None),
+            _readable(given.at[post.ric, name]) if name in given.columns else "",
+        )
+        for name in post.changed.split(",")
+        if name
+    ]
+
+
+def _readable(token: object) -> str:
+    """A token as people write it."""
+    if not isinstance(token, str):
+        return ""
+    if token == CLEARED:
+        return "(cleared)"
+    return str(json.loads(token)) if token.startswith('"') else token
 
 
 def _sums(preview: Preview) -> dict[str, int]:
@@ -181,27 +229,45 @@ def _sums(preview: Preview) -> dict[str, int]:
     }
 
 
-def _print_files(console: Console, feeds: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("feed", "file", "state", "why", title="files that are no drop")
-    for feed in feeds:
-        for file in feed["files"]:
-            if file["state"] not in ("new", "held"):
-                table.add_row(escape(feed["feed"]), escape(file["name"]), file["state"], escape(file["reason"]))
-    if table.row_count:
-        console.print(table)
+def _some(rics: Sequence[str]) -> str:
+    more = len(rics) - SHOWN
+    return ", ".join(rics[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _moment(utc: str) -> str:
+    """``2026-11-22T16:30:00.123Z`` to the second, as people read it."""
+    return utc[:19].replace("T", " ")
+
+
+def _files(feed: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """The files of a feed that are no drops; many that are alike are told as one example and a count."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for file in feed["files"]:
+        if file["state"] not in ("new", "held"):
+            alike.setdefault((file["state"], file["reason"]), []).append(file["name"])
+    for (state, reason), names in alike.items():
+        if reason == OWN_REPORT:
+            yield escape(feed["feed"]), f"({plural(len(names), 'file')})", state, reason
+            continue
+        one_by_one = names if len(names) <= ALIKE_SHOWN else names[:1]
+        for name in one_by_one:
+            more = len(names) - len(one_by_one)
+            text = f"{name} and {more:,} more" if more else name
+            yield escape(feed["feed"]), escape(text), state, escape(reason)
 
 
 def _print_drops(console: Console, title: str, drops: Sequence[Mapping[str, Any]]) -> None:
     if not drops:
         return
-    table = Table("drop", "feed", "file", "status", "rows", "why", title=title)
-    for drop in drops:
-        rows = ", ".join(f"{count:,} {_coloured(status)}" for status, count in drop["totals"].items() if count)
-        name = escape(Path(drop["file"]).name)
-        table.add_row(str(drop["drop"]), drop["feed"], name, _coloured(drop["status"]), rows, escape(drop["reason"]))
-    console.print(table)
-
-
-def _coloured(status: str) -> str:
-    colour = _COLOURS.get(status)
-    return f"[{colour}]{status}[/]" if colour else status
+    rows = [
+        (
+            str(drop["drop"]),
+            escape(drop["feed"]),
+            escape(Path(drop["file"]).name),
+            coloured(drop["status"]),
+            counted(drop["totals"].items()),
+            escape(drop["reason"]),
+        )
+        for drop in drops
+    ]
+    print_table(console, title, (">drop", "feed", "file", "status", "rows", "why"), rows)

@@ -18,6 +18,9 @@ DOUBT_MIN_S = 2.0
 DISTURBED_MIN_S = 0.5
 """How long a file that changed while it was read is left alone at least, in seconds."""
 
+OWN_REPORT = "a report of this program"
+"""Why an Ack report is never a drop."""
+
 _OWN_REPORT = re.compile(r".+\.\d{8}T\d{6}Z(-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL | re.IGNORECASE)
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
 _NS_PER_S = 1_000_000_000
@@ -101,7 +104,7 @@ def candidate(name: str, patterns: Iterable[str]) -> str:
     if not _is_unicode(name):
         return "its name is not valid UTF-8: rename it"
     if _OWN_REPORT.fullmatch(name):
-        return "a report of this program"
+        return OWN_REPORT
     if name.startswith("~$"):
         return "Excel's owner file of an open workbook"
     if name.startswith(".~lock.") and name.endswith("#"):

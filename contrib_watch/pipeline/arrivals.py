@@ -69,7 +69,7 @@ def _decide(desk: Desk, feed: str, file: SpooledFile, *, feed_is_new: bool) -> D
             drop_id=drop_id,
         )
     )
-    log.info("file seen", feed=feed, file=file.name, is_=judgement.verdict.value, drop=drop_id)
+    log.info("file seen", feed=feed, file=file.name, verdict=judgement.verdict.value, drop=drop_id)
     return drop
 
 

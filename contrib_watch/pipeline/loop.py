@@ -17,7 +17,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import LoggedIn, LoginEnded, Notice, Outgoing
 from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.core.posts import Coverage
-from contrib_watch.errors import ContribWatchError, NoConnection, UnreadableFile
+from contrib_watch.errors import ConnectionFailed, ContribWatchError, NoConnection, UnreadableFile
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import record_scan
@@ -79,7 +79,7 @@ class Loop:
         self._progress = progress
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._coverage: dict[str, Coverage] = {}
-        self._covered: set[int] = set()
+        self._covered: dict[str, set[tuple[int, int]]] = {}  # by feed: (drop, run) that were looked at for it
         self._scans: list[tuple[str, Scan]] = []
         self._scans_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -112,17 +112,26 @@ class Loop:
         if not once:
             self._connect()
         try:
-            while not self._stopping.is_set():
-                idle = quiet()  # asked first: what settles after this was not waited for
-                self._accept()
-                self._begin()
-                if once and idle and not self._jobs and not self._scans:
-                    return
-                self._turn(once=once)
-            self._farewell()
+            self._work(once=once, quiet=quiet)
+        except ConnectionFailed as error:
+            self._tell("down", str(error))
+            raise
+        else:
+            if self._started:
+                self._tell("closed", "")
         finally:
             if self._started:
                 self._link.close()
+
+    def _work(self, *, once: bool, quiet: Callable[[], bool]) -> None:
+        while not self._stopping.is_set():
+            idle = quiet()  # asked first: what settles after this was not waited for
+            self._accept()
+            self._begin()
+            if once and idle and not self._jobs and not self._scans:
+                return
+            self._turn(once=once)
+        self._farewell()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -151,7 +160,8 @@ class Loop:
                 continue
             if drop.feed not in self._desk.feeds:
                 reason = f"feed {drop.feed!r} is no longer in the configuration; retry it when it is"
-                self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
+                failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
+                self.finished.append(Finished(failed, {}, Path()))
                 log.error("drop failed", drop=drop.id, why=reason)
                 continue
             self._start(drop)
@@ -163,8 +173,6 @@ class Loop:
             self._cover(newer)
         try:
             job = Job.begin(self._desk, drop, claimed=claimed)
-        except ContribWatchError:
-            raise
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             self._fail(drop, error)
             return
@@ -175,9 +183,10 @@ class Loop:
 
     def _cover(self, drop: Drop) -> None:
         """Learn what a newer drop gives values for, unless it is to be held or cannot be read."""
-        if drop.id in self._covered:
+        covered = self._covered.setdefault(drop.feed, set())
+        if (drop.id, drop.run) in covered:
             return
-        self._covered.add(drop.id)
+        covered.add((drop.id, drop.run))
         try:
             quotes = self._desk.quotes(drop)
             needs_snapshot = self._desk.feeds[drop.feed].complete and not drop.approved
@@ -240,17 +249,23 @@ class Loop:
 
     def _end(self, job: Job) -> None:
         feed = job.drop.feed
-        report = job.finish()
         del self._jobs[feed]
+        try:
+            report = job.finish()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(job.drop, error)
+            return
         totals = self._desk.drops.totals(job.drop)
         self.finished.append(Finished(job.drop, totals, report))
         self._progress.finished(job.drop, totals, report)
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
             self._coverage.pop(feed, None)
+            self._covered.pop(feed, None)
 
     def _fail(self, drop: Drop, error: Exception) -> None:
-        reason = f"a fault of the program: {type(error).__name__}: {error}"
-        log.exception("drop failed", drop=drop.id, feed=drop.feed)
+        expected = isinstance(error, ContribWatchError)
+        reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
+        log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
         failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
         self.finished.append(Finished(replace(failed, reason=reason), {}, Path()))
 

@@ -22,6 +22,9 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
 
+LOCK_TIMEOUT_S = 0.2
+"""How long a start waits for the lock: longer than a look at who holds it takes."""
+
 
 class State:
     """One open state. Use :meth:`transaction` around everything that belongs together."""
@@ -57,7 +60,7 @@ class State:
         except DatabaseError as error:
             state.close()
             hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
-            raise StateError(f"the database cannot be used: {error.orig}", where=url, hint=hint) from error
+            raise StateError(f"the database cannot be used: {error.orig}", where=_shown(url), hint=hint) from error
         except StateError:
             state.close()
             raise
@@ -140,7 +143,7 @@ class Lock:
         self._pid = folder / "daemon.pid"
         self._lock = FileLock(folder / "daemon.lock")
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
         except Timeout as error:
             holder = self._pid.read_text(encoding="ascii").strip() if self._pid.exists() else "unknown"
             hint = "Stop it first, or use another state.folder"
@@ -152,13 +155,30 @@ class Lock:
         """Let the next process in."""
         self._lock.release()
 
+    @classmethod
+    def holder(cls, folder: Path) -> int | None:
+        """The pid of the process that holds a state folder's lock now; None where nobody does."""
+        pid, lock = folder / "daemon.pid", folder / "daemon.lock"
+        if not lock.exists() or not pid.exists():
+            return None
+        try:
+            with FileLock(lock).acquire(timeout=0):
+                return None
+        except (Timeout, PermissionError):  # a user who may only read cannot ask: the pid is all there is
+            return int(pid.read_text(encoding="ascii"))
+
+
+def _shown(url: str) -> str:
+    """The database without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
 
 def _engine(url: str, *, reading: bool) -> Engine:
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
         hint = 'Set state.url to something like "sqlite:///.contrib_watch/state.db"'
-        raise StateError(f"state.url cannot be used: {error}", where=url, hint=hint) from error
+        raise StateError(f"state.url cannot be used: {error}", where=_shown(url), hint=hint) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
