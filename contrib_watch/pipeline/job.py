@@ -210,7 +210,8 @@ def publish(desk: Desk, report: Report) -> Path:
         except OSError as error:
             fallback = reports_folder(desk)
             if folder == fallback:
-                raise
+                log.warning("report not written; the next start tries again", drop=drop.id, why=error.strerror)
+                return folder / f"{name.base}.ack.csv"
             log.warning("report not beside its file", folder=str(folder), why=error.strerror, instead=str(fallback))
             fallback.mkdir(exist_ok=True)
             _reserve(desk, drop, fallback)
