@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +92,8 @@ def preview(config_path: Path, as_json: bool, file: Path, feed_name: str | None)
     from contrib_watch.cli.previewing import look_at
     from contrib_watch.cli.views import preview_json, print_json, print_preview
 
-    desk = _desk(config_path, reading=True)
-    preview = look_at(desk, file, feed_name)
+    with _desk(config_path, reading=True) as desk:
+        preview = look_at(desk, file, feed_name)
     if as_json:
         print_json(preview_json(preview))
     else:
@@ -124,7 +126,8 @@ def status(config_path: Path, as_json: bool) -> None:
     from contrib_watch.cli.status import status_of
     from contrib_watch.cli.views import print_json, print_status
 
-    found = status_of(_desk(config_path, reading=True))
+    with _desk(config_path, reading=True) as desk:
+        found = status_of(desk)
     if as_json:
         print_json(found)
     else:
@@ -138,7 +141,8 @@ def approve(config_path: Path, drop: int) -> None:
     """Release held DROP: the running daemon, or the next run, sends it."""
     from contrib_watch.pipeline.decisions import approve as decide
 
-    decide(_desk(config_path), drop)
+    with _desk(config_path) as desk:
+        decide(desk, drop)
     click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
 
 
@@ -149,7 +153,8 @@ def reject(config_path: Path, drop: int) -> None:
     """End held DROP: nothing of it is sent, and a second report says so."""
     from contrib_watch.pipeline.decisions import reject as decide
 
-    report = decide(_desk(config_path), drop)
+    with _desk(config_path) as desk:
+        report = decide(desk, drop)
     click.echo(f"drop {drop} is rejected: {report}", err=True)
 
 
@@ -160,7 +165,8 @@ def retry(config_path: Path, drop: int) -> None:
     """Process DROP again under today's configuration; a newer drop's values are not overwritten."""
     from contrib_watch.pipeline.decisions import retry as decide
 
-    decide(_desk(config_path), drop)
+    with _desk(config_path) as desk:
+        decide(desk, drop)
     click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
 
 
@@ -176,7 +182,8 @@ def adopt(config_path: Path, feed: str, choice: str | None) -> None:
 
     if choice is None:
         raise click.UsageError("say which: --ignore, --newest or --all")
-    adopted = decide(_desk(config_path), feed, choice)
+    with _desk(config_path) as desk:
+        adopted = decide(desk, feed, choice)
     numbers = ", ".join(str(drop.id) for drop in adopted) or "none"
     click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
 
@@ -218,8 +225,11 @@ def _configured(config_path: Path) -> tuple[Any, Any]:
     return settings, dictionary
 
 
-def _desk(config_path: Path, *, reading: bool = False) -> Desk:
+@contextmanager
+def _desk(config_path: Path, *, reading: bool = False) -> Iterator[Desk]:
     from contrib_watch.pipeline.desk import Desk
 
     settings, dictionary = _configured(config_path)
-    return Desk.open(settings, dictionary, reading=reading)
+    desk = Desk.open(settings, dictionary, reading=reading)
+    with desk.state:
+        yield desk

@@ -1,0 +1,360 @@
+"""``run --once``: exit codes by real causes, its output, and stops at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cli_site import CLOSED, DEADLINE_S, PROGRAM, Site, ads, eventually, held, posts, sheet
+
+from contrib_watch.simulator.server import SimulatedServer
+
+MANY = 5_000
+
+
+def many(value: str) -> str:
+    return sheet(*(f"R{n:04}=T,{value}" for n in range(MANY)))
+
+
+# What it prints.
+
+
+def test_json_alone_on_stdout_and_messages_on_stderr(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        path = site.drop("prices.csv", sheet("A=T,1.5", "B=T,2", "C=T,x"))
+        done = site.run("run", "--once", "--json")
+    (report,) = site.reports()
+    (drop,) = json.loads(done.stdout)["drops"]
+    assert list(json.loads(done.stdout)) == ["drops"]
+    totals = drop.pop("totals")
+    assert drop == {"drop": 1, "feed": "prices", "file": str(path), "status": "done", "report": str(report)}
+    assert {status: count for status, count in totals.items() if count} == {"acked": 2, "rejected": 1}
+    assert "drop finished" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert held(server) == {"A=T": "1.5", "B=T": "2"}
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_table_for_people_cuts_nothing_off(site: Site, columns: int) -> None:
+    name = "evaluations_of_the_illiquid_bonds_2026-11-20.csv"
+    with ads({"kind": "nak", "ric": "C=T", "code": "AccessDenied", "text": "Not yours"}) as server:
+        site.configure(server.address)
+        site.drop(name, sheet("A=T,1", "B=T,x", "C=T,3"))
+        done = site.run("run", "--once", COLUMNS=str(columns))
+    lines = done.stdout.splitlines()
+    table = lines[: lines.index("reports")]
+    assert max(map(len, table)) <= columns
+    assert "…" not in done.stdout
+    header = next(line.split() for line in table if "drop " in line and "feed" in line)
+    assert header == ["drop", "feed", "file", "acked", "nakked", "rejected"]  # and no column of zeros
+    assert name in "".join(line[12:].split()[0] for line in table[3:-1])  # in one line or folded
+    (report,) = site.reports()
+    assert f"  {report.with_suffix('.html')}" in lines
+
+
+def test_why_a_file_was_rejected_is_printed(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1", header="RIC,BIDD"))
+        done = site.invoke("run", "--once")
+    assert done.exit_code == 3
+    assert "drop 1 rejected" in done.stdout
+    assert "BIDD" in done.stdout
+
+
+def test_json_is_for_once_alone(site: Site) -> None:
+    site.configure(CLOSED)
+    done = site.invoke("run", "--json")
+    assert done.exit_code == 2
+    assert "--json goes with --once" in done.stderr
+
+
+# Exit codes.
+
+
+def test_0_and_the_second_run_sends_nothing(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2", "C=T,3"))
+        assert site.once()[0] == 0
+        assert [post.kind for post in posts(server)] == ["Refresh"] * 3
+        assert site.once() == (0, [])
+        again = site.invoke("run", "--once")
+        assert (again.exit_code, again.stdout) == (0, "")
+        assert "nothing to do" in again.stderr
+    assert len(posts(server)) == 3
+    assert len(site.reports()) == 1
+
+
+def test_nothing_to_do_needs_no_ads_and_no_time(site: Site) -> None:
+    site.configure(CLOSED)
+    began_s = time.monotonic()
+    assert site.once() == (0, [])
+    assert time.monotonic() - began_s < 3  # it takes some 0.1 s; any wait for a connection would be 30
+
+
+def test_1_a_full_disk_is_told_in_a_sentence(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        assert site.once() == (0, [])
+        site.drop("prices.csv", many("1.5"))
+        done = subprocess.run(
+            [str(PROGRAM), "run", "--once", "--json", "--config", str(site.config)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384)),
+        )
+        assert done.returncode in (1, 2)
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("contrib-watch: ")
+        assert posts(server) == []
+        assert site.once()[0] == 0  # with room again, nothing is lost
+    assert len(held(server)) == MANY
+
+
+def test_1_a_fault_of_the_program(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        assert site.once() == (0, [])
+        site.drop("prices.csv", sheet("A=T,1"))
+        (site.home / ".contrib_watch" / "daemon.pid").unlink()
+        (site.home / ".contrib_watch" / "daemon.pid").mkdir()  # what nobody can foresee
+        done = site.run("run", "--once")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "contrib-watch: a fault of the program: IsADirectoryError" in done.stderr.splitlines()[-1]
+
+
+def test_1_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
+    site.configure(CLOSED, connect_timeout_s=0.2)
+    site.drop("prices.csv", sheet("A=T,1"))
+    assert site.once()[0] == 5
+    site.configure(CLOSED, feed={"name": "others", "folder": "elsewhere"})
+    (site.home / "elsewhere").mkdir()
+    code, (drop,) = site.once()
+    assert (code, drop["status"], drop["report"]) == (1, "failed", None)
+    assert "'prices' is no longer in the configuration" in site.invoke("status").stdout.replace("\n", " ")
+
+
+def test_2_no_such_configuration(tmp_path: Path) -> None:
+    done = Site(tmp_path).invoke("run", "--once")
+    assert done.exit_code == 2
+    assert "there is no such configuration file" in done.stderr
+    assert "--config" in done.stderr
+
+
+def test_2_every_problem_of_the_configuration_at_once(site: Site) -> None:
+    site.configure(CLOSED, feed={"decimal": ";", "setle_seconds": 1}, windoww=3)
+    done = site.invoke("run", "--once")
+    assert done.exit_code == 2
+    for named in ("decimal", "setle_seconds", 'did you mean "settle_seconds"', 'did you mean "window"'):
+        assert named in done.stderr
+
+
+def test_2_the_state_of_another_target(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address, target="uat")
+        site.drop("prices.csv", sheet("A=T,1"))
+        assert site.once()[0] == 0
+        site.configure(server.address, target="production")
+        site.drop("prices.csv", sheet("A=T,2"))
+        done = site.invoke("run", "--once")
+    assert done.exit_code == 2
+    assert "'uat'" in done.stderr
+    assert "'production'" in done.stderr
+    assert held(server) == {"A=T": "1"}
+
+
+def test_2_a_second_process_on_the_same_state(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        with site.running() as daemon:
+            eventually(lambda: site.query("SELECT 1 FROM meta WHERE key = 'connection'"), "the daemon is up")
+            second = site.run("run", "--once")
+            assert second.returncode == 2
+            assert f"in use by process {daemon.pid}" in second.stderr
+            assert daemon.poll() is None
+
+
+def test_2_a_folder_that_is_missing_does_not_stop_the_others(site: Site) -> None:
+    more = '[[feeds]]\nname = "lost"\nfolder = "not_mounted"\nservice = "TEST"\n'
+    with ads() as server:
+        site.configure(server.address, more=more)
+        site.drop("prices.csv", sheet("A=T,1"))
+        done = site.run("run", "--once", "--json")
+    assert done.returncode == 2
+    assert "lost" in done.stderr
+    assert "not_mounted" in done.stderr
+    assert [drop["status"] for drop in json.loads(done.stdout)["drops"]] == ["done"]
+    assert held(server) == {"A=T": "1"}
+
+
+def test_3_a_nak(site: Site) -> None:
+    with ads({"kind": "nak", "ric": "B=T", "code": "AccessDenied", "text": "Not yours"}) as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2"))
+        code, (drop,) = site.once()
+    assert code == 3
+    assert (drop["totals"]["acked"], drop["totals"]["nakked"]) == (1, 1)
+    (nakked, _) = site.rows("prices.csv")
+    assert (nakked["ric"], nakked["status"], nakked["nak_code"]) == ("B=T", "nakked", "AccessDenied")
+
+
+def test_3_a_file_that_cannot_be_read(site: Site) -> None:
+    site.configure(CLOSED)
+    site.drop("prices.csv", "RIC,BID,BID\nA=T,1,2\n")
+    code, (drop,) = site.once()
+    assert (code, drop["status"]) == (3, "rejected")
+
+
+def test_3_an_old_file_is_held(site: Site) -> None:
+    site.configure(CLOSED)
+    assert site.once() == (0, [])
+    site.drop("prices.csv", sheet("A=T,1"), age_days=30)
+    code, (drop,) = site.once()
+    assert (code, drop["status"], drop["totals"]["held"]) == (3, "held", 1)
+
+
+def test_4_an_ack_that_never_comes(site: Site) -> None:
+    with ads({"kind": "lose_ack", "ric": "B=T", "times": 1}) as server:
+        site.configure(server.address, ack_timeout_s=0.3, retries=0)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2"))
+        code, (drop,) = site.once()
+        assert code == 4
+        assert (drop["totals"]["acked"], drop["totals"]["unconfirmed"]) == (1, 1)
+        assert "1 of unknown fate" in site.invoke("status").stdout
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2"))  # saved again: the dirty RIC goes once more, in full
+        assert site.once()[0] == 0
+    assert [(post.ric, post.kind) for post in posts(server)][2:] == [("B=T", "Refresh")]
+
+
+def test_4_is_higher_than_3(site: Site) -> None:
+    with ads({"kind": "lose_ack", "ric": "B=T"}) as server:
+        site.configure(server.address, ack_timeout_s=0.3, retries=0)
+        site.drop("prices.csv", sheet("A=T,x", "B=T,2"))
+        assert site.once()[0] == 4
+
+
+def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
+    refusal = {"kind": "refuse_login", "code": "UserUnknownToPermSys", "text": "tester is unknown"}
+    with ads(refusal) as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1"))
+        done = site.run("run", "--once", "--json")
+    assert done.returncode == 5
+    assert json.loads(done.stdout) == {"drops": []}
+    assert "UserUnknownToPermSys: tester is unknown" in done.stderr
+    assert "Market Data team" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "UserUnknownToPermSys" in site.invoke("status").stdout
+
+
+def test_5_no_connection_and_what_was_not_sent_waits(site: Site) -> None:
+    with ads() as server:
+        address, port = server.address, server.port
+    site.configure(address, connect_timeout_s=0.3)
+    site.drop("prices.csv", sheet("A=T,1"))
+    done = site.invoke("run", "--once")
+    assert done.exit_code == 5
+    assert address in done.stderr
+    assert "Connection refused" in done.stderr
+    assert site.reports() == []
+    with ads(port=port) as server:
+        code, (drop,) = site.once()
+    assert (code, drop["totals"]["acked"]) == (0, 1)
+    assert held(server) == {"A=T": "1"}
+
+
+# Waiting, and stopping.
+
+
+def test_a_file_that_settles_is_waited_for(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address, feed={"settle_seconds": 0.4})
+        site.drop("prices.csv", sheet("A=T,1"))
+        code, drops = site.once()
+    assert (code, len(drops)) == (0, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_in_the_middle_and_finished_by_the_next_run(site: Site, number: signal.Signals) -> None:
+    with ads() as server:
+        site.configure(server.address, rate_limit=2_000)
+        site.drop("prices.csv", many("1.25"))
+        with site.running("--once") as run:
+            eventually(lambda: len(posts(server)) > 500, "posts are on the wire")
+            stopped_s = time.monotonic()
+            run.send_signal(number)
+            code = run.wait(DEADLINE_S)
+            took_s = time.monotonic() - stopped_s
+        before = len(posts(server))
+        assert before < MANY
+        assert site.reports() == []
+        if number is not signal.SIGKILL:
+            assert code == 0, site.log.read_text()
+            assert took_s < 4
+            assert "Traceback" not in site.log.read_text()
+        assert "1 sending" in site.invoke("status").stdout
+        site.configure(server.address)
+        code, (drop,) = site.once()
+    assert (code, drop["totals"]["acked"]) == (0, MANY)
+    assert held(server) == {f"R{n:04}=T": "1.25" for n in range(MANY)}
+    again = Counter(post.ric for post in posts(server))
+    assert max(again.values()) <= 2  # what had no answer yet goes again, and nothing else
+    assert sum(again.values()) <= MANY + 2 * 256
+    rows = site.rows("prices.csv")
+    assert len(rows) == MANY
+    assert {row["status"] for row in rows} == {"acked"}
+    assert site.query("SELECT count(DISTINCT row), count(*) FROM outcomes") == [(MANY, MANY)]
+    assert site.query("SELECT count(*) FROM in_flight") == [(0,)]
+
+
+def test_log_lines_and_the_bar_share_a_terminal(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address, rate_limit=1_000)
+        site.drop("prices.csv", sheet(*(f"R{n}=T,1" for n in range(800))))
+        text = on_a_terminal([str(PROGRAM), "run", "--once", "--config", str(site.config)])
+    assert "800/800" in text or "prices.csv" in text
+    for line in text.splitlines():
+        assert line.count("[info]") + line.count("━━") < 2 or "[info]" not in line.partition("━")[2]
+    assert "drop finished" in text
+
+
+def on_a_terminal(line: list[str]) -> str:
+    """What a command shows on a terminal of 90 columns, without its colours."""
+    import pty
+    import re
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm", COLUMNS="90")
+        os.execv(line[0], line)
+    pieces = []
+    try:
+        while piece := os.read(terminal, 65_536):
+            pieces.append(piece)
+    except OSError:  # how Linux says that nobody holds the other end any more
+        os.close(terminal)
+    os.waitpid(pid, 0)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(pieces).decode())
+
+
+def test_the_configuration_is_found_in_the_working_folder(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1"))
+        done = subprocess.run(
+            [str(PROGRAM), "run", "--once"], cwd=site.home, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0
+    assert isinstance(server, SimulatedServer)
+    assert held(server) == {"A=T": "1"}
