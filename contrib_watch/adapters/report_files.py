@@ -1,0 +1,280 @@
+"""The Ack report as files: a CSV for programs and auditors, and one self-contained HTML page for people.
+
+The CSV is UTF-8 without a byte order mark, comma-separated, with a header line and LF line ends; text is made safe
+for spreadsheet programs (``core.report.spreadsheet_raw`` undoes it) and times are ISO 8601 in UTC with milliseconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from contrib_watch.core.model import DropStatus, Status
+from contrib_watch.core.report import COLUMNS, Report, spreadsheet_safe
+
+CAUSES_SHOWN = 7
+ROWS_SHOWN = 200
+"""Problem rows on the page. All rows are in the CSV."""
+CHANGES_SHOWN = 100
+MISSING_SHOWN = 500
+
+_WORDS = {
+    Status.ACKED: "acknowledged",
+    Status.NAKKED: "refused (Nak)",
+    Status.UNCONFIRMED: "without an answer",
+    Status.UNCHANGED: "unchanged",
+    Status.REJECTED: "rejected",
+    Status.HELD: "held",
+    Status.SUPERSEDED: "superseded",
+}
+"""The statuses, for people who have never seen the CSV."""
+
+_NAME_LIMIT_BYTES = 255
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV})
+"""How file systems say that they have no hard links."""
+
+_LONGEST_ENDING_BYTES = len("-9999.simulated.ack.html")
+_CELL_LENGTH = 240
+"""Characters of a text that a table cell shows."""
+
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Control, direction and zero-width characters, and file name bytes that are not UTF-8."""
+
+
+def report_name(filename: str, seen_at_utc: datetime, *, simulated: bool, taken: Callable[[str], bool]) -> str:
+    """The base name of a report: ``prices.csv.20261122T163000Z``, ``-2`` and so on where ``taken`` says so.
+
+    The files are this plus ``.ack.csv`` and ``.ack.html``; against a simulated ADS the base ends in ``.simulated``.
+    A long file name is cut so that every name fits 255 bytes, with a digest in place of what was cut.
+    ``seen_at_utc`` must be aware of its time zone (ValueError).
+    """
+    if seen_at_utc.tzinfo is None:
+        raise ValueError("seen_at_utc has no time zone")
+    time = f".{seen_at_utc.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    stem = _fitted(filename, _NAME_LIMIT_BYTES - len(time) - _LONGEST_ENDING_BYTES) + time
+    ending = ".simulated" if simulated else ""
+    base, number = f"{stem}{ending}", 1
+    while taken(base):
+        number += 1
+        base = f"{stem}-{number}{ending}"
+    return base
+
+
+def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
+    """Write ``base.ack.csv`` and ``base.ack.html`` into ``folder``; returns their paths, in this order.
+
+    Each appears whole or not at all, and only under a free name: a file that is there is left as it is. Where it
+    has the very bytes of this report (an earlier start wrote it and was stopped), it counts as written; otherwise
+    FileExistsError is raised, nothing of this report remains, and the caller takes another base. OSError is raised
+    where the folder cannot be written.
+    """
+    contents = {
+        folder / f"{base}.ack.csv": csv_bytes(report),
+        folder / f"{base}.ack.html": page(report).encode("utf-8"),
+    }
+    created: list[Path] = []
+    try:
+        for path, content in contents.items():
+            if _publish(path, content):
+                created.append(path)
+    except OSError:
+        for path in created:
+            path.unlink()
+        raise
+    _sync_folder(folder)
+    csv_path, html_path = contents
+    return csv_path, html_path
+
+
+def csv_bytes(report: Report) -> bytes:
+    """All rows of the report as CSV."""
+    rows = report.rows
+    safe = {name: spreadsheet_safe(rows[name]) for name in ("row", "ric", "changes", "nak_code", "text")}
+    table = rows.assign(**safe)[list(COLUMNS)]
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8")
+
+
+def page(report: Report) -> str:
+    """The report as one HTML page that loads nothing else. Its size is bounded, whatever the number of rows."""
+    problems = report.problem_rows
+    sent = report.rows[(report.rows["status"] == Status.ACKED) & (report.rows["changes"] != "")]
+    drop = report.drop
+    return _template().render(
+        report=report,
+        drop=drop,
+        file=PurePath(drop.path),
+        causes=report.causes[:CAUSES_SHOWN],
+        problems=[] if report.whole_file else _records(_of_every_kind(problems)),
+        problem_count=0 if report.whole_file else len(problems),
+        changes=_records(sent.head(CHANGES_SHOWN)),
+        change_count=len(sent),
+        missing=report.missing[:MISSING_SHOWN],
+        counts=[(count, status) for status, count in report.totals.items() if count],
+        words=_WORDS,
+        seen_utc=f"{drop.seen_at_utc.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        seen_local=_local(drop.seen_at_utc, report),
+        saved_local=_local(datetime.fromtimestamp(drop.mtime_ns / 1e9, UTC), report),
+        sent=_span(report.rows["sent_at_utc"]),
+        answered=_span(report.rows["acked_at_utc"]),
+        decidable=drop.status is DropStatus.HELD,
+    )
+
+
+def _fitted(filename: str, limit_bytes: int) -> str:
+    """``filename`` in at most ``limit_bytes``: a cut one carries a digest of the whole before its ending."""
+    encoded = os.fsencode(filename)
+    if len(encoded) <= limit_bytes:
+        return filename
+    ending = os.fsencode(PurePath(filename).suffix)
+    ending = ending if len(ending) <= 16 else b""
+    tail = f"~{hashlib.sha256(encoded).hexdigest()[:12]}".encode() + ending
+    # A character that is cut in two is dropped.
+    head = encoded[: limit_bytes - len(tail)].decode("utf-8", "ignore")
+    return head + os.fsdecode(tail)
+
+
+# --- files
+
+
+def _publish(path: Path, content: bytes) -> bool:
+    """Make ``content`` appear at ``path``, whole; False where it is there already, byte for byte.
+
+    The temporary name follows from the path, so that whoever finishes a report that was interrupted also takes away
+    what the interruption left.
+    """
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f".contrib-watch-{digest}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        _write_durably(temporary, content)
+        try:
+            _rename_to_free_name(temporary, path)
+        except FileExistsError:
+            if path.is_symlink() or path.read_bytes() != content:
+                raise
+            return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    # Never by mkstemp, whose files only the program's own user can read. "x" follows no link.
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename_to_free_name(temporary: Path, path: Path) -> None:
+    """Rename without ever replacing a file; FileExistsError where there is one."""
+    if os.name == "nt":  # untested; a rename on Windows never replaces
+        temporary.rename(path)
+        return
+    try:
+        path.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_over_reservation(temporary, path)
+
+
+def _rename_over_reservation(temporary: Path, path: Path) -> None:
+    """The same on a share without hard links: an empty file takes the name, and is replaced.
+
+    An empty file that is there already is the reservation of a start that was stopped at this very place.
+    """
+    if path.is_symlink() or not (path.exists() and path.stat().st_size == 0):
+        path.touch(exist_ok=False)
+    temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new names survive a power cut."""
+    if os.name == "nt":  # untested; a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some shares cannot sync a folder; the state holds the record in any case.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# --- texts
+
+
+def _local(time: datetime, report: Report) -> str:
+    """``2026-11-22 17:30:00 +01:00``"""
+    local = time.astimezone(report.local_tz)
+    offset = f"{local:%z}"
+    return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:5]}"
+
+
+def _clock(iso: str) -> str:
+    """``2026-11-22T16:30:02.123Z`` under a heading that says UTC: ``2026-11-22 16:30:02.123``."""
+    return iso.replace("T", " ").removesuffix("Z")
+
+
+def _span(times: pd.Series[str]) -> list[str]:
+    """The earliest and the latest of the times that are there; empty where none is."""
+    there = times[times != ""]
+    return [there.min(), there.max()] if len(there) else []
+
+
+def _of_every_kind(problems: pd.DataFrame) -> pd.DataFrame:
+    """At most ROWS_SHOWN of the problem rows, in file order, and some of each status and Nak code among them."""
+    rank = problems.groupby(["status", "nak_code"], sort=False).cumcount()
+    return problems.loc[rank.nsmallest(ROWS_SHOWN).sort_index().index]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for the template, with None for nulls."""
+    values = rows.astype(object)
+    records: list[dict[str, Any]] = values.where(values.notna(), None).to_dict("records")
+    return records
+
+
+def _visible(value: object) -> object:
+    """Text with invisible characters shown by their code: none of them can change how a page reads."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
+
+
+def _short(text: str) -> str:
+    """What a table cell shows of a long text."""
+    return text if len(text) <= _CELL_LENGTH else f"{text[:_CELL_LENGTH]}… ({len(text):,} characters)"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("contrib_watch.adapters", "."),
+        autoescape=True,
+        finalize=_visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["clock"] = _clock
+    environment.filters["short"] = _short
+    return environment.get_template("report.html.j2")
