@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,10 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 PARTIAL_FRAME_S = 10.0
 """How long the rest of a frame, or room to send, may take before the connection counts as dead."""
+GOODBYE_S = 1.0
+"""How long close() leaves for a logout in good order before it cuts the connection."""
+LOOKUP_S = 5.0
+"""How long close() waits beyond that: a name lookup cannot be interrupted."""
 
 log = structlog.get_logger()
 
@@ -64,6 +69,31 @@ class Collected(NamedTuple):
     events: list[Event | ConnectionLost]
 
 
+class _Line:
+    """The socket of one connection, which another thread may cut: whatever waits for it then ends."""
+
+    def __init__(self) -> None:
+        self.cut_because = ""
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def hold(self, held: socket.socket) -> None:
+        """This is the socket from now on. Raises ConnectionAbortedError where the line is cut already."""
+        with self._lock:
+            self._socket = held
+            if self.cut_because:
+                raise ConnectionAbortedError(self.cut_because)
+
+    def cut(self, because: str) -> None:
+        """End it, from any thread; does nothing to a socket that is closed."""
+        with self._lock:
+            self.cut_because = self.cut_because or because
+            if self._socket is not None:
+                with suppress(OSError):  # not connected, or closed already
+                    # SSLSocket's own shutdown would let the other thread write one more frame in clear text.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
 @dataclass
 class _Mailbox:
     """What the threads hand each other, under one lock."""
@@ -84,9 +114,8 @@ class Connection:
         self._connect_timeout_s = connect_timeout_s
         self._mail = _Mailbox()
         self._stopping = threading.Event()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._line = _Line()
+        self._wakes: tuple[socket.socket, socket.socket] | None = None
         self._thread = threading.Thread(target=self._run, name="ads-connection", daemon=True)
 
     @property
@@ -96,6 +125,9 @@ class Connection:
 
     def start(self) -> None:
         """Connect, and stay connected."""
+        self._wakes = socket.socketpair()
+        for end in self._wakes:
+            end.setblocking(False)
         self._thread.start()
 
     def post(self, posts: Sequence[Outgoing]) -> None:
@@ -107,14 +139,14 @@ class Connection:
     def collect(self, timeout_s: float) -> Collected:
         """Wait for answers or events, at most ``timeout_s``.
 
-        Raises LoginRefused once trying again cannot help.
+        Raises LoginRefused once trying again cannot help and all that came before has been collected.
         """
         mail = self._mail
         with mail.changed:
             mail.changed.wait_for(lambda: mail.answers or mail.events or mail.failed, timeout_s)
             collected = Collected(mail.answers, mail.events)
             mail.answers, mail.events = [], []
-            if mail.failed is not None and not collected.answers:
+            if mail.failed is not None and not (collected.answers or collected.events):
                 raise mail.failed
         return collected
 
@@ -125,38 +157,51 @@ class Connection:
             self._mail.changed.notify_all()
 
     def close(self) -> None:
-        """Log out and end the thread."""
+        """Log out and end the thread; harmless where it never started or is closed already.
+
+        What was handed over and has no answer then gets one: lost.
+        """
         self._stopping.set()
         self._wake()
         if self._thread.ident is not None:
-            self._thread.join(PARTIAL_FRAME_S + self._connect_timeout_s)
-        self._wake_in.close()
-        self._wake_out.close()
+            self._thread.join(GOODBYE_S)
+            if self._thread.is_alive():
+                self._line.cut("stopped")
+                self._thread.join(LOOKUP_S)
+        with self._mail.changed:
+            ends, self._wakes = self._wakes or (), None
+        for end in ends:
+            end.close()
 
     def _wake(self) -> None:
-        try:
-            self._wake_in.send(b"\0")
-        except BlockingIOError:
-            return  # it is full of wake-ups already
+        with self._mail.changed:
+            if self._wakes is not None:
+                with suppress(BlockingIOError):  # it is full of wake-ups already
+                    self._wakes[0].send(b"\0")
 
     # All below runs in the connection's own thread.
 
     def _run(self) -> None:
+        failed: ConnectionFailed | None = None
         try:
             self._keep_connected()
         except ConnectionFailed as error:
-            self._fail(error)
+            failed = error
         except Exception as error:  # a fault of the program must reach the caller, not end in a silent thread
             log.exception("connection thread failed")
-            self._fail(ConnectionFailed(f"the connection failed by a fault of the program: {error!r}"))
+            failed = ConnectionFailed(f"the connection failed by a fault of the program: {error!r}")
+        self._retire(failed)
 
     def _keep_connected(self) -> None:
         attempt = 0
-        while not self._stopping.is_set():
+        while True:
+            self._line = _Line()
+            if self._stopping.is_set():
+                return
             endpoint = self._endpoints[attempt % len(self._endpoints)]
             attempt += 1
             try:
-                channel = _open(endpoint, self._connect_timeout_s)
+                channel = _open(endpoint, self._connect_timeout_s, self._line)
             except NoConnection as error:
                 reason, logged_in = error.what, False
             else:
@@ -166,7 +211,6 @@ class Connection:
                     channel.shutdown()  # type: ignore[no-untyped-call]
             self._session.disconnected(time.monotonic(), reason)
             if self._stopping.is_set():
-                self._deliver()
                 return
             self._deliver(ConnectionLost(str(endpoint), reason))
             attempt = 0 if logged_in else attempt
@@ -238,12 +282,24 @@ class Connection:
                 self._mail.events.extend(events)
                 self._mail.changed.notify_all()
 
-    def _fail(self, error: ConnectionFailed) -> None:
-        self._session.disconnected(time.monotonic(), error.what)
-        self._deliver()
-        with self._mail.changed:
-            self._mail.failed = error
-            self._mail.changed.notify_all()
+    def _retire(self, failed: ConnectionFailed | None) -> None:
+        """The end: every post that was handed over gets its answer, those too that were never tried."""
+        session, reason = self._session, failed.what if failed else "stopped"
+        try:
+            session.disconnected(time.monotonic(), reason)
+            session.post(self._outbox(), time.monotonic())
+            session.disconnected(time.monotonic(), reason)
+            self._deliver()
+        finally:
+            with self._mail.changed:
+                self._mail.failed = failed
+                self._mail.changed.notify_all()
+
+    @property
+    def _wake_out(self) -> socket.socket:
+        if self._wakes is None:
+            raise ConnectionAbortedError("stopped")
+        return self._wakes[1]
 
     def _drain_wakes(self) -> None:
         try:
@@ -263,21 +319,14 @@ def own_ipv4(endpoint: Endpoint) -> str:
         return str(probe.getsockname()[0])
 
 
-def _open(endpoint: Endpoint, timeout_s: float) -> WebSocket:
+def _open(endpoint: Endpoint, timeout_s: float, line: _Line) -> WebSocket:
     """A WebSocket that speaks tr_json2; raises NoConnection, or LoginRefused for an untrusted certificate."""
-    sslopt: dict[str, object] = {"cert_reqs": ssl.CERT_REQUIRED}
-    if endpoint.ca_file is not None:
-        sslopt["ca_certs"] = str(endpoint.ca_file)
+    # A socket's timeout is for each read: a server that sends a byte now and then would hold it for ever.
+    overdue = threading.Timer(timeout_s, line.cut, [f"no WebSocket within {timeout_s:g} s"])
+    overdue.daemon = True
+    overdue.start()
     try:
-        channel = websocket.create_connection(
-            endpoint.url,
-            timeout=timeout_s,
-            subprotocols=[SUBPROTOCOL],  # mandatory and case-sensitive: without it an ADS answers HTTP 400
-            sslopt=sslopt if endpoint.tls else None,
-            sockopt=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
-            skip_utf8_validation=True,  # 5 to 9 times faster; msgspec checks what it decodes
-            suppress_origin=True,
-        )
+        return _shake_hands(endpoint, _secured(_dial(endpoint, timeout_s, line), endpoint, line))
     except ssl.SSLCertVerificationError as error:
         hint = "Set ads.ca_file to the authority that signed it, or connect to the name that it was issued for"
         raise LoginRefused(
@@ -286,11 +335,64 @@ def _open(endpoint: Endpoint, timeout_s: float) -> WebSocket:
     except websocket.WebSocketBadStatusException as error:
         what = f"it answered HTTP {error.status_code} and not with a WebSocket"
         raise NoConnection(what, where=str(endpoint), hint="Is this the WebSocket port of an ADS?") from error
-    except (websocket.WebSocketException, OSError) as error:
-        raise NoConnection(f"{error or type(error).__name__}", where=str(endpoint)) from error
-    if channel.subprotocol != SUBPROTOCOL:
-        channel.shutdown()  # type: ignore[no-untyped-call]
-        raise NoConnection(f"it does not speak {SUBPROTOCOL}", where=str(endpoint))
+    except (websocket.WebSocketException, OSError, UnicodeError) as error:  # UnicodeError: no such host name can be
+        what = line.cut_because or str(error) or type(error).__name__
+        raise NoConnection(what, where=str(endpoint)) from error
+    finally:
+        overdue.cancel()
+        overdue.join()
+
+
+def _dial(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:
+    """A TCP connection to the first of the host's addresses that takes one."""
+    failed = OSError("the host has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+    ):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.settimeout(timeout_s)
+            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.hold(candidate)
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            failed = error
+        else:
+            return candidate
+    raise failed
+
+
+def _secured(plain: socket.socket, endpoint: Endpoint, line: _Line) -> socket.socket:
+    """The same connection over TLS, where the endpoint asks for it; certificate and host name are checked."""
+    if not endpoint.tls:
+        return plain
+    held = plain
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if endpoint.ca_file is not None:
+            context.load_verify_locations(endpoint.ca_file)
+        else:
+            context.load_default_certs()
+        held = secured = context.wrap_socket(plain, server_hostname=endpoint.host, do_handshake_on_connect=False)
+        line.hold(secured)
+        secured.do_handshake()
+    except BaseException:
+        held.close()
+        raise
+    return secured
+
+
+def _shake_hands(endpoint: Endpoint, connected: socket.socket) -> WebSocket:
+    """The WebSocket on a connected socket, which is closed where there is none."""
+    channel = WebSocket(skip_utf8_validation=True)  # 5 to 9 times faster; msgspec checks what it decodes
+    channel.connect(  # type: ignore[no-untyped-call]
+        endpoint.url,
+        socket=connected,
+        subprotocols=[SUBPROTOCOL],  # mandatory and case-sensitive: without it an ADS answers HTTP 400
+        suppress_origin=True,
+        redirect_limit=0,
+    )
     channel.settimeout(PARTIAL_FRAME_S)
     return channel
 

@@ -57,7 +57,7 @@ class Delivery:
     """The posts of one drop on their way."""
 
     def __init__(self, posts: Iterable[Post], *, retries: int) -> None:
-        """``retries``: how often a post goes again after a deadline or a retryable Nak."""
+        """``retries``: how often a post goes again after a deadline, a retryable Nak, or a return though alone."""
         self._fresh: Iterator[Post] = iter(posts)
         self._first = next(self._fresh, None)  # looked at ahead, so that the end is known
         self._again: deque[Post] = deque()
@@ -110,17 +110,18 @@ class Delivery:
         post = self._on_wire.pop(answer.post_id, None)
         if post is None:
             return None
+        if answer.sent_s is None:  # it never left: no attempt, and nothing has become uncertain
+            post = post._replace(attempts=post.attempts - 1)
         if answer.verdict is Verdict.ACKED:
             return Decision(post, answer, Next.ADVANCE, Status.ACKED)
         if answer.verdict is Verdict.NAKKED:
             return self._refused(post, answer)
-        if answer.sent_s is None:  # it never left: no attempt, and nothing has become uncertain
-            post = post._replace(attempts=post.attempts - 1)
+        if answer.sent_s is None:
             self._again.append(post)
             return Decision(post, answer, Next.AGAIN, None)
         if answer.verdict is Verdict.LOST:
             return self._lost(post, answer)
-        if answer.verdict is Verdict.RETURNED:
+        if answer.verdict is Verdict.RETURNED and not post.alone:
             self._again.append(as_refresh(post)._replace(alone=True))
         elif self._may_retry(post.ric):
             self._wait(as_refresh(post), answer.answered_s)

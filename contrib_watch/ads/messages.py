@@ -19,7 +19,9 @@ PONG = '{"Type":"Pong"}'
 MAX_CONVERTED_BYTES = 65_535
 """One converted message may not be larger; above it the SDK's converter answers Error -29."""
 
-_POST_ID = re.compile(r'"PostID"\s*:\s*(\d+)')
+_POST_START = f'{{"ID":{LOGIN_STREAM},"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":'
+_POST_ID = re.compile(re.escape(_POST_START.encode()) + rb"(\d+)")
+"""With all that stands before it in a post, so that no field's text is taken for one."""
 
 
 def quoted(text: str) -> str:
@@ -53,7 +55,6 @@ class PostFormat:
     """
 
     def __init__(self, *, service: str, address: str, user_id: int) -> None:
-        self._before_id = f'{{"ID":{LOGIN_STREAM},"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":'
         self._before_name = f',"Key":{{"Service":{quoted(service)},"Name":'
         user = f'}},"PostUserInfo":{{"Address":"{address}","UserID":{user_id}}}'
         self._before_fields = {
@@ -64,7 +65,7 @@ class PostFormat:
 
     def text(self, post_id: int, ric: str, action: Action, fields: str) -> str:
         """One post; ``fields`` is the JSON object of its tokens."""
-        return f"{self._before_id}{post_id}{self._before_name}{quoted(ric)}{self._before_fields[action]}{fields}}}}}"
+        return f"{_POST_START}{post_id}{self._before_name}{quoted(ric)}{self._before_fields[action]}{fields}}}}}"
 
 
 class StreamState(msgspec.Struct, frozen=True, rename="pascal"):
@@ -72,7 +73,8 @@ class StreamState(msgspec.Struct, frozen=True, rename="pascal"):
 
     stream: str = ""
     data: str = ""
-    code: str = ""
+    code: str | int = ""
+    """A name; a number where the server knows no name for it."""
     text: str = ""
 
 
@@ -123,7 +125,7 @@ def decode(frame: str | bytes) -> list[ServerMessage]:
     """
     try:
         decoded = _FRAME.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the server sent what is no message: {error}") from error
     return decoded if isinstance(decoded, list) else [decoded]
 
@@ -131,15 +133,18 @@ def decode(frame: str | bytes) -> list[ServerMessage]:
 def culprit(error: ServerMessage) -> tuple[int | None, set[int]]:
     """The post that an Error is about, and all posts that its frame held.
 
-    An Error has no AckID; the PostIDs stand in ``Debug.Message`` alone, which holds the whole frame, and the post at
-    fault is the one at ``Debug.Offset`` (seen on LSEG's SDK provider). The first is None where that cannot be told,
-    the second empty where the text is of no use.
+    An Error has no AckID; the PostIDs stand in ``Debug.Message`` alone, which holds the whole frame, and in a pack
+    the post at fault is the one at ``Debug.Offset``, in bytes (seen on LSEG's SDK provider). The first is None where
+    that cannot be told, the second empty where the text is of no use.
     """
     if error.debug is None:
         return None, set()
-    found = [(match.start(), int(match.group(1))) for match in _POST_ID.finditer(error.debug.message)]
-    if len(found) == 1:
+    frame = error.debug.message.encode()
+    found = [(match.start(), int(match.group(1))) for match in _POST_ID.finditer(frame)]
+    if found and not frame.startswith(b"["):  # one post: whatever follows is its own text
         return found[0][1], {found[0][1]}
     offset = error.debug.offset
-    before = [post_id for start, post_id in found if offset is not None and start <= offset]
+    if offset is None or offset >= len(frame):  # beyond a text that was cut short, any later post may be the one
+        return None, {post_id for _, post_id in found}
+    before = [post_id for start, post_id in found if start <= offset]
     return (before[-1] if before else None), {post_id for _, post_id in found}

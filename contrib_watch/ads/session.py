@@ -22,6 +22,8 @@ from contrib_watch.ads.messages import LOGIN_STREAM, ServerMessage
 
 DEFAULT_PING_TIMEOUT_S = 30.0
 DEFAULT_MAX_MSG_SIZE = 61_430
+LOGIN_TIMEOUT_S = 30.0
+"""How long a login may stay without an answer, also where Pings come."""
 RATE_BURST_S = 0.1
 """How much of a second's allowance may go out at once: a Market Data team's limit is per second."""
 
@@ -56,6 +58,7 @@ class Answer(NamedTuple):
     post_id: int
     verdict: Verdict
     code: str
+    """The NakCode; empty for an Error, which has none. ``TooLarge`` is this program's own."""
     text: str
     sent_s: float | None
     """None: it never left."""
@@ -147,6 +150,7 @@ class Session:
         self._suspects: set[int] = set()  # outstanding when an Error came that names no post
         self._frames = 0
         self._heard_s = 0.0
+        self._login_due_s = 0.0
         self._next_free_s = 0.0  # the rate limit's virtual clock (GCRA)
         self._output: list[str] = []
         self._events: list[Event] = []
@@ -180,10 +184,12 @@ class Session:
         if self.phase not in (Phase.LOGGING_IN, Phase.OPEN):
             return None
         due = self._heard_s + self.ping_timeout_s
+        if self.phase is Phase.LOGGING_IN:
+            return min(due, self._login_due_s)
         if self._outstanding:
             first = next(iter(self._outstanding.values()))
             due = min(due, first.at_s + self._limits.ack_timeout_s)
-        if self.phase is Phase.OPEN and self._queue and self._has_room(self._queue[0]):
+        if self._queue and self._has_room(self._queue[0]):
             due = min(due, self._next_free_s - RATE_BURST_S)
         return due
 
@@ -195,6 +201,7 @@ class Session:
         self.max_msg_size = DEFAULT_MAX_MSG_SIZE
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._heard_s = now_s
+        self._login_due_s = now_s + LOGIN_TIMEOUT_S
         login = self._login
         self._output = [messages.login_request(user=login.user, app_id=login.app_id, position=login.position)]
 
@@ -224,12 +231,16 @@ class Session:
 
     def tick(self, now_s: float) -> None:
         """Time has passed: expire what waited too long, send what may go now."""
-        if self.phase in (Phase.LOGGING_IN, Phase.OPEN) and now_s - self._heard_s >= self.ping_timeout_s:
+        # Compared as due_s adds it up: rounding must not send a caller away who comes exactly then.
+        if self.phase in (Phase.LOGGING_IN, Phase.OPEN) and now_s >= self._heard_s + self.ping_timeout_s:
             self._close(f"nothing was received for {self.ping_timeout_s:g} s")
+            return
+        if self.phase is Phase.LOGGING_IN and now_s >= self._login_due_s:
+            self._close(f"the login was not answered within {LOGIN_TIMEOUT_S:g} s")
             return
         while self._outstanding:
             post_id, sent = next(iter(self._outstanding.items()))
-            if now_s - sent.at_s < self._limits.ack_timeout_s:
+            if now_s < sent.at_s + self._limits.ack_timeout_s:
                 break
             if post_id in self._suspects:
                 text = "no answer, and an Error came that names no post"
@@ -272,7 +283,7 @@ class Session:
             at_fault = next(iter(self._outstanding))  # nothing else was on the wire
         if at_fault in self._outstanding:
             frame = self._outstanding[at_fault].frame
-            self._end(at_fault, Verdict.NAKKED, "Error", text, now_s)
+            self._end(at_fault, Verdict.NAKKED, "", text, now_s)
             self._return_frame(frame, text, now_s)
         elif known := in_frame & self._outstanding.keys():
             for frame in {self._outstanding[post_id].frame for post_id in known}:
@@ -300,7 +311,7 @@ class Session:
         refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
         # A re-login that comes too soon is refused like a wrong user, for minutes; waiting cures it.
         final = refused and "pending login" not in state.text.lower()
-        self._events.append(LoginEnded(state.code, state.text or message.text, final))
+        self._events.append(LoginEnded(str(state.code), state.text or message.text, final))
         self._close(f"the login stream was closed: {state.text or state.code or state.stream}")
 
     def _close(self, reason: str) -> None:
@@ -321,13 +332,14 @@ class Session:
 
     def _pump(self, now_s: float) -> None:
         """Put on the wire what login, window and rate limit allow."""
-        while self.phase is Phase.OPEN and self._queue and self._has_room(self._queue[0]):
-            allowed = self._allowance(now_s)
-            if allowed < 1:
-                return
-            frame = self._next_frame(min(allowed, self._limits.pack), now_s)
-            if not frame:
+        while self.phase is Phase.OPEN and self._queue:
+            if self._too_large(self._queue[0]):
+                self._refuse(self._queue.popleft(), now_s)
                 continue
+            allowed = self._allowance(now_s)
+            if allowed < 1 or not self._has_room(self._queue[0]):
+                return
+            frame = self._next_frame(min(allowed, self._limits.pack))
             self._frames += 1
             for post in frame:
                 self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone)
@@ -341,27 +353,34 @@ class Session:
         rate = self._limits.rate_limit
         if not rate:
             return self._limits.window
+        if now_s < self._next_free_s - RATE_BURST_S:
+            return 0
         ahead_s = max(self._next_free_s - now_s, 0.0)
-        # The small term keeps a caller who comes exactly at due_s from being sent away by rounding.
-        return int((RATE_BURST_S - ahead_s) * rate + 1 + 1e-6)
+        return 1 + max(int((RATE_BURST_S - ahead_s) * rate), 0)
 
-    def _next_frame(self, most: int, now_s: float) -> list[Outgoing]:
-        """Posts for one frame: no more than fit MaxMsgSize, the window and the converter."""
-        frame: list[Outgoing] = []
+    @property
+    def _most_bytes(self) -> int:
+        return min(self.max_msg_size, messages.MAX_CONVERTED_BYTES)
+
+    def _too_large(self, post: Outgoing) -> bool:
+        return _size_bytes(post.text) > self._most_bytes
+
+    def _refuse(self, post: Outgoing, now_s: float) -> None:
+        text = f"not sent: the post is {_size_bytes(post.text)} bytes, the server takes {self._most_bytes}"
+        self._answers.append(Answer(post.post_id, Verdict.NAKKED, "TooLarge", text, None, now_s))
+
+    def _next_frame(self, most: int) -> list[Outgoing]:
+        """Posts for one frame, at least the first that waits: no more than fit the window and MaxMsgSize."""
+        frame = [self._queue.popleft()]
         room = min(most, self._limits.window - len(self._outstanding))
-        size = 2
-        while self._queue and len(frame) < room:
-            post = self._queue[0]
-            post_bytes = len(post.text) if post.text.isascii() else len(post.text.encode())
-            if post_bytes + 2 > min(self.max_msg_size, messages.MAX_CONVERTED_BYTES):
-                self._queue.popleft()
-                text = f"not sent: the post is {post_bytes} bytes, the server takes {self.max_msg_size}"
-                self._answers.append(Answer(post.post_id, Verdict.NAKKED, "TooLarge", text, None, now_s))
-                continue
-            size += post_bytes + 1
-            if frame and (post.alone or size > self.max_msg_size):
+        size_bytes = len("[]") + _size_bytes(frame[0].text)
+        while self._queue and len(frame) < room and not (frame[0].alone or self._queue[0].alone):
+            size_bytes += len(",") + _size_bytes(self._queue[0].text)
+            if size_bytes > self.max_msg_size:
                 break
             frame.append(self._queue.popleft())
-            if post.alone:
-                break
         return frame
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
