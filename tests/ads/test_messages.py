@@ -78,7 +78,9 @@ class TestPosts:
     def test_server_stores_the_decoded_values(self) -> None:
         ads = SimulatedAds(DICTIONARY)
         session = logged_in(ads)
-        (ack,) = answers(session, FORM.text(7, "UMER.TST", Action.REFRESH, '{"BID":22.1,"ASK":24.5,"CURRENCY":"USD"}'))
+        (ack,) = answers(
+            session, FORM.text(7, "UMER.TST", Action.REFRESH, '{"BID":22.1,"ASK":24.5,"CURRENCY":"USD"}')
+        )
         assert (ack.type, ack.ack_id, ack.nak_code) == ("Ack", 7, None)
         (ack,) = answers(session, FORM.text(8, "UMER.TST", Action.UPDATE, '{"ASK":null,"BID":22.3}'))
         assert (ack.ack_id, ack.nak_code) == (8, None)
