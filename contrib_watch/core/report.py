@@ -366,10 +366,11 @@ def _verdict(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdict:
     acked, unchanged = totals[Status.ACKED], totals[Status.UNCHANGED]
     unknown, superseded = totals[Status.UNCONFIRMED], totals[Status.SUPERSEDED]
     lost = totals[Status.REJECTED] + totals[Status.NAKKED] + totals[Status.HELD]
-    if totals[Status.HELD] and not acked and not unknown:
+    decided = totals[Status.HELD] or drop.status is DropStatus.REJECTED
+    if lost and decided and not acked and not unknown:
         return Verdict("bad", f"NOTHING PUBLISHED: {_stopped(drop)}")
     if lost and lost == read:
-        return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(drop, totals)}")
+        return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(totals)}")
     absent = f"; {_counted(missing, 'known RIC')} missing from the file" if missing else ""
     if lost or unknown or superseded:
         level: Level = "bad" if 2 * (lost + unknown) >= read else "attention"
@@ -380,14 +381,12 @@ def _verdict(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdict:
 def _stopped(drop: Drop) -> str:
     """Why a decision, or the lack of one, keeps the drop back."""
     if drop.status is DropStatus.REJECTED:
-        return f"rejected, {drop.reason}" if drop.reason else "rejected"
+        return drop.reason or "rejected"
     return f"held, {drop.reason or 'waiting for a decision'}"
 
 
-def _all_lost(drop: Drop, totals: Mapping[Status, int]) -> str:
+def _all_lost(totals: Mapping[Status, int]) -> str:
     rejected, nakked = totals[Status.REJECTED], totals[Status.NAKKED]
-    if drop.status is DropStatus.REJECTED and drop.reason:
-        return _stopped(drop)
     if not nakked:
         return "the only row was rejected" if rejected == 1 else f"all {rejected:,} rows rejected"
     if not rejected:
@@ -401,8 +400,8 @@ def _partly(read: int, lost: int, unknown: int, superseded: int, acked: int, unc
         f"{count:,} {what}"
         for count, what in (
             (lost, "NOT published"),
-            (unknown, "of unknown fate, the ADS did not answer"),
-            (superseded, "not sent because a newer drop replaces them"),
+            (unknown, "of unknown fate (no answer)"),
+            (superseded, "superseded by a newer drop"),
             (acked, "acknowledged"),
             (unchanged, "unchanged"),
         )
