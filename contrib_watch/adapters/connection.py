@@ -254,7 +254,7 @@ class Connection:
                         else:
                             self._receive(channel, selector)
             except (websocket.WebSocketException, OSError) as error:
-                return f"{error or type(error).__name__}", logged_in
+                return _reason(error), logged_in
 
     def _receive(self, channel: WebSocket, selector: selectors.BaseSelector) -> None:
         """Everything that is there to read, frame by frame."""
@@ -336,11 +336,16 @@ def _open(endpoint: Endpoint, timeout_s: float, line: _Line) -> WebSocket:
         what = f"it answered HTTP {error.status_code} and not with a WebSocket"
         raise NoConnection(what, where=str(endpoint), hint="Is this the WebSocket port of an ADS?") from error
     except (websocket.WebSocketException, OSError, UnicodeError) as error:  # UnicodeError: no such host name can be
-        what = line.cut_because or str(error) or type(error).__name__
+        what = line.cut_because or _reason(error)
         raise NoConnection(what, where=str(endpoint)) from error
     finally:
         overdue.cancel()
         overdue.join()
+
+
+def _reason(error: Exception) -> str:
+    """An error in words, without the system's number for it."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _dial(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:

@@ -17,7 +17,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
@@ -68,16 +68,24 @@ class State:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction; inside another one, a part of it. Committed at the end, undone by an exception."""
+        """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
+
+        Raises StateError where the database cannot be used for a reason outside of it.
+        """
         if self._connection is not None:
             yield self._connection
             return
-        with self._engine.begin() as connection:
-            self._connection = connection
-            try:
-                yield connection
-            finally:
-                self._connection = None
+        try:
+            with self._engine.begin() as connection:
+                self._connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._connection = None
+        except OperationalError as error:  # a full disk, no permission, a lock, no server: the operator's to mend
+            hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise StateError(f"the state cannot be read or written: {error.orig}", where=where, hint=hint) from error
 
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""

@@ -81,12 +81,16 @@ class Site:
         self.config = home / "config.toml"
         self.database = home / ".contrib_watch" / "state.db"
 
-    def configure(self, host: str, *, more: str = "", feed: Mapping[str, object] | None = None, **of_ads: Any) -> None:
+    def configure(
+        self, host: str, *, more: str = "", feed: Mapping[str, object] | None = None, **of_ads: Any
+    ) -> None:
         """Write the configuration: keys of [ads], keys of the feed, and further sections as text."""
         in_ads = {"hosts": [host], "user": "tester", "rate_limit": 0, **of_ads}
         in_feed = {"name": "prices", "folder": "in", "service": SERVICE, "settle_seconds": 0, **(feed or {})}
         tables = (("[ads]", in_ads), ("[[feeds]]", in_feed))
-        lines = [f"{name}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items()) for name, table in tables]
+        lines = [
+            f"{name}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items()) for name, table in tables
+        ]
         self.config.write_text("\n".join((*lines, more)), encoding="utf-8")
 
     def drop(self, name: str, text: str, *, age_days: float = 0) -> Path:
@@ -103,9 +107,9 @@ class Site:
             self._line(command, args), env=self._environ(environ), capture_output=True, text=True, timeout=60
         )
 
-    def invoke(self, command: str, *args: str) -> Result:
+    def invoke(self, command: str, *args: str, **environ: str) -> Result:
         """A command in this process, which is quicker."""
-        return CliRunner().invoke(main, [command, "--config", str(self.config), *args])
+        return CliRunner(env=environ).invoke(main, [command, "--config", str(self.config), *args])
 
     def once(self) -> tuple[int, list[dict[str, Any]]]:
         """``run --once --json`` in this process: its exit code and drops."""
