@@ -1,6 +1,6 @@
 """The Ack report as files: a CSV for programs and auditors, and one self-contained HTML page for people.
 
-The CSV is UTF-8 without a byte order mark, comma-separated, with a header line and LF line ends; text is made safe
+The CSV is UTF-8 without a byte order mark, comma-separated, with a header line and CRLF line ends (RFC 4180); text is made safe
 for spreadsheet programs (``core.report.spreadsheet_raw`` undoes it) and times are ISO 8601 in UTC with milliseconds.
 """
 
@@ -104,7 +104,8 @@ def csv_bytes(report: Report) -> bytes:
     rows = report.rows
     safe = {name: spreadsheet_safe(rows[name]) for name in ("row", "ric", "changes", "nak_code", "text")}
     table = rows.assign(**safe)[list(COLUMNS)]
-    text: str = table.to_csv(index=False, lineterminator="\n")
+    # With "\n" alone, the csv module would not quote a text that has a carriage return, and readers would split it.
+    text: str = table.to_csv(index=False, lineterminator="\r\n")
     return text.encode("utf-8")
 
 
@@ -151,13 +152,8 @@ def _fitted(filename: str, limit_bytes: int) -> str:
 
 
 def _publish(path: Path, content: bytes) -> bool:
-    """Make ``content`` appear at ``path``, whole; False where it is there already, byte for byte.
-
-    The temporary name follows from the path, so that whoever finishes a report that was interrupted also takes away
-    what the interruption left.
-    """
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    temporary = path.with_name(f".contrib-watch-{digest}.part")
+    """Make ``content`` appear at ``path``, whole; False where it is there already, byte for byte."""
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
         _write_durably(temporary, content)
@@ -170,6 +166,12 @@ def _publish(path: Path, content: bytes) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside ``path``, always the same: who finishes an interrupted report takes away what it left."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return path.with_name(f".contrib-watch-{digest}.part")
 
 
 def _write_durably(path: Path, content: bytes) -> None:
