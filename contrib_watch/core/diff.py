@@ -7,7 +7,7 @@ compared field by field.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,9 @@ JSON object that was posted without an answer; missing: the RIC is clean. ``acke
 Ack, ``carried`` a JSON object of older dates for the fields that the last post only carried on. ``attempts`` counts
 the posts without an answer that the drop at hand has already made.
 """
+
+_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
+_NAME = re.compile(r'"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def diff(
 
     empty = given.isna().all(axis=1) & is_new
     problems += [_empty_row(quotes, ric) for ric in given.index[empty]]
-    kept = given.isna() & held[given.columns].notna()
+    kept = given.isna() & has_value(held[given.columns])
     to_post = (differs(given, held).any(axis=1) | is_new | known["attempted"].notna()) & ~empty
 
     facts = pd.DataFrame(
@@ -129,24 +132,17 @@ def diff(
 def token_table(objects: pd.Series[str], first: list[str]) -> pd.DataFrame:
     """JSON objects of tokens as a table: a column a field, those of ``first`` before all others.
 
-    ``objects`` may have missing elements: a row without any value.
+    ``objects`` may have missing elements: a row without any value. Each token stays as it is written.
     """
-    parsed: dict[str, list[str | None]] = {name: [None] * len(objects) for name in first}
-    for position, text in enumerate(objects):
-        if isinstance(text, str):
-            for name, token in tokens_of(text).items():
-                parsed.setdefault(name, [None] * len(objects))[position] = token
-    columns = {name: pd.array(column, dtype=TOKENS) for name, column in parsed.items()}
-    return pd.DataFrame(columns, index=objects.index)
-
-
-def tokens_of(fields: str) -> dict[str, str]:
-    """A JSON object of tokens as a dict; each token stays as it is written."""
-    decoded = json.loads(fields, parse_float=_Literal, parse_int=_Literal)
-    return {
-        name: value.text if isinstance(value, _Literal) else json.dumps(value, ensure_ascii=False)
-        for name, value in decoded.items()
-    }
+    texts = _chunk(objects)
+    layouts = pc.unique(pc.replace_substring_regex(texts, f":{_VALUE}", ""))  # {"BID","ASK"}
+    names = dict.fromkeys(first)
+    for layout in layouts.drop_null().to_pylist():
+        names.update(dict.fromkeys(_NAME.findall(layout)))
+    # A quote within a text is escaped, so that one after a brace or comma and before a name can only begin a name.
+    patterns = {name: f'[{{,]"{re.escape(name)}":(?P<token>{_VALUE})' for name in names}
+    columns = {name: pc.struct_field(pc.extract_regex(texts, pattern), "token") for name, pattern in patterns.items()}
+    return pd.DataFrame({name: pd.array(column, dtype=TOKENS) for name, column in columns.items()}, objects.index)
 
 
 def object_column(table: pd.DataFrame) -> pa.Array:
@@ -178,11 +174,25 @@ def differs(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     return given.notna() & (unequal | held.isna())
 
 
-@dataclass(frozen=True, slots=True)
-class _Literal:
-    """A JSON number kept as its text."""
+def has_value(held: pd.DataFrame) -> pd.DataFrame:
+    """Where the ADS holds a value; a cleared field has none."""
+    return (held != CLEARED).fillna(value=False).astype(bool)
 
-    text: str
+
+def dates_kept(kept: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Since when the ADS has each value that is marked in ``kept``, as JSON texts (``"2026-11-03"``).
+
+    Shaped like ``kept``; missing where nothing is marked, and where nothing was ever acknowledged.
+    """
+    older = token_table(facts["carried"], first=list(kept.columns))
+    acked_on = joined('"', _chunk(facts["acked_on"]), '"')
+    dates = {name: pd.array(pc.coalesce(_chunk(older[name]), acked_on), dtype=TOKENS) for name in kept.columns}
+    return pd.DataFrame(dates, kept.index).where(kept)
+
+
+def _chunk(column: pd.Series[str]) -> pa.Array:
+    """A column of texts as one Arrow array."""
+    return pa.array(column.array, pa.string())
 
 
 def _objects(table: pd.DataFrame) -> pd.Series[str]:
@@ -197,13 +207,10 @@ def _without_idle_clears(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFram
 
 def _oldest(kept: pd.DataFrame, facts: pd.DataFrame) -> str:
     """The oldest date among the values that blank cells keep."""
-    dates: set[str | None] = set()
-    for ric in kept.index[kept.any(axis=1)]:
-        acked_on, carried = facts.at[ric, "acked_on"], facts.at[ric, "carried"]
-        older = json.loads(carried) if isinstance(carried, str) and carried else {}
-        names = kept.columns[kept.loc[ric]] if older else kept.columns[:1]
-        dates.update(older.get(name, acked_on) for name in names)
-    return min((date for date in dates if isinstance(date, str)), default="")
+    some = kept.any(axis=1)
+    dates = dates_kept(kept[some], facts[some])
+    oldest = [pc.min(_chunk(dates[name])).as_py() for name in dates.columns]
+    return min((date for date in oldest if date is not None), default="").strip('"')
 
 
 def _missing(quotes: Quotes, owned: Collection[str] | None) -> tuple[str, ...]:

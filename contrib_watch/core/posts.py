@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import starmap
 
@@ -16,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.diff import Changes, differs, enumeration, joined, object_column
+from contrib_watch.core.diff import Changes, dates_kept, differs, enumeration, joined, object_column
 from contrib_watch.core.model import TOKENS, Action, Post, Quotes
 
 _ACTIONS = {action.value: action for action in Action}
@@ -64,10 +63,13 @@ def posts(planned: pd.DataFrame) -> Iterator[Post]:
     """The rows of a plan as Posts, made in chunks."""
     for start in range(0, len(planned), CHUNK_ROWS):
         chunk = planned.iloc[start : start + CHUNK_ROWS]
-        actions = [_ACTIONS[action] for action in chunk["action"]]
-        texts = [chunk[name].tolist() for name in ("fields", "full", "changes", "changed", "note", "carried")]
+        actions = [_ACTIONS[action] for action in _strings(chunk["action"])]
+        texts = [_strings(chunk[name]) for name in ("fields", "full", "changes", "changed", "note", "carried")]
         yield from starmap(
-            Post, zip(chunk["row"].tolist(), chunk.index, actions, *texts, chunk["attempts"].tolist(), strict=True)
+            Post,
+            zip(
+                chunk["row"].tolist(), chunk.index.tolist(), actions, *texts, chunk["attempts"].tolist(), strict=True
+            ),
         )
 
 
@@ -102,6 +104,11 @@ def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
         yield ric, sets[key]
 
 
+def _strings(column: pd.Series[str]) -> list[str]:
+    """A column of texts as strings; by way of NumPy, which is several times faster than tolist()."""
+    return pa.array(column.array, pa.string()).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+
+
 def _text(column: pa.Array, index: pd.Index[str]) -> pd.Series[str]:
     return pd.Series(pd.array(column, dtype=TOKENS), index=index)
 
@@ -133,19 +140,12 @@ def _readable(tokens: pa.Array) -> pa.Array:
 
 
 def _carried(changes: Changes) -> pd.Series[str]:
-    """The dates of the values that a post carries on without the file having given them, as JSON objects.
-
-    Only rows that keep something need a look one by one.
-    """
-    given, held, facts = changes.given, changes.held, changes.facts
+    """The dates of the values that a post carries on without the file having given them, as JSON objects."""
+    given, held = changes.given, changes.held
     kept = held.notna()
     kept[given.columns] &= given.isna()
     carried = pd.Series("", index=given.index, dtype=TOKENS)
-    for ric in given.index[kept.any(axis=1)]:
-        acked_on, before = facts.at[ric, "acked_on"], facts.at[ric, "carried"]
-        if not isinstance(acked_on, str):
-            continue  # never acknowledged: there is no date to carry
-        older = json.loads(before) if isinstance(before, str) and before else {}
-        dates = {name: older.get(name, acked_on) for name in held.columns[kept.loc[ric]]}
-        carried.at[ric] = json.dumps(dates, separators=(",", ":"))
+    some = kept.any(axis=1)
+    dates = dates_kept(kept[some], changes.facts[some])
+    carried[some] = _text(object_column(dates), dates.index).replace("{}", "")
     return carried

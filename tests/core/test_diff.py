@@ -1,0 +1,170 @@
+"""The diff in columns, held to the rules as they read for one row; and the rules one by one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, json_object, quotes, row_by_row, snapshot
+
+from contrib_watch.core.diff import Changes, dates_kept, diff, object_column, token_table
+from contrib_watch.core.model import TOKENS
+
+EVERYTHING_BLANK = Case(["BID"], {"A": {}}, {})
+NOTHING = Case([], {}, {})
+NO_COLUMNS = Case([], {"A": {}, "NA": {}}, {"A": Known(attempted={"BID": "1"}, acked_on=None, attempts=2)})
+
+
+def changes(case: Case) -> Changes:
+    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned)
+
+
+def posted(case: Case) -> list[str]:
+    return list(changes(case).given.index)
+
+
+@settings(deadline=None, max_examples=200)
+@example(EVERYTHING_BLANK)
+@example(NOTHING)
+@example(NO_COLUMNS)
+@given(cases())
+def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
+    found, expected = changes(case), row_by_row(case)
+    assert [(p.row, p.ric, p.cause) for p in found.problems] == expected.problems
+    assert found.unchanged == expected.unchanged
+    assert found.kept_blanks == expected.kept_blanks
+    assert found.oldest_kept == min(expected.kept_since, default="")
+    assert found.missing == tuple(sorted(expected.missing))
+    assert list(found.facts["row"]) == [post.row for post in expected.posts]
+    assert list(found.facts["attempts"]) == [post.attempts for post in expected.posts]
+    assert list(found.facts["dirty"]) == [post.in_doubt for post in expected.posts]
+    for table in (found.given, found.held, found.facts):
+        assert list(table.index) == [post.ric for post in expected.posts]
+    assert found.facts["row"].dtype == found.facts["attempts"].dtype == "int64"
+    assert len(case.rows) == len(found.problems) + found.unchanged + len(found.given)
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases())
+def test_what_was_acknowledged_is_unchanged_at_once(case: Case) -> None:
+    """Whatever a drop posted, the same drop after its Acks posts nothing."""
+    posts = {post.ric: post for post in row_by_row(case).posts}
+    acked = {ric: Known(dict(post.full), carried=post.carried) for ric, post in posts.items()}
+    found = changes(replace(case, known=acked, rows={ric: row for ric, row in case.rows.items() if ric in posts}))
+    assert list(found.given.index) == []
+    assert found.unchanged == len(posts)
+
+
+def test_the_order_of_rows_and_columns_changes_nothing() -> None:
+    known = {"A": Known({"BID": "1", "ASK": "2"}), "B": Known({"ASK": "4", "BID": "3"})}
+    rows = {"B": {"BID": "3", "ASK": "4"}, "A": {"BID": "1", "ASK": "2"}}
+    for columns in (["BID", "ASK"], ["ASK", "BID"]):
+        found = changes(Case(columns, rows, known))
+        assert (posted(Case(columns, rows, known)), found.unchanged) == ([], 2)
+
+
+def test_rics_that_look_like_missing_values_or_numbers_are_rics() -> None:
+    known = {ric: Known({"BID": "1"}) for ric in ("NA", "nan", "NULL", "005930", "1E5", "")}
+    rows = {ric: {"BID": "2"} for ric in ("NA", "nan", "5930", "005930", "1E5", "na")}
+    found = changes(Case(["BID"], rows, known))
+    assert list(found.facts.index[found.facts["new"]]) == ["5930", "na"]
+
+
+def test_a_ric_belongs_to_the_feed_that_posted_it_first() -> None:
+    case = Case(["BID"], {"A": {"BID": "2"}, "B": {"BID": "2"}}, {"B": Known({"BID": "2"}, feed="other desk")})
+    [problem] = changes(case).problems
+    assert (problem.row, problem.ric, problem.where, problem.cause) == (3, "B", "row 3", FOREIGN)
+    assert "'other desk'" in problem.mend
+    assert posted(case) == ["A"]
+
+
+def test_a_feed_that_is_not_configured_owns_nothing() -> None:
+    case = Case(["BID"], {"B": {"BID": "3"}}, {"B": Known({"BID": "2"}, feed="gone")})
+    assert changes(case).problems == ()
+    assert posted(case) == ["B"]
+
+
+def test_a_ric_in_doubt_is_posted_though_nothing_seems_changed() -> None:
+    case = Case(["BID"], {"A": {"BID": "1"}}, {"A": Known({"BID": "1"}, {"BID": "2"}, attempts=2)})
+    found = changes(case)
+    assert (list(found.given.index), found.facts.at["A", "attempts"]) == (["A"], 2)
+    assert posted(replace(case, rows={"A": {}})) == ["A"]
+    assert posted(replace(case, rows={"A": {"BID": "2"}})) == ["A"]
+
+
+def test_a_blank_cell_is_not_contributed_and_counted_with_its_age() -> None:
+    row = {"BID": "1", "ASK": "2"}
+    known = {"A": Known(row, carried={"ASK": "2026-11-03"}), "B": Known(row)}
+    found = changes(Case(["BID", "ASK"], {"A": {"BID": "1"}, "B": {"ASK": "2"}}, known))
+    assert (found.unchanged, found.kept_blanks, found.oldest_kept) == (2, 2, "2026-11-03")
+
+
+def test_a_cleared_field_keeps_no_value() -> None:
+    found = changes(Case(["BID", "ASK"], {"A": {"BID": "1"}}, {"A": Known({"BID": "1", "ASK": "null"})}))
+    assert (found.unchanged, found.kept_blanks, found.oldest_kept) == (1, 0, "")
+
+
+def test_clearing_what_is_not_there_is_nothing_to_do() -> None:
+    case = Case(["BID", "ASK"], {"A": {"BID": "1", "ASK": "null"}}, {"A": Known({"BID": "1"})})
+    assert (posted(case), changes(case).unchanged) == ([], 1)
+    [problem] = changes(replace(case, rows={"B": {"ASK": "null"}})).problems
+    assert problem.cause == EMPTY
+
+
+def test_the_text_null_clears_nothing() -> None:
+    case = Case(["DSPLY_NAME"], {"A": {"DSPLY_NAME": '"null"'}}, {"A": Known({"DSPLY_NAME": "null"})})
+    assert posted(case) == ["A"]
+
+
+def test_missing_rics_are_those_that_no_row_mentions() -> None:
+    case = Case(["BID"], {"A": {"BID": "1"}}, {}, owned={"A", "B", "C", "D"}, refused=("C",))
+    assert changes(case).missing == ("B", "D")
+    assert changes(replace(case, owned=None)).missing == ()
+
+
+def test_lost_fields_are_those_that_the_file_has_no_column_for() -> None:
+    case = Case(["BID"], {"A": {"BID": "1"}, "B": {"BID": "1"}}, {"A": Known({"BID": "1", "ASK": "2"})})
+    assert changes(case).lost_fields == ("ASK",)
+    assert changes(replace(case, columns=["BID", "ASK"])).lost_fields == ()
+
+
+def test_rics_that_another_feed_is_posting_are_rejected() -> None:
+    case = Case(["BID"], {"A": {}, "B": {"BID": "1"}, "C": {"BID": "1"}}, {})
+    found = changes(case).without({"B", "Z"}, case.quotes())
+    assert list(found.given.index) == list(found.held.index) == list(found.facts.index) == ["C"]
+    assert [(p.row, p.ric, p.cause) for p in found.problems] == [(2, "A", EMPTY), (3, "B", FOREIGN)]
+
+
+def test_tokens_stay_as_they_are_written() -> None:
+    rows = [
+        {"BID": "9223372036854775807", "DSPLY_NAME": '","BID":1,"'.replace('"', '\\"').join('""')},
+        {"BID_1": "0.00000000000001", "BID": "null", "DSPLY_NAME": '"\\\\"'},
+        None,
+    ]
+    objects = pd.Series([None if row is None else json_object(row) for row in rows], dtype=TOKENS)
+    table = token_table(objects, first=["ASK"])
+    assert list(table.columns) == ["ASK", "BID", "DSPLY_NAME", "BID_1"]
+    for i, row in enumerate(rows):
+        assert table.iloc[i].dropna().to_dict() == (row or {})
+
+
+def test_dates_are_those_of_the_last_ack_where_no_older_one_is_known() -> None:
+    facts = snapshot({"A": Known({"BID": "1"}, carried={"ASK": "2026-11-03"}), "B": Known(attempted={"BID": "1"})})
+    kept = pd.DataFrame({"BID": [True, True], "ASK": [True, True], "CURRENCY": [False, True]}, index=facts.index)
+    assert object_column(dates_kept(kept, facts)).to_pylist() == ['{"BID":"2026-11-20","ASK":"2026-11-03"}', "{}"]
+
+
+@pytest.mark.parametrize("columns", [[f"F{i}" for i in range(10)], [f"F{i}" for i in reversed(range(10))]])
+def test_the_time_grows_with_the_rows_alone(columns: list[str]) -> None:
+    """20,000 rows, all changed and with a blank each: well under a second."""
+    row = {f"F{i}": f"{i}.5" for i in range(10)}
+    rics = [f"R{i}" for i in range(20_000)]
+    table = snapshot({ric: Known(row) for ric in rics})
+    sheet = quotes(columns, {ric: dict.fromkeys(columns[1:], "7.25") for ric in rics})
+    started_s = time.perf_counter()
+    found = diff(sheet, table, feed=FEED, configured=CONFIGURED)
+    assert time.perf_counter() - started_s < 4
+    assert (len(found.given), found.kept_blanks) == (20_000, 20_000)
