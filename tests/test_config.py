@@ -174,6 +174,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         decimal = ","
         thousands = "."
         date_format = "%d.%m.%Y"
+        percent = "points"
         final_newline = "optional"
         blank = ["-"]
         clear_token = "CLEAR"
@@ -181,6 +182,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         observer = "polling"
         settle_seconds = 0
         max_age = "2 weeks"
+        ric_pattern = "*[.=]ACME"
         max_rows = 1
         max_bytes = "1KB"
         report_folder = "reports"
@@ -199,9 +201,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             name="funds", folder=tmp_path / "../inbox", service="8001", patterns=("nav_*.csv",), sheet="Prices",
             header_row=3, ric_column="Instrument", columns={"Bid Price": "BID", "Währung": "CURRENCY"},
             ignore_columns=("Comment",), encoding="cp1252", delimiter="\t", decimal=",", thousands=".",
-            date_format="%d.%m.%Y", final_newline="optional", blank=("-",), clear_token="CLEAR", complete=True,
-            observer="polling", settle_seconds=0, max_age_s=14 * 86400, max_rows=1, max_bytes=1024,
-            report_folder=tmp_path / "reports",
+            date_format="%d.%m.%Y", percent="points", final_newline="optional", blank=("-",),
+            clear_token="CLEAR", complete=True, observer="polling", settle_seconds=0, max_age_s=14 * 86400,
+            ric_pattern="*[.=]ACME", max_rows=1, max_bytes=1024, report_folder=tmp_path / "reports",
         ),
     )  # fmt: skip
 
@@ -337,6 +339,9 @@ def test_problems_of_ads(keys: str, problem: str, tmp_path: Path) -> None:
         ('thousands = "."', 'feeds[1].thousands must not be the decimal mark "."'),
         ('thousands = ","', 'feeds[1].thousands must not be the delimiter ","'),
         ('thousands = "0"', "feeds[1].thousands must be a comma, a point"),
+        ('percent = "percent"', "feeds[1].percent must be '', 'fraction' or 'points'"),
+        ('ric_pattern = "[z-a]"', "feeds[1].ric_pattern is no shell-style pattern: bad character range z-a"),
+        ('service = "SET-ME"', "feeds[1].service must be set: the Service to post to"),
         ('date_format = "%d.%m"', "feeds[1].date_format must be strptime's notation"),
         ('date_format = "DD.MM.YYYY"', "feeds[1].date_format must be strptime's notation"),
         ('final_newline = "no"', "feeds[1].final_newline must be 'required' or 'optional'"),

@@ -18,9 +18,13 @@ from pydantic import Field as Limits
 
 from contrib_watch.config.problems import nearest
 from contrib_watch.core.model import Feed
+from contrib_watch.core.readers import shell_pattern
 
 SIMULATED = "simulated"
 """The one host, and the target, that stand for the built-in simulated ADS."""
+
+PLACEHOLDER = "SET-ME"
+"""What ``contrib-watch init`` writes where only a person can know the value."""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -98,6 +102,12 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _done_marker(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9._~-]*[A-Za-z0-9]", value):
+        raise ValueError('must be the end of a file name such as ".done", or empty: files need no marker')
+    return value
+
+
 def _header(value: str) -> str:
     if not value or value != value.strip(" "):
         raise ValueError("must be a column header without spaces at its ends, because headers are trimmed")
@@ -138,6 +148,18 @@ def _date_format(value: str) -> str:
         whole = False
     if not whole:
         raise ValueError('must be strptime\'s notation for a day, month and year, such as "%d.%m.%Y"')
+    return value
+
+
+def _service(value: str) -> str:
+    if value == PLACEHOLDER:
+        raise ValueError("must be set: the Service to post to, as your Market Data team names it")
+    return _printable(value)
+
+
+def _ric_pattern(value: str) -> str:
+    if value:
+        shell_pattern(_printable(value))
     return value
 
 
@@ -239,7 +261,7 @@ class FeedTable(Feed):
 
     name: Annotated[str, AfterValidator(_feed_name)]
     folder: Annotated[PurePath, AfterValidator(_folder)]
-    service: _Printable
+    service: Annotated[str, AfterValidator(_service)]
     patterns: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], AfterValidator(_not_empty)] = (
         Feed.patterns
     )
@@ -253,7 +275,9 @@ class FeedTable(Feed):
     date_format: Annotated[str, AfterValidator(_date_format)] = Feed.date_format
     clear_token: Annotated[str, AfterValidator(_clear_token)] = Feed.clear_token
     settle_seconds: Annotated[float, Limits(ge=0)] = Feed.settle_seconds
+    done_marker: Annotated[str, AfterValidator(_done_marker)] = Feed.done_marker
     max_age_s: Annotated[float, BeforeValidator(_seconds), Limits(gt=0, validation_alias="max_age")] = Feed.max_age_s
+    ric_pattern: Annotated[str, AfterValidator(_ric_pattern)] = Feed.ric_pattern
     max_rows: Annotated[int, Limits(ge=1)] = Feed.max_rows
     max_bytes: Annotated[int, BeforeValidator(_bytes), Limits(ge=1)] = Feed.max_bytes
     report_folder: Annotated[PurePath | None, BeforeValidator(_none_if_empty)] = Feed.report_folder

@@ -7,7 +7,7 @@ case stays in Arrow from end to end; only refused cells are looked at again, one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.model import CLEARED, CellKind, Feed
-from contrib_watch.core.numerals import NumberReader
+from contrib_watch.core.numerals import NumberReader, PercentReader
 from contrib_watch.core.readers import ISO_DATE, Complaint, DateReader, EnumReader, Reader, TextReader, TimeReader
 
 __all__ = ["Dictionary", "FieldDef", "Kind", "Typed", "type_column"]
@@ -61,10 +61,7 @@ def _readers(definition: FieldDef, feed: Feed) -> Mapping[CellKind, Reader]:
     """Which kinds of cells can give the field a value, and how each is read."""
     match definition.kind:
         case Kind.REAL | Kind.UINT | Kind.INT:
-            return {
-                CellKind.TEXT: NumberReader.of(definition, decimal=feed.decimal, thousands=feed.thousands),
-                CellKind.NUMBER: NumberReader.of(definition),
-            }
+            return _number_readers(definition, feed)
         case Kind.ENUM:
             return {
                 CellKind.TEXT: EnumReader(definition),
@@ -78,6 +75,21 @@ def _readers(definition: FieldDef, feed: Feed) -> Mapping[CellKind, Reader]:
             return {CellKind.TEXT: TimeReader(definition), CellKind.TIME: TimeReader(definition)}
         case Kind.UNSUPPORTED:
             raise ValueError(f"{definition.acronym} is a {definition.rwf_type}, which no cell can give")
+
+
+def _number_readers(definition: FieldDef, feed: Feed) -> Mapping[CellKind, Reader]:
+    """A percentage is a number only where the feed declares which: a percent cell of 4.5 % stores 0.045."""
+    plain = NumberReader.of(definition, decimal=feed.decimal, thousands=feed.thousands)
+    stored = NumberReader.of(definition)
+    if not feed.percent:
+        return {CellKind.TEXT: plain, CellKind.NUMBER: stored}
+    in_points = feed.percent == "points"
+    written = replace(plain, shift=0 if in_points else -2)
+    return {
+        CellKind.TEXT: PercentReader(plain, written),
+        CellKind.NUMBER: stored,
+        CellKind.PERCENT: replace(stored, shift=2 if in_points else 0),
+    }
 
 
 _MAY_BE_BLANK = pa.array([CellKind.BLANK, CellKind.TEXT, CellKind.NUMBER], pa.uint8())
@@ -138,6 +150,8 @@ class _WrongKind:
             return Complaint("is not a text cell", "format the cell as Text and type it again")
         found = _CELL_NAMES.get(self._cell, f"a {self._cell.name.lower()} cell")
         wanted, mend = _WANTED[self._field]
+        if self._cell is CellKind.PERCENT and self._field in (Kind.REAL, Kind.UINT, Kind.INT):
+            mend = _PERCENT_MEND
         return Complaint(f"is {found}, and the field takes {wanted}", mend)
 
 
@@ -150,6 +164,7 @@ _CELL_NAMES = {
     CellKind.PERCENT: "a percentage",
 }
 
+_PERCENT_MEND = 'set percent = "points" (4.5 % is 4.5) or "fraction" (4.5 % is 0.045), or format the cell as Number'
 _NUMBER_MEND = "format the cell as Number and check its value"
 _WANTED = {
     Kind.REAL: ("a number", _NUMBER_MEND),

@@ -111,6 +111,9 @@ class Feed:
     """The thousands mark; empty: none is accepted. Groups must be of exactly three digits."""
     date_format: str = "%Y-%m-%d"
     """strptime's notation, for dates that are text."""
+    percent: Literal["", "fraction", "points"] = ""
+    """What a percentage is, as text (``4.5%``) and as a percent cell of a workbook: ``points`` 4.5, ``fraction``
+    0.045; empty: it is rejected."""
     final_newline: Literal["required", "optional"] = "required"
     """A CSV whose last line has no line end may be cut short; ``required`` rejects that line."""
     blank: tuple[str, ...] = ()
@@ -120,7 +123,11 @@ class Feed:
     """Every drop is the whole list."""
     observer: Literal["auto", "native", "polling"] = "auto"
     settle_seconds: float = 2.0
+    done_marker: str = ""
+    """A suffix such as ``.done``: ``prices.csv`` is taken only beside ``prices.csv.done``. Empty: without a marker."""
     max_age_s: float = 7 * 86400.0
+    ric_pattern: str = ""
+    """Shell-style (``*``, ``?``, ``[...]``), case-sensitive: a RIC that it does not match is rejected; empty: any."""
     max_rows: int = 1_000_000
     max_bytes: int = 256 * 1024 * 1024
     report_folder: PurePath | None = None
@@ -266,6 +273,7 @@ class Drop:
     path: str
     """The file as it was found."""
     sha256: str
+    """Of its bytes, in hex; empty: the file was above the feed's ``max_bytes``, and none of it was read."""
     size_bytes: int
     mtime_ns: int
     seen_at_utc: datetime

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import FieldDef, Kind
-from contrib_watch.core.readers import Complaint, matches, without_trailing_zeros
+from contrib_watch.core.readers import Complaint, error_text, matches, without_trailing_zeros
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_DECIMALS = 14
@@ -31,10 +31,15 @@ _SHORT = "^[+-]?(?:[0-9]{0,4}[.][0-9]{1,14}|[0-9]{1,10}[.][0-9]{1,8}|[0-9]{1,14}
 _UINT64_WIDE = pa.decimal128(20)
 """Holds every int64 and uint64 exactly, and every number of 18 digits."""
 
-_OTHER_MARKS = [
-    (decimal, mark) for decimal in ".," for mark in ("", ",", ".", "'", " ", "\u00a0", "\u202f") if mark != decimal
+MARKS = [
+    (decimal, mark)
+    for decimal in ".,"
+    for mark in ("", ",", ".", "'", "\u2019", " ", "\u00a0", "\u202f")
+    if mark != decimal
 ]
 """Decimal and thousands marks that a person may have meant, for the advice that a refusal gives."""
+
+Shift = Literal[-2, 0, 2]
 
 
 class _Number(NamedTuple):
@@ -66,6 +71,10 @@ class _Number(NamedTuple):
             return False
         return low <= int(self.sign + self.digits + "0" * -self.scale) <= high
 
+    def shifted(self, places: int) -> _Number:
+        """The same digits with the decimal point further to the right."""
+        return self if self.digits == "0" else self._replace(scale=self.scale - places)
+
     def token(self) -> str:
         whole = self.digits + "0" * -self.scale
         if self.scale <= 0:
@@ -89,20 +98,22 @@ class NumberReader:
     high: int
     holder: str
     """What has these limits, for people: ``a REAL``, ``UINT64 of 2 bytes``."""
+    shift: Shift = 0
+    """Places by which the decimal point is moved to the right before the limits apply."""
 
     @classmethod
-    def of(cls, definition: FieldDef, *, decimal: str = ".", thousands: str = "") -> NumberReader:
+    def of(cls, definition: FieldDef, *, decimal: str = ".", thousands: str = "", shift: Shift = 0) -> NumberReader:
         """The reader of a REAL, UINT or INT field."""
         if definition.kind is Kind.REAL:
             # A PRICE's RWF length is only a hint for caches; the converter takes any int64 mantissa.
-            return cls(decimal, thousands, MAX_DECIMALS, INT64_MIN, INT64_MAX, "a REAL")
+            return cls(decimal, thousands, MAX_DECIMALS, INT64_MIN, INT64_MAX, "a REAL", shift)
         length = min(definition.rwf_length or 8, 8)
         bits = 8 * length
         low, high = (0, 2**bits - 1) if definition.kind is Kind.UINT else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        return cls(decimal, thousands, 0, low, high, f"{definition.rwf_type} of {length} bytes")
+        return cls(decimal, thousands, 0, low, high, f"{definition.rwf_type} of {length} bytes", shift)
 
     def read(self, texts: pa.StringArray) -> pa.StringArray:
-        numbers = self._with_point(pc.ascii_trim(texts, characters=" "))
+        numbers = _shifted(self._with_point(pc.ascii_trim(texts, characters=" ")), self.shift)
         canonical = matches(numbers, _CANONICAL)
         if not pc.all(canonical).as_py():
             short = pc.and_not(matches(numbers, _SHORT), canonical)
@@ -114,6 +125,8 @@ class NumberReader:
 
     def explain(self, text: str) -> Complaint:
         number = self._number(text.strip(" "))
+        if number is None and (complaint := error_text(text)):
+            return complaint
         if number is None:
             return Complaint("is not a number", self._advice(text.strip(" ")))
         if number.scale > self.max_decimals:
@@ -140,7 +153,8 @@ class NumberReader:
         if not re.fullmatch(_pattern(self.decimal, self.thousands), text):
             return None
         ungrouped = text.replace(self.thousands, "") if self.thousands else text
-        return _Number.parse(ungrouped.replace(self.decimal, "."))
+        number = _Number.parse(ungrouped.replace(self.decimal, "."))
+        return number and number.shifted(self.shift)
 
     def _exact(self, text: str) -> str | None:
         number = _Number.parse(text)
@@ -158,14 +172,14 @@ class NumberReader:
     def _advice(self, text: str) -> str:
         example = f"1234{self.decimal}5" if self.max_decimals else "1234"
         if "%" in text:
-            return "write the plain number, without the percent sign"
+            return 'write the plain number, or set percent = "points" (4.5% is 4.5) or "fraction" (4.5% is 0.045)'
         if re.search("[\u2010-\u2015\u2212]", text):
             return 'write the minus sign with the "-" of the keyboard'
         if text.startswith("("):
             return 'write a negative number with a "-" in front'
         declarations = [
             " and ".join(self._declaration(decimal, thousands))
-            for decimal, thousands in _OTHER_MARKS
+            for decimal, thousands in MARKS
             if thousands in text and re.fullmatch(_pattern(decimal, thousands), text)
         ]
         if declarations:
@@ -176,6 +190,45 @@ class NumberReader:
         """The feed's keys that would have to change for these marks."""
         wanted = {"decimal": (decimal, self.decimal), "thousands": (thousands, self.thousands)}
         return [f'{key} = "{mark}"' for key, (mark, declared) in wanted.items() if mark != declared]
+
+
+@dataclass(frozen=True)
+class PercentReader:
+    """Written numbers of which some end in a percent sign; those are of ``percentages``, the others of ``plain``."""
+
+    plain: NumberReader
+    percentages: NumberReader
+
+    def read(self, texts: pa.StringArray) -> pa.StringArray:
+        texts = pc.ascii_trim(texts, characters=" ")
+        signed = pc.ends_with(texts, "%")
+        if not pc.any(signed).as_py():
+            return self.plain.read(texts)
+        numbers = pc.utf8_slice_codeunits(texts.filter(signed), 0, -1)
+        tokens = pc.replace_with_mask(texts, signed, self.percentages.read(numbers))
+        unsigned = pc.invert(signed)
+        return pc.replace_with_mask(tokens, unsigned, self.plain.read(texts.filter(unsigned)))
+
+    def explain(self, text: str) -> Complaint:
+        text = text.strip(" ")
+        return self.percentages.explain(text[:-1]) if text.endswith("%") else self.plain.explain(text)
+
+
+_WRITTEN_WITH_POINT = r"^([+-]?)([0-9]*)\.?([0-9]*)((?:[eE][+-]?[0-9]+)?)$"
+_PADDED = r"\1000\2.\3000\4"
+"""Enough zeros at both ends to move the point by two places."""
+_MOVES = {2: (r"\.([0-9]{2})", r"\1."), -2: (r"([0-9]{2})\.", r".\1")}
+
+
+def _shifted(numbers: pa.StringArray, places: Shift) -> pa.StringArray:
+    """Numbers with their decimal points moved; what is no number with a decimal point becomes null."""
+    if not places:
+        return numbers
+    written = pc.if_else(matches(numbers, f"^(?:{_pattern('.', '')})$"), numbers, None)
+    padded = pc.replace_substring_regex(written, pattern=_WRITTEN_WITH_POINT, replacement=_PADDED)
+    pattern, replacement = _MOVES[places]
+    moved = pc.replace_substring_regex(padded, pattern=pattern, replacement=replacement, max_replacements=1)
+    return pc.if_else(matches(moved, "[eE]"), moved, _trimmed(moved))
 
 
 def _pattern(decimal: str, thousands: str) -> str:

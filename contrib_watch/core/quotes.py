@@ -6,6 +6,7 @@ doubt about a cell rejects its row, with a Problem for each such cell.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
 from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes
-from contrib_watch.core.readers import Complaint, foreign_character, matches
+from contrib_watch.core.readers import ERROR_TEXT, Complaint, error_text, foreign_character, matches, shell_pattern
 from contrib_watch.errors import UnreadableFile
 
 MAX_RIC_BYTES = 255
@@ -239,11 +240,13 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
         return None if cells.kinds is None else cells.kinds[column]
 
     rics = pc.ascii_trim(cells.columns[layout.ric].cast(pa.string()).fill_null(""), characters=" ")
-    is_ric = matches(rics, _RIC)
+    is_ric = pc.and_not(matches(rics, _RIC), matches(rics, ERROR_TEXT))
+    if feed.ric_pattern:
+        is_ric = pc.and_(is_ric, matches(rics, shell_pattern(feed.ric_pattern)))
     if cells.kinds is not None:
         is_ric = pc.and_(is_ric, pc.equal(cells.kinds[layout.ric], CellKind.TEXT.value))
     refusals = [
-        _Refusal(index, layout.ric, *_ric_complaint(rics[index].as_py(), kinds_of(layout.ric), index))
+        _Refusal(index, layout.ric, *_ric_complaint(rics[index].as_py(), kinds_of(layout.ric), index, feed))
         for index in pc.indices_nonzero(pc.invert(is_ric)).to_pylist()
     ]
     tokens = {}
@@ -254,16 +257,23 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
     return _Table(rics, is_ric, tokens, refusals)
 
 
-def _ric_complaint(ric: str, kinds: pa.Array | None, index: int) -> Complaint:
+def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> Complaint:
     kind = CellKind.TEXT if kinds is None else CellKind(kinds[index].as_py())
     if kind not in (CellKind.TEXT, CellKind.BLANK):
         return Complaint("is not a text cell, as a RIC must be", "format the cell as Text and type the RIC again")
     if not ric:
         return Complaint("is a row without a RIC", "write the RIC into every row, also where cells are merged")
+    if complaint := error_text(ric):
+        return complaint
     if complaint := foreign_character(ric):
         return Complaint(complaint.cause, "type the RIC again with the characters of a plain English keyboard")
     if len(ric) > MAX_RIC_BYTES:
         return Complaint(f"is longer than the {MAX_RIC_BYTES} bytes of a RIC", "check the RIC")
+    if re.match(_RIC, ric):
+        return Complaint(
+            f'is not a RIC of this feed, whose ric_pattern is "{feed.ric_pattern}"',
+            "remove the row, or drop it in the folder of the feed that contributes this RIC",
+        )
     return Complaint("contains a quotation mark or backslash, which the ADS does not take in a RIC", "check the RIC")
 
 

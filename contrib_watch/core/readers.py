@@ -46,6 +46,31 @@ def matches(texts: pa.StringArray, pattern: str) -> pa.BooleanArray:
     return pc.fill_null(pc.match_substring_regex(texts, pattern), False)
 
 
+_SHELL = re.compile(r"(?P<any>[*?])|\[(?P<but>!?)(?P<set>\][^\]]*|[^\]]+)\]|(?P<exact>.)", re.DOTALL)
+
+
+def shell_pattern(pattern: str) -> str:
+    """A shell-style pattern (as of ``fnmatch.fnmatchcase``) as an expression for ``matches``.
+
+    fnmatch's own translation has groups that RE2 lacks. Raises ValueError for a range that runs backwards.
+    """
+
+    def expression(part: re.Match[str]) -> str:
+        if part["any"]:
+            return ".*" if part["any"] == "*" else "."
+        if part["exact"]:
+            return re.escape(part["exact"])
+        members = re.sub(r"([\\\[\]^&~|])", r"\\\1", part["set"])
+        return f"[{'^' if part['but'] else ''}{members}]"
+
+    found = f"^(?:{_SHELL.sub(expression, pattern)})$"
+    try:
+        re.compile(found)
+    except re.error as error:
+        raise ValueError(f"is no shell-style pattern: {error.msg}") from error
+    return found
+
+
 def quoted(texts: pa.StringArray) -> pa.StringArray:
     """``texts`` of printable ASCII as JSON strings.
 
@@ -68,8 +93,24 @@ def _by_unique_value(texts: pa.StringArray, token: Callable[[str], str | None]) 
     return tokens.take(encoded.indices)
 
 
+ERROR_TEXT = (
+    r"^ *(?:#(?:N/A|NV|REF!|BEZUG!|VALUE!|WERT!|NAME\?|NUM!|ZAHL!|NULL!|DIV/0!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|"
+    r"BUSY!|UNKNOWN!|GETTING_DATA)(?: .*)?|##+|(?:Retrieving|Requesting Data|Loading)\.\.\.) *$"
+)
+"""What spreadsheet programs and their data add-ins write where they have no value, once it is text (as in a CSV)."""
+
+_IS_ERROR_TEXT = Complaint(
+    "is an error or placeholder of a spreadsheet, not a value", "correct the formula behind it"
+)
+
+
+def error_text(text: str) -> Complaint | None:
+    """The complaint about a text that stands for a missing result, such as ``#N/A``."""
+    return _IS_ERROR_TEXT if re.match(ERROR_TEXT, text) else None
+
+
 class TextReader:
-    """Printable ASCII up to the field's length, kept exactly as it is written."""
+    """Printable ASCII up to the field's length, kept exactly as it is written; never a spreadsheet's error."""
 
     _PRINTABLE = "^[ -~]*$"
 
@@ -78,15 +119,19 @@ class TextReader:
         """In characters; 0: no limit."""
 
     def read(self, texts: pa.StringArray) -> pa.StringArray:
-        fit = matches(texts, self._PRINTABLE)
+        fit = pc.and_not(matches(texts, self._PRINTABLE), matches(texts, ERROR_TEXT))
         if self._max_length:
             fit = pc.and_(fit, pc.less_equal(pc.binary_length(texts), self._max_length))
         return pc.if_else(fit, quoted(texts), None)
 
     def explain(self, text: str) -> Complaint:
-        return foreign_character(text) or Complaint(
-            f"is longer than {self._max_length} characters",
-            f"shorten it to {self._max_length} characters",
+        return (
+            error_text(text)
+            or foreign_character(text)
+            or Complaint(
+                f"is longer than {self._max_length} characters",
+                f"shorten it to {self._max_length} characters",
+            )
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, time
+from decimal import Decimal
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
@@ -423,3 +424,96 @@ def test_the_same_trouble_has_the_same_words() -> None:
     kinds = [CellKind.TEXT, CellKind.TEXT, CellKind.DATE, CellKind.DATE]
     _, causes = read("BID", "x", "1,5", "2026-11-22", "1900-04-10", kinds=kinds)
     assert len(set(causes.values())) == 2
+
+
+# percentages
+
+
+@pytest.mark.parametrize(
+    ("percent", "text_token", "cell_token"), [("points", "4.5", "4.5"), ("fraction", "0.045", "0.045")]
+)
+def test_a_percentage_is_read_as_the_feed_declares(percent: str, text_token: str, cell_token: str) -> None:
+    assert read("YIELD", "4.5%", " 4.50 % ", "+4.5%", percent=percent) == ([text_token] * 3, {})
+    assert read("YIELD", "0.045", kinds=[CellKind.PERCENT], percent=percent) == ([cell_token], {})
+    # a plain number stays what it is
+    assert read("YIELD", "4.5", "3%", percent=percent) == (["4.5", {"points": "3", "fraction": "0.03"}[percent]], {})
+    assert read("YIELD", "0.045", kinds=[CellKind.NUMBER], percent=percent) == (["0.045"], {})
+
+
+def test_a_percentage_in_the_feeds_own_marks() -> None:
+    keys = {"decimal": ",", "thousands": ".", "percent": "fraction"}
+    assert read("YIELD", "1.234,5 %", "-0,5%", "0%", "1e1%", **keys) == (["12.345", "-0.005", "0", "0.1"], {})
+
+
+@pytest.mark.parametrize("text", ["%", "4.5%%", "%4.5", "4.5 % p.a.", "4.5\u2030", "5.%", "inf%", "4.5%x", "4,5%"])
+@pytest.mark.parametrize("percent", ["", "points", "fraction"])
+def test_what_is_no_percentage_is_refused(text: str, percent: str) -> None:
+    assert read("YIELD", text, percent=percent)[1] == {0: "is not a number"}
+
+
+def test_a_percentage_is_refused_unless_declared_and_the_advice_names_both_readings() -> None:
+    assert read("YIELD", "4.5%")[1] == {0: "is not a number"}
+    assert 'percent = "points"' in mend("YIELD", "4.5%")
+    typed = type_column(
+        DICTIONARY.fields["YIELD"], pa.array(["0.045"]), pa.array([CellKind.PERCENT], pa.uint8()), feed()
+    )
+    assert 'percent = "points"' in typed.problems[0][2]
+    assert 'percent = "fraction"' not in typed.problems[0][2]  # in one sentence with points
+    assert '"fraction"' in typed.problems[0][2]
+
+
+def test_limits_apply_to_what_is_sent() -> None:
+    decimals = "has more than 14 decimals"
+    assert read("YIELD", "0.0000000000001%", percent="fraction")[1] == {0: decimals}
+    assert read("YIELD", "0.0000000000001%", percent="points")[0] == ["0.0000000000001"]
+    assert read("PREF_DISP", "0.45", kinds=[CellKind.PERCENT], percent="points")[0] == ["45"]
+    assert read("PREF_DISP", "0.45", kinds=[CellKind.PERCENT], percent="fraction")[1] == {0: "is not a whole number"}
+
+
+@given(
+    st.lists(st.decimals(-(10**6), 10**6, places=8, allow_nan=False), min_size=1, max_size=5),
+    st.sampled_from(["points", "fraction"]),
+)
+def test_percentages_are_exact(values: list[Decimal], percent: str) -> None:
+    texts = [f"{value:f}" for value in values]
+    factors = {"points": (1, 100), "fraction": (Decimal("0.01"), 1)}[percent]
+    tokens, causes = read("YIELD", *(f"{text}%" for text in texts), percent=percent)
+    cells, cell_causes = read("YIELD", *texts, kinds=[CellKind.PERCENT] * len(texts), percent=percent)
+    assert not causes
+    assert not cell_causes
+    assert [Decimal(token or "") for token in tokens] == [value * factors[0] for value in values]
+    assert [Decimal(token or "") for token in cells] == [value * factors[1] for value in values]
+    assert all(token == plain for token, plain in zip(tokens, read("YIELD", *map(str, tokens))[0], strict=True))
+
+
+@pytest.mark.parametrize("kind", [CellKind.PERCENT, CellKind.BOOLEAN, CellKind.DATE, CellKind.ERROR])
+@pytest.mark.parametrize("field", ["CURRENCY", "DSPLY_NAME", "TRADE_DATE", "QUOTIM"])
+def test_percent_changes_nothing_for_other_fields(field: str, kind: CellKind) -> None:
+    if (field, kind) != ("TRADE_DATE", CellKind.DATE):
+        assert read(field, "0.5", kinds=[kind], percent="points")[1]
+
+
+# a spreadsheet's errors that have become text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#N/A", "#N/A N/A", "#N/A Requesting Data...", "#NV", "#DIV/0!", "#REF!", "#BEZUG!", "#VALUE!", "#WERT!",
+     "#NAME?", "#SPILL!", "####", "Retrieving...", " #N/A "],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["BID", "DSPLY_NAME", "CTBTR_1"])
+def test_an_error_as_text_is_never_a_value(field: str, text: str) -> None:
+    assert read(field, text)[1] == {0: "is an error or placeholder of a spreadsheet, not a value"}
+    assert read(field, text, kinds=[CellKind.TEXT])[1] == {
+        0: "is an error or placeholder of a spreadsheet, not a value"
+    }
+
+
+@pytest.mark.parametrize("text", ["#1", "N/A", "#NVX", "No. #N/A", "#"])
+def test_other_texts_with_a_hash_are_texts(text: str) -> None:
+    assert read("DSPLY_NAME", text) == ([f'"{text}"'], {})
+
+
+def test_a_feed_may_declare_an_error_text_to_be_blank() -> None:
+    assert read("BID", "#N/A", blank=("#N/A",)) == ([None], {})
+    assert read("BID", "#N/A", kinds=[CellKind.ERROR], blank=("#N/A",))[1] == {0: "is the error #N/A"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Malformed, Quotes
 from contrib_watch.core.quotes import read_quotes
+from contrib_watch.core.readers import matches, shell_pattern
 from contrib_watch.errors import UnreadableFile
 
 DATA = resources.files("contrib_watch") / "data"
@@ -342,3 +344,69 @@ def test_every_row_is_a_value_a_twin_or_rejected(rows: list[tuple[str, str | Non
             assert (quotes.rows[ric], *quotes.twins.get(ric, ())) == tuple(number for number, _ in copies)
         else:
             assert {number for number, _ in copies} <= {problem.row for problem in quotes.problems}
+
+
+# whose RICs
+
+
+def test_a_ric_that_is_not_the_feeds_is_rejected() -> None:
+    quotes = read(csv("RIC,BID", ["A=ACME", "1"], ["B=OTHER", "2"], ["a=acme", "3"]), ric_pattern="*=ACME")
+    assert list(quotes.values.index) == ["A=ACME"]
+    cause = 'is not a RIC of this feed, whose ric_pattern is "*=ACME"'
+    assert causes(quotes) == [("row 3, RIC", cause), ("row 4, RIC", cause)]
+
+
+def test_without_a_pattern_any_ric_is_the_feeds() -> None:
+    assert list(read(csv("RIC,BID", ["A=ACME", "1"], ["B.L", "2"])).values.index) == ["A=ACME", "B.L"]
+
+
+def test_a_ric_has_no_second_complaint_for_the_pattern() -> None:
+    quotes = read(csv("RIC,BID", ["A\u00a0=ACME", "1"], ["", "2"]), ric_pattern="*=ACME")
+    assert [problem.cause for problem in quotes.problems] == [
+        "contains NO-BREAK SPACE (U+00A0)",
+        "is a row without a RIC",
+    ]
+
+
+@pytest.mark.parametrize("ric", ["#N/A", "#REF!", "#NAME?", "Retrieving..."])
+def test_an_error_as_text_is_no_ric(ric: str) -> None:
+    quotes = read(csv("RIC,BID", ["A", "1"], [ric, "2"]))
+    assert causes(quotes) == [("row 3, RIC", "is an error or placeholder of a spreadsheet, not a value")]
+
+
+@given(st.text("ab=.[]!*?-^\\ ", max_size=8), st.text("ab=.-!^ ", max_size=6))
+def test_patterns_are_those_of_the_shell(pattern: str, ric: str) -> None:
+    try:
+        expression = shell_pattern(pattern)
+    except ValueError:
+        return
+    assert matches(pa.array([ric]), expression)[0].as_py() == fnmatchcase(ric, pattern)
+
+
+# every line of the list of hazards that is about typing: published exactly, or rejected
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(
+            ("BID", text)
+            for text in ("$1", "(3.2)", "101-16", "\u22121.5", "inf", "1e400", "nan", "1.234,5", "1,234")
+        ),
+        *(("BID", text) for text in ("4.5%", "TRUE", "2026-11-22", "1.5 USD", "1\u00a0234", "\u0661", "12O.5", "-")),
+        ("TRADE_DATE", "03/04/2026"),
+        ("TRADE_DATE", "2026-11-31"),
+        ("CURRENCY", "usd"),
+        ("DSPLY_NAME", "caf\u00e9"),
+        ("DSPLY_NAME", "zero\u200bwidth"),
+    ],
+)
+def test_what_cannot_be_read_with_certainty_rejects_its_row_with_its_cell(field: str, text: str) -> None:
+    quotes = read(csv(f"RIC,{field}", ["A", text]))
+    assert quotes.values.empty
+    assert [(problem.where, problem.text) for problem in quotes.problems] == [(f"row 2, {field}", text)]
+
+
+@pytest.mark.parametrize("ric", ["NA", "NULL", "nan", "None", "n/a", "005930", "1E5", "TRUE", "MAR1"])
+def test_rics_that_other_programs_take_for_something_else(ric: str) -> None:
+    assert list(read(csv("RIC,BID", [ric, "1"])).values.index) == [ric]
