@@ -1,7 +1,7 @@
 """The Ack report as files: a CSV for programs and auditors, and one self-contained HTML page for people.
 
-The CSV is UTF-8 without a byte order mark, comma-separated, with a header line and CRLF line ends (RFC 4180); text is made safe
-for spreadsheet programs (``core.report.spreadsheet_raw`` undoes it) and times are ISO 8601 in UTC with milliseconds.
+The CSV is UTF-8 without a byte order mark, comma-separated, with a header line and CRLF line ends (RFC 4180). Text
+is made safe for spreadsheet programs (``core.report.spreadsheet_raw`` undoes it); times are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
