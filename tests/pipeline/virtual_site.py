@@ -1,0 +1,336 @@
+"""A whole installation in virtual time: real files, real state, the real session and the simulated ADS, no sockets.
+
+A :class:`Site` outlives its processes. Each :meth:`Site.run` is one process: it opens everything from the disk, scans
+the folders, drives the loop to its end and is gone; waiting only moves the clock. With ``die_at`` the process dies at
+its n-th step: a reading of the clock, something said on the link, a transaction, or a change on the disk.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, select
+from virtual_link import Unreachable, VirtualLink, Wire
+
+from contrib_watch.adapters.folder import Folder, Scan
+from contrib_watch.adapters.sheets import is_whole
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import Limits, Login, Session
+from contrib_watch.config import Ads, Fields, Log, Settings
+from contrib_watch.config import State as StateTable
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Drop, Feed
+from contrib_watch.pipeline import decisions
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.simulator.core import PostRecord, SimulatedAds
+from contrib_watch.simulator.faults import Fault, FaultScript
+from contrib_watch.store import names, schema
+
+EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
+SERVICE = "NIPROV"
+
+Item = tuple[str, str]
+"""Service and RIC."""
+
+
+class Killed(BaseException):
+    """The process is dead: nothing that it would still do happens."""
+
+
+class Life:
+    """Counts the steps of one process, and ends it at a given one."""
+
+    def __init__(self, die_at: int | None = None) -> None:
+        self.steps = 0
+        self.dead = False
+        self._die_at = die_at
+
+    def step(self) -> None:
+        """One more step; a dead process takes none, so that no clean-up of its own can hide what it left behind."""
+        self.steps += 1
+        if self.dead or self.steps == self._die_at:
+            self.dead = True
+            raise Killed
+
+
+class VirtualClock:
+    """Both clocks of every process of a site; only waiting moves them."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.life = Life()
+
+    def monotonic(self) -> float:
+        self.life.step()
+        return self.now_s
+
+    def utc(self) -> datetime:
+        self.life.step()
+        return EPOCH + timedelta(seconds=self.now_s)
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def started(self, drop: Drop, posts: int) -> None: ...
+
+    def advanced(self, drop: Drop, posts: int) -> None: ...
+
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None: ...
+
+
+class Site:
+    """Folders, state, the ADS, and the clock."""
+
+    def __init__(
+        self, base: Path, dictionary: Dictionary, *feeds: Feed, faults: Sequence[Fault] = (), **ads: Any
+    ) -> None:
+        """Without ``feeds`` there is one, ``fx``. Further keywords are keys of ``[ads]``."""
+        self.base = base
+        self.dictionary = dictionary
+        self.clock = VirtualClock()
+        self.ads = SimulatedAds(dictionary, FaultScript(tuple(faults)))
+        self.wire = Wire(self.ads)
+        self.link: VirtualLink | None = None
+        for feed in feeds or (make_feed("fx"),):
+            (base / feed.folder).mkdir(parents=True, exist_ok=True)
+        state = base / "state"
+        self.settings = Settings(
+            path=base / "config.toml",
+            ads=Ads(**{"hosts": ("ads1:15000",), "target": "default", "user": "analyst", **ads}),
+            state=StateTable(folder=state, url=f"sqlite:///{state}/state.db"),
+            fields=Fields(),
+            log=Log(),
+            feeds=tuple(replace(feed, folder=base / feed.folder) for feed in feeds or (make_feed("fx"),)),
+            sha256="0" * 64,
+        )
+
+    # What analysts and operators do.
+
+    def save(self, content: str | bytes, name: str = "prices.csv", feed: str = "fx", age_s: float = 0.0) -> Path:
+        """Save a file, a moment after whatever was saved before; ``age_s``: with the mtime of so long ago."""
+        self.clock.now_s += 1.0
+        path = Path(self._feed(feed).folder) / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        saved_ns = int((EPOCH.timestamp() + self.clock.now_s - age_s) * 1_000_000_000)
+        os.utime(path, ns=(saved_ns, saved_ns))
+        return path
+
+    def run(
+        self,
+        *,
+        once: bool = True,
+        scan: bool = True,
+        die_at: int | None = None,
+        meanwhile: Mapping[float, Callable[[Loop], object]] | None = None,
+    ) -> list[Finished]:
+        """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
+        life = self.clock.life = Life(die_at)
+        with self.desk() as desk, _mortal(life, desk, self.base):
+            session = Session(
+                Login(user="analyst", app_id="256", position="127.0.0.1"),
+                Limits(
+                    window=desk.settings.ads.window,
+                    pack=desk.settings.ads.pack,
+                    rate_limit=desk.settings.ads.rate_limit,
+                    ack_timeout_s=desk.settings.ads.ack_timeout_s,
+                ),
+            )
+            self.link = VirtualLink(session, self.wire, self.clock)
+            loop = Loop(desk, self.link, _form, Silent())
+            for after_s, happens in (meanwhile or {}).items():
+                self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
+            if scan:
+                for feed in self.settings.feeds:
+                    loop.arrived(feed.name, self.scan(desk, feed))
+            try:
+                loop.run(once=once)
+            finally:
+                self.wire.hang_up()
+            return loop.finished
+
+    def scan(self, desk: Desk, feed: Feed) -> Scan:
+        """What a process's scans find once everything has settled."""
+        known = names(desk.drops.files(feed.name))
+        folder = Folder(feed, desk.settings.state.folder / "spool", known, is_whole, self.clock.monotonic)
+        scan = folder.scan()
+        while scan.next_look_s is not None:
+            self.clock.now_s += scan.next_look_s
+            scan = folder.scan()
+        return scan
+
+    def arrive(self, loop: Loop, feed: str = "fx") -> None:
+        """The running process's watch looks at a folder again."""
+        loop.arrived(feed, self.scan(loop._desk, self._feed(feed)))
+
+    @contextmanager
+    def desk(self) -> Iterator[Desk]:
+        """The open state."""
+        desk = Desk.open(self.settings, self.dictionary, self.clock)
+        with desk.state:
+            yield desk
+
+    def approve(self, drop_id: int) -> None:
+        with self.desk() as desk:
+            decisions.approve(desk, drop_id)
+
+    def reject(self, drop_id: int) -> Path:
+        with self.desk() as desk:
+            return decisions.reject(desk, drop_id)
+
+    def retry(self, drop_id: int) -> None:
+        with self.desk() as desk:
+            decisions.retry(desk, drop_id)
+
+    # What can be seen afterwards.
+
+    @property
+    def posts(self) -> list[PostRecord]:
+        """All posts that the ADS decoded."""
+        return self.ads.posts
+
+    def sent(self, since: int = 0) -> list[tuple[str, str, dict[str, str]]]:
+        """The posts from the ``since``-th on as (kind, RIC, fields as written)."""
+        return [(post.kind, post.ric, dict(post.fields)) for post in self.posts[since:]]
+
+    def cache(self) -> dict[Item, dict[str, object]]:
+        """What the ADS holds."""
+        return {item: dict(fields) for item, fields in self.ads.cache.items()}
+
+    def value(self, ric: str, field: str, service: str = SERVICE) -> object:
+        """One cached value; KeyError where the item or the field is not there."""
+        return self.ads.cache[service, ric][field]
+
+    def snapshot(self) -> dict[Item, dict[str, object]]:
+        """What the state says that the ADS holds, in the cache's types."""
+        with self.desk() as desk:
+            return {(service, ric): values(fields) for service, ric, fields in desk.ledger.everything()}
+
+    def dirty(self) -> set[Item]:
+        """Items of which nobody knows what the ADS holds."""
+        with self.desk() as desk, desk.state.transaction() as connection:
+            found = [connection.execute(select(t.c.service, t.c.ric)) for t in (schema.dirty, schema.in_flight)]
+            return {(service, ric) for rows in found for service, ric in rows}
+
+    def drops(self) -> list[Drop]:
+        """All drops, in order."""
+        with self.desk() as desk:
+            return list(reversed(desk.drops.recent(limit=10_000)))
+
+    def outcomes(self, drop_id: int) -> list[dict[str, Any]]:
+        """The recorded rows of the drop's present run."""
+        with self.desk() as desk:
+            table = desk.ledger.outcomes(desk.drops.drop(drop_id))
+        records: list[dict[str, Any]] = table.astype(object).to_dict("records")
+        return records
+
+    def totals(self, drop_id: int) -> dict[str, int]:
+        """The drop's recorded counts, those that are not 0."""
+        with self.desk() as desk:
+            totals = desk.drops.totals(desk.drops.drop(drop_id))
+        return {status: count for status, count in totals.items() if count}
+
+    def report(self, drop_id: int) -> Path:
+        """The CSV report of the drop's present run."""
+        with self.desk() as desk:
+            name = desk.drops.report(desk.drops.drop(drop_id))
+        assert name is not None
+        assert name.whole
+        return Path(name.folder) / f"{name.base}.ack.csv"
+
+    def rows(self, drop_id: int) -> list[dict[str, str]]:
+        """The report's rows."""
+        return read_report(self.report(drop_id))
+
+    def statuses(self, drop_id: int) -> dict[str, str]:
+        """RIC to status, as the report has them; for drops without copies of a RIC."""
+        return {row["ric"]: row["status"] for row in self.rows(drop_id)}
+
+    def report_files(self) -> set[Path]:
+        """Every report in every place."""
+        return set(self.base.rglob("*.ack.*"))
+
+    def _feed(self, name: str) -> Feed:
+        return next(feed for feed in self.settings.feeds if feed.name == name)
+
+
+def make_feed(name: str, **keys: Any) -> Feed:
+    """A feed whose files need no time to settle."""
+    return Feed(**{"name": name, "folder": Path("inbox", name), "service": SERVICE, "settle_seconds": 0.0, **keys})
+
+
+def sheet(*lines: str) -> str:
+    """A CSV of these lines."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def values(fields: str) -> dict[str, object]:
+    """A JSON object of tokens in the types of the ADS's cache."""
+    decoded: dict[str, object] = json.loads(fields, parse_float=Decimal, parse_int=Decimal)
+    return decoded
+
+
+def read_report(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV report."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _form(service: str) -> PostFormat:
+    return PostFormat(service=service, address="127.0.0.1", user_id=7)
+
+
+# --- dying
+
+_DISK_STEPS = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir"})
+_alive: list[tuple[Life, str]] = []
+
+
+def _on_audit(name: str, arguments: tuple[Any, ...]) -> None:
+    """Each change on the disk is a step. CPython has no means to take an audit hook away again."""
+    if not _alive:
+        return
+    life, base = _alive[-1]
+    writes = name == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wxa"
+    if (writes or name in _DISK_STEPS) and os.fsdecode(_path(arguments)).startswith(base):
+        life.step()
+
+
+def _path(arguments: tuple[Any, ...]) -> Any:
+    return arguments[0] if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
+
+
+sys.addaudithook(_on_audit)
+
+
+@contextmanager
+def _mortal(life: Life, desk: Desk, base: Path) -> Iterator[None]:
+    """What the process does to its disk and its database counts as steps of its life."""
+
+    def step(*_: object) -> None:
+        life.step()
+
+    engine = desk.state._engine
+    for name in ("begin", "commit"):
+        event.listen(engine, name, step)
+    _alive.append((life, str(base)))
+    try:
+        yield
+    finally:
+        _alive.pop()
+        for name in ("begin", "commit"):
+            event.remove(engine, name, step)
+
+
+__all__ = ["Item", "Killed", "Site", "Unreachable", "make_feed", "read_report", "sheet", "values"]
