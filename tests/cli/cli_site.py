@@ -117,6 +117,14 @@ class Site:
         assert done.stdout, done.stderr
         return done.exit_code, json.loads(done.stdout)["drops"]
 
+    def status(self) -> dict[str, Any]:
+        """What ``status --json`` says."""
+        done = self.invoke("status", "--json")
+        assert done.exit_code == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert isinstance(found, dict)
+        return found
+
     @contextmanager
     def running(self, *args: str) -> Iterator[subprocess.Popen[str]]:
         """``run`` in the background; killed at the end where it still runs. Its stderr goes to ``log``."""
