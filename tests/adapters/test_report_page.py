@@ -193,3 +193,10 @@ def test_everything_can_be_read_in_light_and_dark(look: Look, scheme: list[str])
     assert len(probe["colours"]) == 15
     assert len(papers["HEADER"]) == 3
     assert (luminance(*papers["BODY"]) < 0.2) == bool(scheme)
+
+
+def test_a_long_reason_is_not_squeezed_by_long_values(look: Look) -> None:
+    reason = 'Sheet1!G23 "98,75" is not a number: write it like 1234.5, or set in the feed decimal = ","; ' * 2
+    refused = nakked(5)._replace(changes="; ".join(f"FIELD_{number} {number}.25" for number in range(20)))
+    _, probe = look(a_report(Outcome(3, "R3", Status.REJECTED, text=reason), refused, rows=100))
+    assert probe["row"] < 800
