@@ -121,14 +121,22 @@ def check(config_path: Path, as_json: bool) -> None:
 @main.command(short_help="Show feeds, files, drops and the connection.")
 @CONFIG
 @JSON
-def status(config_path: Path, as_json: bool) -> None:
-    """Show the feeds, their files and drops, what waits for a decision, and the connection."""
-    from contrib_watch.cli.status import status_of
-    from contrib_watch.cli.views import print_json, print_status
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+def status(config_path: Path, as_json: bool, files: tuple[Path, ...]) -> None:
+    """Show the feeds, every file in their folders, what waits for a decision, and the connection.
+
+    With FILE (a name, or a path): only what became of that file, or why it was not picked up.
+    """
+    from contrib_watch.cli.status import answers, status_of
+    from contrib_watch.cli.views import print_answers, print_json, print_status
 
     with _desk(config_path, reading=True) as desk:
         found = status_of(desk)
-    if as_json:
+    if files and as_json:
+        print_json({"files": answers(found, files)})
+    elif files:
+        print_answers(answers(found, files))
+    elif as_json:
         print_json(found)
     else:
         print_status(found)

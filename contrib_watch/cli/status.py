@@ -1,48 +1,138 @@
-"""Where everything stands, from the record alone."""
+"""Where everything stands, and why a file was not picked up.
+
+While a process runs (``run``), the files are told as its last scan saw them; otherwise ``status`` looks at the
+folders itself, and copies, decides and records nothing.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from contrib_watch.adapters.folder import FileStatus
 from contrib_watch.core.model import Drop, DropStatus
+from contrib_watch.core.settle import Verdict
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.inbox import last_scan
-from contrib_watch.store import Lock, utc_text
+from contrib_watch.pipeline.inbox import SeenState, Sight, last_sight, sights
+from contrib_watch.store import Lock, SeenFile, utc_text
+
+NOT_SEEN_YET = "not seen yet"
+NOT_WATCHED = "not watched"
+NOT_THERE = "not there"
 
 
 def status_of(desk: Desk) -> dict[str, Any]:
-    """The feeds with their files, the newest drops, what waits for a decision, and the connection, as JSON."""
+    """The feeds with their files, the newest drops, what waits for a decision, and the connection, as JSON.
+
+    ``running`` is the pid of the process that sends, or null: nobody sends. ``now_utc`` is when this was asked. Each
+    of ``feeds`` has:
+
+    - ``feed``, ``folder``, and ``drops``, the number of drops by status;
+    - ``last_scan_utc``: when the folder was last looked at; ``last_good_scan_utc``: when that last succeeded, and
+      what ``files`` tells of; ``outage``: why the last look failed, or empty;
+    - ``files``, every entry of the folder: ``name``; ``state``; ``reason``, a sentence or empty; ``drop``, the number
+      of the drop that came of it or has the same content, or null; ``taken_in_s``, the seconds until it is taken if
+      it does not change, or null.
+
+    ``state`` is ``settling``, ``being written``, ``waiting for its marker``, ``found`` (nobody runs who would take
+    it), ``ignored``, ``unreadable``, ``same`` (the content of an earlier drop), ``backlog`` (old when the feed was
+    first watched), or the status of its drop: ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
+    """
+    running = Lock.holder(desk.settings.state.folder)
+    seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)
     with desk.state.transaction():
         waiting = desk.drops.with_status(DropStatus.HELD, DropStatus.FAILED)
         return {
             "target": desk.settings.ads.target,
             "state": {"folder": str(desk.settings.state.folder), "id": desk.state.state_id},
-            "running": Lock.holder(desk.settings.state.folder),
+            "running": running,
+            "now_utc": utc_text(desk.clock.utc()),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
             **desk.ledger.uncertain(),
-            "feeds": [_feed(desk, name) for name in desk.feeds],
+            "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
             "waiting_for_a_decision": [_drop(desk, drop) for drop in waiting],
             "drops": [_drop(desk, drop) for drop in desk.drops.recent()],
         }
 
 
-def _feed(desk: Desk, name: str) -> dict[str, Any]:
-    scan = last_scan(desk, name)
-    files = {file.name: (file.state, file.reason, file.drop_id) for file in desk.drops.files(name)}
-    files |= {file: (state, reason, None) for file, (state, reason) in scan["files"].items()}
+def answers(found: Mapping[str, Any], asked: Sequence[Path]) -> list[dict[str, Any]]:
+    """What became of single files: by name alone, in any feed's folder; or by path.
+
+    ``found`` is what status_of says. Each answer has ``asked``, ``feed`` (or null) and what status_of has for a file;
+    its ``state`` may also be ``not seen yet``, ``not watched`` or ``not there``. A name that is in the folders of two
+    feeds has two answers.
+    """
+    return [{"asked": str(path), **answer} for path in asked for answer in _answers(found, path)]
+
+
+def _answers(found: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    by_name = path.name == str(path) and not path.exists()
+    here = [feed for feed in found["feeds"] if by_name or _same_folder(feed["folder"], path)]
+    listed = [{"feed": feed["feed"], **file} for feed in here for file in feed["files"] if file["name"] == path.name]
+    return listed or [_unlisted(found, here, path)]
+
+
+def _unlisted(found: Mapping[str, Any], here: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Any]:
+    """The answer for a file that no folder's listing has."""
+    feed = here[0]["feed"] if len(here) == 1 else None
+    of_path = [drop for drop in found["drops"] if Path(drop["file"]).name == path.name]
+    gone = {"feed": feed, "name": path.name, "drop": of_path[0]["drop"] if of_path else None, "taken_in_s": None}
+    if not path.exists():
+        earlier = f"; drop {gone['drop']} was a file of this name" if of_path else ""
+        return gone | {"state": NOT_THERE, "reason": f"there is no such file in the folder of any feed{earlier}"}
+    if here:
+        seen = here[0]["outage"] or f"the last good scan was at {here[0]['last_good_scan_utc'] or '(never)'}"
+        return gone | {"state": NOT_SEEN_YET, "reason": f"it lies in the feed's folder, but {seen}"}
+    above = [one for one in found["feeds"] if Path(one["folder"]).resolve() in path.resolve().parents]
+    if above:
+        reason = f"it lies in a folder within {above[0]['folder']}: only files directly in a feed's folder are read"
+    else:
+        folders = ", ".join(f"{one['folder']} ({one['feed']})" for one in found["feeds"])
+        reason = f"no feed watches its folder; the feeds' folders are {folders}"
+    return gone | {"state": NOT_WATCHED, "reason": reason}
+
+
+def _same_folder(folder: str, path: Path) -> bool:
+    # The path's folder is resolved and not the path, which may be a link.
+    return Path(folder).resolve() == path.absolute().parent.resolve()
+
+
+def _feed(desk: Desk, name: str, sight: Sight) -> dict[str, Any]:
+    decided = {file.name: file for file in desk.drops.files(name)}
     return {
         "feed": name,
         "folder": str(desk.feeds[name].folder),
-        "last_scan_utc": scan["at_utc"],
-        "outage": scan["outage"],
+        "last_scan_utc": sight.at_utc,
+        "last_good_scan_utc": sight.good_utc,
+        "outage": sight.outage,
         "drops": desk.drops.counts().get(name, {}),
-        "files": [
-            {"name": file, "state": state, "reason": reason, "drop": drop}
-            for file, (state, reason, drop) in sorted(files.items())
-        ],
+        "files": [_file(desk, file, seen, decided.get(file)) for file, seen in sorted(sight.files.items())],
     }
+
+
+def _file(desk: Desk, name: str, seen: SeenState, decided: SeenFile | None) -> dict[str, Any]:
+    state, reason, drop_id = seen.state, seen.reason, None
+    if decided is not None and state in (FileStatus.KNOWN, FileStatus.TAKEN):
+        state, reason, drop_id = decided.state, decided.reason, decided.drop_id
+        if drop_id is not None and state != Verdict.SAME:
+            drop = desk.drops.drop(drop_id)
+            state, reason = drop.status.value, drop.reason
+    return {
+        "name": name,
+        "state": str(state),
+        "reason": reason,
+        "drop": drop_id,
+        "taken_in_s": _remaining_s(desk, seen.due_utc),
+    }
+
+
+def _remaining_s(desk: Desk, due_utc: str) -> float | None:
+    if not due_utc:
+        return None
+    return round(max(0.0, (datetime.fromisoformat(due_utc) - desk.clock.utc()).total_seconds()), 1)
 
 
 def _drop(desk: Desk, drop: Drop) -> dict[str, Any]:

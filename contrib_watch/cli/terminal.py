@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.table import Column, Table
 
 SHOWN = 40
@@ -89,6 +89,19 @@ def coloured(status: str) -> str:
 def counted(totals: Iterable[tuple[str, int]]) -> str:
     """``8 acked, 1 rejected``; what is zero is left out."""
     return ", ".join(f"{count:,} {coloured(status)}" for status, count in totals if count)
+
+
+def visible(text: str) -> str:
+    """Text on one line, with control, direction and other invisible characters shown by their codes.
+
+    Names of files are other people's text: none may move the cursor, break a line or turn the reading direction.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def escape(text: str) -> str:
+    """Text of other people as a markup cell that shows every character of it."""
+    return without_markup(visible(text))
 
 
 def plural(count: int, noun: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from contrib_watch.cli.checking import Finding
 from contrib_watch.cli.previewing import Preview
@@ -17,11 +17,13 @@ from contrib_watch.cli.terminal import (
     SHOWN,
     coloured,
     counted,
+    escape,
     plural,
     print_list,
     print_more,
     print_table,
     stdout,
+    visible,
 )
 from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
@@ -30,6 +32,10 @@ from contrib_watch.pipeline.loop import Finished
 
 ALIKE_SHOWN = 8
 """Files of a feed that are in the same state for the same reason, and are still listed one by one."""
+SILENCE_S = 60.0
+"""A running process scans every few seconds: after this long without a scan, its folder does not answer."""
+_CALM = ("same", "done", "ignored")
+"""The states of files about which nobody has to do anything, in the order in which they are listed."""
 
 
 def print_json(value: object) -> None:
@@ -137,7 +143,7 @@ def print_checks(findings: Sequence[Finding]) -> None:
 def print_status(found: Mapping[str, Any]) -> None:
     """The feeds, the files that are no drops and why, and the newest drops."""
     console = stdout()
-    running = f"process {found['running']}" if found["running"] else "no process"
+    running = f"process {found['running']}" if found["running"] else "no process, so nothing is sent"
     connection = found["connection"]
     reason = f" ({connection['reason']})" if connection.get("reason") else ""
     since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
@@ -153,14 +159,24 @@ def print_status(found: Mapping[str, Any]) -> None:
     console.print()
     feeds = []
     for feed in found["feeds"]:
-        seen = f"[red]{escape(feed['outage'])}[/]" if feed["outage"] else _moment(feed["last_scan_utc"]) or "never"
+        seen = _last_scan(feed, found["now_utc"], running=found["running"])
         feeds.append((escape(feed["feed"]), escape(feed["folder"]), seen, counted(feed["drops"].items())))
-    print_table(console, "feeds", ("feed", "folder", "last scan (UTC)", "drops"), feeds)
+    scanned = "last good scan (UTC)" if found["running"] else "looked at just now"
+    print_table(console, "feeds", ("feed", "folder", scanned, "drops"), feeds)
     files = [row for feed in found["feeds"] for row in _files(feed)]
     if files:
-        print_table(console, "files that are no drop", ("feed", "file", "state", "why"), files)
+        print_table(console, "files", ("feed", "file", "state", ">drop", "why"), files)
     _print_drops(console, "waiting for a decision", found["waiting_for_a_decision"])
     _print_drops(console, "newest drops", found["drops"])
+
+
+def print_answers(answers: Iterable[Mapping[str, Any]]) -> None:
+    """``status FILE``: what became of each file, and why."""
+    for one in answers:
+        place = f"{one['name']} ({one['feed']})" if one["feed"] else one["asked"]
+        drop = f" (drop {one['drop']})" if one["drop"] else ""
+        reason = _reason(one)
+        click.echo(f"{visible(place)}: {one['state']}{drop}" + (f": {visible(reason)}" if reason else ""))
 
 
 def print_outcomes(finished: Iterable[Finished]) -> None:
@@ -189,7 +205,7 @@ def print_outcomes(finished: Iterable[Finished]) -> None:
     reports = [one.report for one in drops if one.report != Path()]
     click.echo("reports")
     for report in reports[:SHOWN]:
-        click.echo(f"  {report.with_suffix('.html')}")
+        click.echo(f"  {visible(str(report.with_suffix('.html')))}")
     if len(reports) > SHOWN:
         print_more(console, len(reports) - SHOWN)
 
@@ -239,21 +255,56 @@ def _moment(utc: str) -> str:
     return utc[:19].replace("T", " ")
 
 
-def _files(feed: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """The files of a feed that are no drops; many that are alike are told as one example and a count."""
-    alike: dict[tuple[str, str], list[str]] = {}
+def _last_scan(feed: Mapping[str, Any], now_utc: str, *, running: bool) -> str:
+    """When the folder could last be read, and since how long it cannot."""
+    good = feed["last_good_scan_utc"]
+    age_s = (datetime.fromisoformat(now_utc) - datetime.fromisoformat(good)).total_seconds() if good else 0.0
+    when = f"{_moment(good)} ({_duration(age_s)} ago)" if good else "never"
+    if feed["outage"]:
+        return f"[red]{escape(feed['outage'])}[/]; last read {when}"
+    if not running:
+        return "yes"
+    return f"[red]no answer since[/] {when}" if age_s > SILENCE_S else when
+
+
+def _duration(duration_s: float) -> str:
+    """``40 s``, ``12 min``, ``30 h``, ``4 days``"""
+    if duration_s < 120:
+        return f"{duration_s:.0f} s"
+    if duration_s < 7200:
+        return f"{duration_s / 60:.0f} min"
+    return f"{duration_s / 3600:.0f} h" if duration_s < 172_800 else f"{duration_s / 86_400:.0f} days"
+
+
+def _files(feed: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
+    """All files of a feed, what needs a person first; many that are alike are told as one example and a count."""
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for file in feed["files"]:
-        if file["state"] not in ("new", "held"):
-            alike.setdefault((file["state"], file["reason"]), []).append(file["name"])
-    for (state, reason), names in alike.items():
+        alike.setdefault((file["state"], file["reason"]), []).append(file)
+    for (state, reason), files in sorted(alike.items(), key=_urgency):
         if reason == OWN_REPORT:
-            yield escape(feed["feed"]), f"({plural(len(names), 'file')})", state, reason
+            yield escape(feed["feed"]), f"({plural(len(files), 'file')})", state, "", reason
             continue
-        one_by_one = names if len(names) <= ALIKE_SHOWN else names[:1]
-        for name in one_by_one:
-            more = len(names) - len(one_by_one)
-            text = f"{name} and {more:,} more" if more else name
-            yield escape(feed["feed"]), escape(text), state, escape(reason)
+        one_by_one = files if len(files) <= ALIKE_SHOWN else files[:1]
+        for file in one_by_one:
+            more = len(files) - len(one_by_one)
+            name = f"{file['name']} and {more:,} more" if more else file["name"]
+            drop = str(file["drop"]) if file["drop"] and not more else ""
+            yield escape(feed["feed"]), escape(name), coloured(state), drop, escape(_reason(file))
+
+
+def _urgency(alike: tuple[tuple[str, str], object]) -> tuple[int, str, str]:
+    (state, reason), _ = alike
+    if reason == OWN_REPORT:
+        return len(_CALM) + 1, state, reason
+    return (_CALM.index(state) + 1 if state in _CALM else 0), state, reason
+
+
+def _reason(file: Mapping[str, Any]) -> str:
+    """Why a file is where it is, with the seconds that it still has to wait."""
+    if file["taken_in_s"] is None:
+        return str(file["reason"])
+    return f"{file['reason']}: in {file['taken_in_s']:.1f} s"
 
 
 def _print_drops(console: Console, title: str, drops: Sequence[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ def between_keys(
     for n, feed in feeds.items():
         yield from _reading(n, feed)
         yield from _columns(n, feed)
+        yield from _markers(n, feed)
     yield from _feed_pairs(feeds)
     yield from _places(feeds, state)
 
@@ -88,6 +89,14 @@ def _columns(n: int, feed: Feed) -> Iterator[Problem]:
             yield Problem((ignored, columns), f'holds "{header}", which columns maps to {feed.columns[header]}')
         if header == feed.ric_column:
             yield Problem((ignored, ric_column), f'holds "{header}", which is the ric_column')
+
+
+def _markers(n: int, feed: Feed) -> Iterator[Problem]:
+    """Patterns whose every file would be taken for the marker of another."""
+    for pattern in feed.patterns:
+        if feed.done_marker and pattern.casefold().endswith(feed.done_marker.casefold()):
+            keys = ("feeds", n, "done_marker"), ("feeds", n, "patterns")
+            yield Problem(keys, f'must not be the ending of the pattern "{pattern}": a marker is never a drop itself')
 
 
 def _feed_pairs(feeds: Mapping[int, Feed]) -> Iterator[Problem]:

@@ -50,6 +50,8 @@ class Wait:
     """The monotonic time at which it is settled, if it stays as it is."""
     doubt: str = ""
     """Why its structure looked broken when it was first settled; it is not asked a second time."""
+    rewritten: bool = False
+    """It was seen with another signature before: somebody is writing to it, or was until just now."""
 
 
 def observe(
@@ -66,7 +68,7 @@ def observe(
     for name, signature in seen.items():
         wait = waits.get(name)
         same = wait is not None and wait.signature == signature
-        after[name] = wait if wait is not None and same else Wait(signature, now_s + settle_s)
+        after[name] = wait if same and wait else Wait(signature, now_s + settle_s, rewritten=wait is not None)
     return after
 
 
@@ -92,7 +94,30 @@ def doubted(wait: Wait, why: str, now_s: float, settle_s: float) -> Wait:
 
 def disturbed(signature: Signature, now_s: float, settle_s: float) -> Wait:
     """The wait of a file that changed while it was read; ``signature`` is what it looks like afterwards."""
-    return Wait(signature, now_s + max(settle_s, DISTURBED_MIN_S))
+    return Wait(signature, now_s + max(settle_s, DISTURBED_MIN_S), rewritten=True)
+
+
+def marked_file(name: str, suffix: str) -> str:
+    """The name of the file that ``name`` marks as complete (``prices.csv`` for ``prices.csv.done``), or empty.
+
+    ``suffix`` is the feed's ``done_marker``; with an empty one, no file marks another.
+    """
+    return name[: -len(suffix)] if suffix and name.endswith(suffix) else ""
+
+
+def lacks_marker(name: str, file: Signature, suffix: str, markers: Mapping[str, Signature]) -> str:
+    """Why a file still waits for its done-marker; empty when the marker is there and speaks of this content.
+
+    ``markers`` are the marker files of the folder by their own names. A marker counts when the file has not changed
+    since it was written, so that yesterday's marker says nothing of today's file. The two are compared by ctime:
+    the file system sets it at every change, whereas tools that copy a file or its marker may keep either mtime.
+    """
+    marker = markers.get(name + suffix)
+    if marker is None:
+        return f"waits for its marker {name}{suffix}"
+    if marker.ctime_ns < file.ctime_ns:
+        return f"changed after its marker {name}{suffix}: write the marker again once the file is complete"
+    return ""
 
 
 def candidate(name: str, patterns: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from contrib_watch.adapters.folder import Scan, SpooledFile
+from contrib_watch.adapters.folder import CompleteFile, Scan
 from contrib_watch.core.model import Drop
 from contrib_watch.core.settle import Verdict, judge
 from contrib_watch.errors import ContribWatchError
@@ -33,7 +33,7 @@ def accept(desk: Desk, feed: str, scan: Scan) -> list[Drop]:
     return accepted
 
 
-def _decide(desk: Desk, feed: str, file: SpooledFile, *, feed_is_new: bool) -> Drop | None:
+def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> Drop | None:
     now = desk.clock.utc()
     judgement = judge(
         file.sha256,

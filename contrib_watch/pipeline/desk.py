@@ -15,7 +15,7 @@ from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
-from contrib_watch.errors import StateError
+from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.store import Drops, Ledger, State, utc_text
 
 VERSION = version("contrib-watch")
@@ -103,6 +103,10 @@ class Desk:
 
         Raises UnreadableFile, or StateError where the bytes are gone.
         """
+        name = Path(drop.path).name
+        if not drop.sha256:
+            what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
+            raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
         path = self.spooled(drop.sha256)
         try:
             content = path.read_bytes()
@@ -110,7 +114,7 @@ class Desk:
             hint = "Drop the file again; the state folder must keep its spool"
             what = f"the bytes of drop {drop.id} cannot be read: {error.strerror}"
             raise StateError(what, where=str(path), hint=hint) from error
-        return self.read(content, Path(drop.path).name, self.feeds[drop.feed])
+        return self.read(content, name, self.feeds[drop.feed])
 
     def read(self, content: bytes, filename: str, feed: Feed) -> Quotes:
         """Bytes as typed quotes; raises UnreadableFile."""

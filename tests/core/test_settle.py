@@ -16,6 +16,8 @@ from contrib_watch.core.settle import (
     disturbed,
     doubted,
     judge,
+    lacks_marker,
+    marked_file,
     next_due_s,
     observe,
     settled,
@@ -266,3 +268,32 @@ def test_the_last_content_saved_at_a_path_is_its_latest_drop(saves: list[tuple[s
             drop = LatestDrop(number, sha256, mtime_ns, is_feed_latest=True, has_problem_rows=False)
         assert drop is not None
         assert drop.sha256 == sha256
+
+
+# --- done-markers
+
+
+def test_a_marker_names_its_file() -> None:
+    assert marked_file("prices.csv.done", ".done") == "prices.csv"
+    assert marked_file("prices.csv", ".done") == ""
+    assert marked_file(".done", ".done") == ""
+    assert marked_file("prices.csv", "") == ""
+
+
+def test_a_marker_counts_when_the_file_did_not_change_after_it() -> None:
+    file = sig(mtime_ns=9, ctime_ns=5)
+    assert lacks_marker("a.csv", file, ".done", {}) == "waits for its marker a.csv.done"
+    assert lacks_marker("a.csv", file, ".done", {"b.csv.done": sig(ctime_ns=7)}) != ""
+    assert "changed after its marker a.csv.done" in lacks_marker(
+        "a.csv", file, ".done", {"a.csv.done": sig(mtime_ns=99, ctime_ns=4)}
+    )
+    for ctime_ns in (5, 6):  # a file system whose clock is coarse gives both the same time
+        assert lacks_marker("a.csv", file, ".done", {"a.csv.done": sig(mtime_ns=0, ctime_ns=ctime_ns)}) == ""
+
+
+def test_a_rewritten_file_is_known_as_such() -> None:
+    waits = observe({}, {"a.csv": sig()}, now_s=0.0, settle_s=2.0)
+    assert not waits["a.csv"].rewritten
+    waits = observe(waits, {"a.csv": sig(size_bytes=11)}, now_s=1.0, settle_s=2.0)
+    assert waits["a.csv"].rewritten
+    assert observe(waits, {"a.csv": sig(size_bytes=11)}, now_s=2.0, settle_s=2.0)["a.csv"].rewritten

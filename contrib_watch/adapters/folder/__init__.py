@@ -6,7 +6,8 @@ hint to look now. Observers miss files that were there before, lose events when 
 another host's writes, and go deaf when a folder is replaced; a scan misses nothing.
 """
 
-from contrib_watch.adapters.folder.scan import FileState, FileStatus, Folder, Scan, SpooledFile
+from contrib_watch.adapters.folder.scan import CompleteFile, Folder, Scan
+from contrib_watch.adapters.folder.states import FileState, FileStatus
 from contrib_watch.adapters.folder.watch import Watch
 
-__all__ = ["FileState", "FileStatus", "Folder", "Scan", "SpooledFile", "Watch"]
+__all__ = ["CompleteFile", "FileState", "FileStatus", "Folder", "Scan", "Watch"]

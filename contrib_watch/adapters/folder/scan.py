@@ -8,48 +8,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
-from contrib_watch.adapters.folder import mounts, spool
+from contrib_watch.adapters.folder import mounts, reading, spool, states
+from contrib_watch.adapters.folder.reading import DisturbedError, LinkRefusedError, signature_of
+from contrib_watch.adapters.folder.states import FileState, FileStatus
 from contrib_watch.core import settle
 from contrib_watch.core.model import Feed
 from contrib_watch.core.settle import Signature, Wait
 
-# A FIFO or a link that takes a file's place after it was looked at must neither block nor be followed.
-_READ_FLAGS = os.O_RDONLY
-for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
-    _READ_FLAGS |= getattr(os, _flag, 0)
-
-
-class FileStatus(StrEnum):
-    """Where a file of the folder stands."""
-
-    SETTLING = "settling"
-    """It may still be being written."""
-    TAKEN = "taken"
-    """Complete, and handed out by this very scan."""
-    KNOWN = "known"
-    """Handed out before and unchanged since; not read again."""
-    IGNORED = "ignored"
-    """Never a drop: its name, or what it is, rules it out."""
-    TOO_LARGE = "too large"
-    """Above the feed's ``max_bytes``; not read."""
-    UNREADABLE = "unreadable"
-    """The file system refuses to show it; tried again with every scan."""
-
 
 @dataclass(frozen=True, slots=True)
-class FileState:
-    """The answer to "why was my file not picked up?"."""
-
-    state: FileStatus
-    reason: str = ""
-    """A sentence for a person: the rule that ignores it, how long it still waits, what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledFile:
+class CompleteFile:
     """A complete file and the private copy of its bytes. Only the copy is to be parsed."""
 
     name: str
@@ -57,18 +27,19 @@ class SpooledFile:
     """The file in the feed's folder."""
     signature: Signature
     sha256: str
-    """Of the copied bytes, in hex; it identifies the content."""
+    """Of the copied bytes, in hex; it identifies the content. Empty for a file above ``max_bytes``."""
     size_bytes: int
     owner: str
     """The user's name; ``unknown`` where the mount decides or the system does not know the user."""
-    spooled: Path
+    spooled: Path | None
+    """The copy. None for a file above the feed's ``max_bytes``: none of it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What one look at a folder found."""
 
-    files: tuple[SpooledFile, ...] = ()
+    files: tuple[CompleteFile, ...] = ()
     """The files that are complete and were not handed out before, in the order of their (mtime, name)."""
     states: Mapping[str, FileState] = field(default_factory=dict)
     """Every entry of the folder by name. A name that is not valid UTF-8 is shown with backslash escapes."""
@@ -76,6 +47,16 @@ class Scan:
     """Why the folder could not be read; nothing is then known about its files."""
     next_look_s: float | None = None
     """Seconds from now until the next file settles; None where none is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The entries of a folder: ``files`` can be drops, ``markers`` say that one is complete, the rest is told why."""
+
+    files: Mapping[str, Signature]
+    markers: Mapping[str, Signature]
+    states: Mapping[str, FileState]
+    """Of all but ``files``."""
 
 
 class Folder:
@@ -96,6 +77,8 @@ class Folder:
     ) -> None:
         self.feed = feed
         self.path = Path(feed.folder)
+        self.answered_s = time.monotonic()
+        """When the file system last answered, by the machine's monotonic clock; any thread may read it."""
         self._spool = spool
         self._known = dict(known)
         self._whole = whole
@@ -110,122 +93,149 @@ class Folder:
     def scan(self) -> Scan:
         """Look at the folder once, without sleeping.
 
-        Every complete file is handed out once for each signature that it has. A folder that is missing or cannot
-        be read is an outage and never an empty folder. Raises StateError where the spool cannot be written; no
-        file counts as handed out then.
+        Every complete file is handed out once for each signature that it has; one above ``max_bytes`` too, though
+        none of it is read. A folder that is missing or cannot be read is an outage and never an empty folder.
+        Raises StateError where the spool cannot be written; no file counts as handed out then.
         """
         while self._forgotten:
             name = self._forgotten.popleft()
             self._known.pop(name, None)
             self._waits.pop(name, None)
         try:
-            looks = self._look_at_all()
+            listing = self._list()
         except OSError as error:
             # Whoever was writing may have been cut off too: all waits begin anew when the folder is back.
             self._waits.clear()
-            return Scan(outage=_outage(self.path, error))
+            return Scan(outage=states.outage(self.path, error))
         # Read after the listing, which can be slow on a share: a wait must not begin before its file was seen.
-        now_s = self._clock()
-        states = {name: look for name, look in looks.items() if isinstance(look, FileState)}
-        signatures = {name: look for name, look in looks.items() if isinstance(look, Signature)}
-        return self._take_settled(signatures, states, now_s)
+        return self._take_settled(listing, self._clock())
 
-    def _look_at_all(self) -> dict[str, Signature | FileState]:
+    def look(self) -> Scan:
+        """The state of every file as far as one look can tell. Hands out, copies and remembers nothing."""
+        try:
+            listing = self._list()
+        except OSError as error:
+            return Scan(outage=states.outage(self.path, error))
+        return Scan(states=_shown({**listing.states, **{n: self._first_sight(n, listing) for n in listing.files}}))
+
+    def _list(self) -> _Listing:
         with os.scandir(self.path) as entries:
-            names = [entry.name for entry in entries]
-        looks = {name: self._look(name) for name in names}
-        return {name: look for name, look in looks.items() if look is not None}
+            names = {entry.name for entry in entries}
+        self._answered()
+        files, markers, told = {}, {}, {}
+        for name in names:
+            marked = settle.marked_file(name, self.feed.done_marker)
+            match self._look(name, is_marker=bool(marked)):
+                case Signature() as signature if marked:
+                    markers[name] = signature
+                    told[name] = states.marker(marked, names)
+                case Signature() as signature:
+                    files[name] = signature
+                case FileState() as state:
+                    told[name] = state
+            self._answered()
+        return _Listing(files, markers, told)
 
-    def _look(self, name: str) -> Signature | FileState | None:
-        """The signature of a file that can be a drop, the state of one that cannot; None: it vanished."""
-        reason = settle.candidate(name, self.feed.patterns)
+    def _look(self, name: str, *, is_marker: bool) -> Signature | FileState | None:
+        """The signature of a file that can be a drop or a marker, the state of any other; None: it vanished."""
+        reason = "" if is_marker else settle.candidate(name, self.feed.patterns)
         if reason:
             return FileState(FileStatus.IGNORED, reason)
         try:
             status = (self.path / name).lstat()
             if stat.S_ISLNK(status.st_mode):
-                status = self._target(name).lstat()
+                status = reading.target(self.path, name).lstat()
         except FileNotFoundError:
             return None
-        except _LinkRefusedError as refusal:
+        except LinkRefusedError as refusal:
             return FileState(FileStatus.IGNORED, str(refusal))
         except OSError as error:
-            return _unreadable(error)
-        if not stat.S_ISREG(status.st_mode):
-            return FileState(FileStatus.IGNORED, _what_it_is(status.st_mode))
-        if status.st_size > self.feed.max_bytes:
-            return FileState(
-                FileStatus.TOO_LARGE,
-                f"{status.st_size:,} bytes; the feed takes at most {self.feed.max_bytes:,} (max_bytes)",
-            )
-        return _signature(status)
+            return states.unreadable(error)
+        return signature_of(status) if stat.S_ISREG(status.st_mode) else states.not_a_file(status.st_mode)
 
-    def _target(self, name: str) -> Path:
-        """The file itself: a link is followed as far as it stays inside the folder."""
-        path = self.path / name
-        if not path.is_symlink():
-            return path
-        target = Path(os.path.realpath(path))
-        if not target.is_relative_to(os.path.realpath(self.path)):
-            raise _LinkRefusedError("a symbolic link that leaves the folder: copy the file itself into the folder")
-        if target.is_symlink() or not target.exists():
-            raise _LinkRefusedError("a symbolic link that leads to no file")
-        return target
+    def _unmarked(self, name: str, signature: Signature, listing: _Listing) -> FileState | None:
+        """The state of a file whose marker is missing; None where none is asked for, or it is there."""
+        suffix = self.feed.done_marker
+        reason = settle.lacks_marker(name, signature, suffix, listing.markers) if suffix else ""
+        return FileState(FileStatus.UNMARKED, reason, signature=signature) if reason else None
 
-    def _take_settled(self, signatures: Mapping[str, Signature], states: dict[str, FileState], now_s: float) -> Scan:
-        still_known = {name: sig for name, sig in self._known.items() if signatures.get(name) == sig}
-        fresh = {name: sig for name, sig in signatures.items() if name not in still_known}
+    def _first_sight(self, name: str, listing: _Listing) -> FileState:
+        """The state of a file that could be a drop, without a history of looks at it."""
+        signature = listing.files[name]
+        if self._known.get(name) == signature:
+            return FileState(FileStatus.KNOWN)
+        if unmarked := self._unmarked(name, signature, listing):
+            return unmarked
+        try:
+            if signature.size_bytes <= self.feed.max_bytes:
+                reading.check_readable(reading.target(self.path, name))
+        except LinkRefusedError as refusal:
+            return FileState(FileStatus.IGNORED, str(refusal))
+        except OSError as error:
+            return states.unreadable(error)
+        return FileState(FileStatus.FOUND, signature=signature)
+
+    def _take_settled(self, listing: _Listing, now_s: float) -> Scan:
+        known = {name: sig for name, sig in self._known.items() if listing.files.get(name) == sig}
+        fresh = {name: sig for name, sig in listing.files.items() if name not in known}
         waits = settle.observe(self._waits, fresh, now_s, self.feed.settle_seconds)
-        states |= dict.fromkeys(still_known, FileState(FileStatus.KNOWN))
+        unmarked = {name: state for name, sig in fresh.items() if (state := self._unmarked(name, sig, listing))}
+        told = {**listing.states, **dict.fromkeys(known, FileState(FileStatus.KNOWN)), **unmarked}
 
         files = []
-        due = settle.settled(waits, now_s)
+        due = [name for name in settle.settled(waits, now_s) if name not in unmarked]
         kind = mounts.file_system(self.path) if due else ""
         for name in due:
             match self._take(name, waits[name], now_s, kind):
-                case SpooledFile() as file:
+                case CompleteFile() as file:
                     files.append(file)
-                    states[name] = FileState(FileStatus.TAKEN)
+                    told[name] = FileState(FileStatus.TAKEN)
                     del waits[name]
                 case Wait() as wait:
                     waits[name] = wait
                 case FileState() as state:
-                    states[name] = state
+                    told[name] = state
                 case None:
                     del waits[name]
+            self._answered()
 
-        states |= {name: _settling(wait, now_s) for name, wait in waits.items() if name not in states}
+        settling = {name: wait for name, wait in waits.items() if name not in told}
+        told |= {name: states.settling(wait, now_s, self.feed.settle_seconds) for name, wait in settling.items()}
         # Only now: had the spool failed half-way, nothing would have been handed out.
         self._waits = waits
-        self._known = still_known | {file.name: file.signature for file in files}
-        next_due_s = settle.next_due_s(waits.values(), now_s)
+        self._known = known | {file.name: file.signature for file in files}
+        next_due_s = settle.next_due_s(settling.values(), now_s)
         return Scan(
             files=tuple(files),
-            states={_shown(name): state for name, state in states.items()},
+            states=_shown(told),
             next_look_s=None if next_due_s is None else max(0.0, next_due_s - self._clock()),
         )
 
-    def _take(self, name: str, wait: Wait, now_s: float, kind: str) -> SpooledFile | Wait | FileState | None:
+    def _take(self, name: str, wait: Wait, now_s: float, kind: str) -> CompleteFile | Wait | FileState | None:
         """Copy a settled file: the copy, a further wait, the state of a file that refuses; None: it vanished."""
-        settle_s = self.feed.settle_seconds
+        signature, settle_s = wait.signature, self.feed.settle_seconds
+        sha256, spooled = "", None
         try:
-            path = self._target(name)
-            content, uid = _read(path, wait.signature)
-        except (FileNotFoundError, _LinkRefusedError):
+            path = reading.target(self.path, name)
+            if signature.size_bytes > self.feed.max_bytes:
+                uid = reading.uid(path, signature)
+            else:
+                content, uid = reading.read(path, signature)
+                if not wait.doubt and (doubt := self._doubt(content, name)):
+                    return settle.doubted(wait, doubt, now_s, settle_s)
+                sha256, spooled = spool.keep(self._spool, content)
+        except (FileNotFoundError, LinkRefusedError):
             return None  # the next scan sees what is there by then
-        except _DisturbedError as changed:
+        except DisturbedError as changed:
             return settle.disturbed(changed.signature, now_s, settle_s)
         except OSError as error:
-            return _unreadable(error)
-        if not wait.doubt and (doubt := self._doubt(content, name)):
-            return settle.doubted(wait, doubt, now_s, settle_s)
-        sha256, spooled = spool.keep(self._spool, content)
-        return SpooledFile(
+            return states.unreadable(error)
+        return CompleteFile(
             name=name,
             path=self.path / name,
-            signature=wait.signature,
+            signature=signature,
             sha256=sha256,
-            size_bytes=len(content),
+            size_bytes=signature.size_bytes,
             owner=mounts.owner(uid, kind),
             spooled=spooled,
         )
@@ -236,79 +246,12 @@ class Folder:
         except Exception as error:  # noqa: BLE001 - it meets hostile bytes; one file must not stop its whole folder
             return f"the check of its structure failed: {error!r}"
 
-
-class _LinkRefusedError(Exception):
-    """A symbolic link that must not be followed; the text says why."""
-
-
-class _DisturbedError(Exception):
-    """A file that is not, or no longer, what the scan saw; ``signature`` is what is at its path now."""
-
-    def __init__(self, signature: Signature) -> None:
-        super().__init__("changed while it was read")
-        self.signature = signature
+    def _answered(self) -> None:
+        self.answered_s = time.monotonic()
 
 
-def _read(path: Path, expected: Signature) -> tuple[bytes, int]:
-    """The bytes and the owner's uid of a file that was ``expected`` before, during and after the reading.
-
-    The path is looked at again too, because a file that was renamed over it is not seen through the descriptor.
-    """
-    descriptor = os.open(path, _READ_FLAGS)
-    try:
-        before = os.fstat(descriptor)
-        content = b""
-        if _signature(before) == expected:
-            with open(descriptor, "rb", closefd=False) as file:
-                content = file.read(expected.size_bytes + 1)
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    there = _signature(path.lstat())
-    if not _signature(before) == _signature(after) == there == expected or len(content) != expected.size_bytes:
-        raise _DisturbedError(there)
-    return content, before.st_uid
-
-
-def _signature(status: os.stat_result) -> Signature:
-    return Signature(
-        size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns, inode=status.st_ino
-    )
-
-
-def _settling(wait: Wait, now_s: float) -> FileState:
-    remaining_s = max(0.0, wait.due_s - now_s)
-    if wait.doubt:
-        reason = f"looks incomplete ({wait.doubt}); read once more in {remaining_s:.1f} s and then taken as it is"
-    else:
-        reason = f"may still be being written; taken in {remaining_s:.1f} s if it stays as it is"
-    return FileState(FileStatus.SETTLING, reason)
-
-
-def _unreadable(error: OSError) -> FileState:
-    if isinstance(error, PermissionError):
-        return FileState(
-            FileStatus.UNREADABLE,
-            "permission denied: let the user that this program runs as read it, or close it where it is open",
-        )
-    return FileState(FileStatus.UNREADABLE, f"cannot be read: {error.strerror or error}; tried again with every scan")
-
-
-def _what_it_is(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder: only files directly in the feed's folder are read"
-    return "not a regular file (a pipe, socket or device)"
-
-
-def _outage(folder: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"folder {folder} does not exist: was it deleted, or its share unmounted?"
-    if isinstance(error, NotADirectoryError):
-        return f"{folder} is not a folder"
-    if isinstance(error, PermissionError):
-        return f"folder {folder} may not be read: permission denied"
-    return f"folder {folder} cannot be read: {error.strerror or error}"
-
-
-def _shown(name: str) -> str:
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+def _shown(told: Mapping[str, FileState]) -> dict[str, FileState]:
+    """States by names that can be shown and stored."""
+    return {
+        name.encode(errors="surrogateescape").decode(errors="backslashreplace"): state for name, state in told.items()
+    }

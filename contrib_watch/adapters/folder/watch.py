@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Watch:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._listener: _Listener | None = None
+        self._looking_since_s: float | None = None
         self._outage = ""
         self._deafness = ""
         self._log = structlog.get_logger(feed=folder.feed.name)
@@ -78,6 +80,14 @@ class Watch:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def silent_s(self) -> float:
+        """For how long a look at the folder has been under way without an answer of the file system; 0 between looks.
+
+        Safe from any thread.
+        """
+        since_s = self._looking_since_s
+        return 0.0 if since_s is None else time.monotonic() - max(since_s, self._folder.answered_s)
+
     def _run(self) -> None:
         try:
             while True:
@@ -85,8 +95,10 @@ class Watch:
                 self._wake.clear()
                 if self._stopping.is_set():
                     return
+                self._looking_since_s = time.monotonic()
                 self._listen()
                 scan = self._scan()
+                self._looking_since_s = None
                 self._deliver(scan)
                 self._rest(scan)
         finally:
