@@ -94,7 +94,7 @@ class Drops:
         values = {
             "path": file.path,
             "size_bytes": file.signature.size_bytes,
-            "mtime_ns": file.signature.mtime_ns,
+            "mtime_ns": str(file.signature.mtime_ns),
             "ctime_ns": file.signature.ctime_ns,
             "inode": str(file.signature.inode),
             "state": file.state,
@@ -129,9 +129,9 @@ class Drops:
         return LatestDrop(
             id=row.id,
             sha256=row.sha256,
-            mtime_ns=row.mtime_ns,
+            mtime_ns=int(row.mtime_ns),
             is_feed_latest=row.id == newest,
-            has_problem_rows=row.has_problem_rows,
+            has_problem_rows=row.has_problem_rows or row.status in (DropStatus.REJECTED, DropStatus.FAILED),
         )
 
     def accept(
@@ -154,7 +154,7 @@ class Drops:
                     path=path,
                     sha256=sha256,
                     size_bytes=size_bytes,
-                    mtime_ns=mtime_ns,
+                    mtime_ns=str(mtime_ns),
                     owner=owner,
                     seen_at_utc=utc_text(seen_at_utc),
                     status=DropStatus.WAITING,
@@ -313,7 +313,7 @@ def _drop(row: Row[Any]) -> Drop:
         path=row.path,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
-        mtime_ns=row.mtime_ns,
+        mtime_ns=int(row.mtime_ns),
         seen_at_utc=datetime.fromisoformat(row.seen_at_utc),
         status=DropStatus(row.status),
         reason=row.reason,
@@ -328,7 +328,7 @@ def _seen_file(row: Row[Any]) -> SeenFile:
         feed=row.feed,
         name=row.name,
         path=row.path,
-        signature=Signature(row.size_bytes, row.mtime_ns, row.ctime_ns, int(row.inode)),
+        signature=Signature(row.size_bytes, int(row.mtime_ns), row.ctime_ns, int(row.inode)),
         state=row.state,
         reason=row.reason,
         sha256=row.sha256,

@@ -177,7 +177,10 @@ class Ledger:
                 connection.execute(insert(schema.outcomes), rows)
 
     def outcomes(self, drop: Drop) -> pd.DataFrame:
-        """The recorded rows of the drop's present run, by row: a column for each field of Outcome."""
+        """The recorded rows of the drop's present run, by row: a column for each field of Outcome.
+
+        ``post_id`` is Int64, missing where nothing was sent.
+        """
         table = schema.outcomes
         query = (
             select(*(table.c[name] for name in OUTCOME_COLUMNS))
@@ -186,7 +189,7 @@ class Ledger:
         )
         with self._state.transaction() as connection:
             rows = connection.execute(query).all()
-        return pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS))
+        return pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS)).astype({"post_id": "Int64"})
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""

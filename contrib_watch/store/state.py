@@ -15,9 +15,16 @@ from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
@@ -25,9 +32,12 @@ from contrib_watch.store import schema
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
 
+_FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
+"""What the database rightly refuses: the program is at fault, not the state."""
+
 
 class State:
-    """One open state. Use :meth:`transaction` around everything that belongs together."""
+    """One open state, for one thread. Use :meth:`transaction` around everything that belongs together."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         """Use :meth:`open`."""
@@ -37,30 +47,17 @@ class State:
 
     @classmethod
     def open(cls, *, url: str, folder: Path, target: str, reading: bool = False) -> State:
-        """Open the state, or make a new one for ``target``; ``reading`` takes no lock that a writer could wait for.
+        """Open the state, or make a new one for ``target``; ``reading`` changes nothing on the disk.
 
-        Raises StateError: the folder cannot be written, the database is damaged, newer than this program, or was
-        made for another target.
+        Raises StateError: the folder cannot be written, the database is damaged or gone, of another version than
+        this program's, or was made for another target.
         """
+        in_memory = reading and _is_absent(url)
+        if not reading:
+            _make_folders(url, folder)
+        state = cls(_engine("sqlite://" if in_memory else url, reading=reading and not in_memory), folder)
         try:
-            database = make_url(url).database
-            if reading and url.startswith("sqlite") and not Path(database or "").exists():
-                url = "sqlite://"  # a look at a state that does not exist yet must not make one
-            else:
-                (folder / "spool").mkdir(parents=True, exist_ok=True)
-                Path(database or folder).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            hint = "Make the folder writable for this user, or set state.folder to another one"
-            raise StateError(
-                f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint
-            ) from error
-        state = cls(_engine(url, reading=reading), folder)
-        try:
-            state._prepare(target)
-        except DatabaseError as error:
-            state.close()
-            hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
-            raise StateError(f"the database cannot be used: {error.orig}", where=_shown(url), hint=hint) from error
+            state._prepare(target, reading=reading and not in_memory)
         except StateError:
             state.close()
             raise
@@ -82,10 +79,10 @@ class State:
                     yield connection
                 finally:
                     self._connection = None
-        except OperationalError as error:  # a full disk, no permission, a lock, no server: the operator's to mend
-            hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
-            where = self._engine.url.render_as_string(hide_password=True)
-            raise StateError(f"the state cannot be read or written: {error.orig}", where=where, hint=hint) from error
+        except _FAULTS_OF_OURS:
+            raise
+        except DatabaseError as error:
+            raise _unusable(error, self._engine.url.render_as_string()) from error
 
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""
@@ -118,14 +115,20 @@ class State:
     ) -> None:
         self.close()
 
-    def _prepare(self, target: str) -> None:
+    def _prepare(self, target: str, *, reading: bool) -> None:
         with self.transaction() as connection:
             version = 0
             if self._engine.dialect.has_table(connection, "meta"):
                 version = int(self.get("schema_version") or 0)
+            if version == 0:
+                self._refuse_lost()
             if version > schema.VERSION:
                 hint = "Use the newer program, or another state folder"
                 what = f"the state has schema version {version}, this program knows {schema.VERSION}"
+                raise StateError(what, where=str(self.folder), hint=hint)
+            if reading and version < schema.VERSION:
+                hint = "`contrib-watch run` brings it up to date"
+                what = f"the state has schema version {version}, this program reads {schema.VERSION}"
                 raise StateError(what, where=str(self.folder), hint=hint)
             for step in schema.MIGRATIONS[version:]:
                 step(connection)
@@ -141,23 +144,32 @@ class State:
                 what = f"this state was made for the target {made_for!r}, and the configuration says {target!r}"
                 raise StateError(what, where=str(self.folder), hint=hint)
 
+    def _refuse_lost(self) -> None:
+        """An empty database beside the bytes of drops was not empty: taken as new, it would post everything again."""
+        if any(path.is_file() for path in (self.folder / "spool").rglob("*")):
+            hint = "Put back a copy of the database; or, to start anew, move the whole state folder away"
+            raise StateError(
+                "the database is empty, but drops were recorded in it", where=str(self.folder), hint=hint
+            )
+
 
 class Lock:
     """Held by the one process that sends. The lock dies with its process."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock of a state folder; raises StateError with the holder's pid where it is taken."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._pid = folder / "daemon.pid"
-        self._lock = FileLock(folder / "daemon.lock")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._pid = folder / "daemon.pid"
+            self._lock = FileLock(folder / "daemon.lock")
             self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
+            self._pid.write_text(str(os.getpid()), encoding="ascii")
         except Timeout as error:
-            holder = self._pid.read_text(encoding="ascii").strip() if self._pid.exists() else "unknown"
             hint = "Stop it first, or use another state.folder"
-            what = f"the state is in use by process {holder}"
+            what = f"the state is in use by process {_written_pid(self._pid) or 'unknown'}"
             raise StateError(what, where=str(folder), hint=hint) from error
-        self._pid.write_text(str(os.getpid()), encoding="ascii")
+        except OSError as error:
+            raise _unwritable(folder, error) from error
 
     def release(self) -> None:
         """Let the next process in."""
@@ -173,22 +185,70 @@ class Lock:
             with FileLock(lock).acquire(timeout=0):
                 return None
         except (Timeout, PermissionError):  # a user who may only read cannot ask: the pid is all there is
-            return int(pid.read_text(encoding="ascii"))
+            return _written_pid(pid)
 
 
-def _shown(url: str) -> str:
-    """The database without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+def _written_pid(path: Path) -> int | None:
+    """The pid in a lock's second file; None where its holder is just writing it."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_absent(url: str) -> bool:
+    """There is no such SQLite database, or one that another process is just making: nothing to read yet."""
+    found = _parsed(url)
+    if found.get_backend_name() != "sqlite":
+        return False
+    database = Path(found.database or "")
+    return not database.is_file() or database.stat().st_size == 0
+
+
+def _make_folders(url: str, folder: Path) -> None:
+    database = _parsed(url)
+    try:
+        (folder / "spool").mkdir(parents=True, exist_ok=True)
+        if database.get_backend_name() == "sqlite" and database.database:
+            Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> StateError:
+    hint = "Make the folder writable for this user, or set state.folder to another one"
+    return StateError(f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint)
+
+
+def _unusable(error: DatabaseError, where: str) -> StateError:
+    if isinstance(error, OperationalError):
+        hint = (
+            "Look for a full disk, a missing permission, or another program that holds the database; then start again"
+        )
+    else:
+        hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
+    return StateError(f"the database cannot be used: {error.orig}", where=where, hint=hint)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (SQLAlchemyError, ValueError) as error:
+        raise _no_url(error) from error
+
+
+def _no_url(error: Exception) -> StateError:
+    hint = 'Set it to something like "sqlite:///.contrib_watch/state.db"'
+    return StateError(f"state.url cannot be used: {error}", hint=hint)  # not shown itself: it may hold a password
 
 
 def _engine(url: str, *, reading: bool) -> Engine:
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
-        hint = 'Set state.url to something like "sqlite:///.contrib_watch/state.db"'
-        raise StateError(f"state.url cannot be used: {error}", where=_shown(url), hint=hint) from error
+        raise _no_url(error) from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "connect", _read_sqlite if reading else _tune_sqlite)
         # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
         begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
@@ -197,8 +257,17 @@ def _engine(url: str, *, reading: bool) -> Engine:
 
 def _tune_sqlite(connection: object, _record: object) -> None:
     """Readers beside the writer, every commit on the disk before it returns, and patience with other processes."""
+    _set(connection, "busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL")
+
+
+def _read_sqlite(connection: object, _record: object) -> None:
+    """Patience with the writer, and no change by mistake."""
+    _set(connection, "busy_timeout=30000", "query_only=ON")
+
+
+def _set(connection: object, *pragmas: str) -> None:
     connection.isolation_level = None  # type: ignore[attr-defined]
     cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
