@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -82,13 +81,15 @@ class Job:
         findings = Findings(changes.problems, changes.missing, _blanks(changes))
         recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
-        rejected = [row for row in _rejected([*quotes.problems, *changes.problems]) if row.row not in recorded]
+        refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
+        rejected = [row for row in refused if row.row not in recorded]
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING, drop.reason)
             desk.ledger.record(drop, rejected)
             if ended or held:
                 status = Status.REJECTED if ended else Status.HELD
-                desk.ledger.record(drop, list(_stopped(planned, quotes, status, ended or held)))
+                stopped = _stopped(planned, status, ended or held)
+                desk.ledger.record(drop, list(_with_twins(stopped, quotes)))
         if ended:
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=ended), quotes, None, findings)
         if held:
@@ -170,10 +171,8 @@ class Job:
         return publish(desk, report)
 
     def _record(self, outcomes: Iterable[Outcome]) -> None:
-        """Record outcomes; the equal copies of a row share its post and so its fate."""
-        twins = self._quotes.twins if self._quotes is not None else {}
-        rows = [[one, *(one._replace(row=row) for row in twins.get(one.ric, ()))] for one in outcomes]
-        self._desk.ledger.record(self.drop, list(chain.from_iterable(rows)))
+        if self._quotes is not None:
+            self._desk.ledger.record(self.drop, list(_with_twins(outcomes, self._quotes)))
 
 
 def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None) -> Report:
@@ -289,11 +288,18 @@ def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
     return [Outcome(row, rics[row], Status.REJECTED, text="; ".join(reasons)) for row, reasons in texts.items()]
 
 
-def _stopped(planned: pd.DataFrame, quotes: Quotes, status: Status, why: str) -> Iterable[Outcome]:
+def _stopped(planned: pd.DataFrame, status: Status, why: str) -> Iterator[Outcome]:
     """What would have been posted, and is not."""
     for post in posts(planned):
-        for row in (post.row, *quotes.twins.get(post.ric, ())):
-            yield Outcome(row, post.ric, status, action=post.action.value, changes=post.changes, text=why)
+        yield Outcome(post.row, post.ric, status, action=post.action.value, changes=post.changes, text=why)
+
+
+def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> Iterator[Outcome]:
+    """These outcomes, and the same for the equal copies of their rows, which share a row's post and so its fate."""
+    for one in outcomes:
+        yield one
+        for row in quotes.twins.get(one.ric, ()):
+            yield one._replace(row=row)
 
 
 def _blanks(changes: Changes) -> tuple[str, ...]:
