@@ -68,6 +68,11 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
     )
 
 
+def fields_by_column(cells: Cells, feed: Feed, dictionary: Dictionary) -> Mapping[int, FieldDef]:
+    """The columns that give values, by their indices; raises UnreadableFile as ``read_quotes`` does."""
+    return _layout(cells, feed, dictionary).fields
+
+
 @dataclass(frozen=True)
 class _Layout:
     """What the header says: column indices of the RIC and of each field, in file order."""
