@@ -245,11 +245,19 @@ def _reserve(desk: Desk, drop: Drop, folder: Path | None = None) -> ReportName:
     folder = folder or Path(feed.report_folder or Path(drop.path).parent)
 
     def taken(base: str) -> bool:
-        return desk.drops.report_taken(folder=str(folder), base=base) or (folder / f"{base}.ack.csv").exists()
+        return desk.drops.report_taken(folder=str(folder), base=base) or _is_there(folder / f"{base}.ack.csv")
 
     simulated = desk.settings.ads.simulated
     base = report_name(Path(drop.path).name, drop.seen_at_utc, simulated=simulated, taken=taken)
     return desk.drops.reserve_report(drop, folder=str(folder), base=base)
+
+
+def _is_there(path: Path) -> bool:
+    """A folder that cannot be looked into has nothing: writing to it will fail, and say why."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from virtual_site import Site
+from virtual_site import NewSite, Site
 
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Feed
-
-NewSite = Callable[..., Site]
 
 
 @pytest.fixture(scope="session")

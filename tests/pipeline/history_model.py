@@ -32,12 +32,12 @@ class Table:
         """A cell that is no number, or copies of the RIC that differ."""
         ric, cells = self.rows[index]
         copies = [other for name, other in self.rows if name == ric]
-        return any(set(copy) & set(BAD) for copy in copies if copy == cells) or any(
-            _typed(copy) != _typed(cells) for copy in copies
-        )
+        return bool(set(cells) & set(BAD)) or any(_typed(copy) != _typed(cells) for copy in copies)
 
     def given(self, index: int) -> dict[str, object]:
-        """The values that a row gives."""
+        """The values that a row gives; none where it must be rejected."""
+        if self.must_be_rejected(index):
+            return {}
         _, cells = self.rows[index]
         return {field: _value(cell) for field, cell in zip(self.fields, cells, strict=True) if cell}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from history_model import BAD, CLEAR, FIELDS, Table, check_prices, check_reports, check_snapshot
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from virtual_site import Killed, Site, make_feed
 
@@ -38,7 +38,18 @@ class Step:
 
     saved: tuple[tuple[str, Table], ...]
     """Feed and content of each file."""
-    die_at: int | None
+    die_at: int | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """A history, what the ADS gets wrong in it, and how fast it is posted."""
+
+    history: list[Step]
+    faults: list[Fault]
+    window: int = 256
+    pack: int = 1
+    rate_limit: int = 0
 
 
 cells = st.sampled_from(("", "1", "2", "3.5", "3.50", CLEAR, "1", "2", BAD[0]))
@@ -75,27 +86,33 @@ saves = st.lists(st.tuples(feed_names, tables()), max_size=3).map(tuple)
 steps = st.lists(st.builds(Step, saves, st.none() | st.integers(1, 250)), min_size=1, max_size=4)
 
 
-@PROPERTY
-@given(
+worlds = st.builds(
+    World,
     history=steps,
     faults=fault_scripts,
     window=st.sampled_from((1, 2, 256)),
     pack=st.sampled_from((1, 3)),
     rate_limit=st.sampled_from((0, 2)),
 )
-def test_after_any_history_the_ads_holds_what_the_newest_drops_say(
-    dictionary: Dictionary, history: list[Step], faults: list[Fault], window: int, pack: int, rate_limit: int
-) -> None:
+
+
+@PROPERTY
+@given(world=worlds)
+def test_after_any_history_the_ads_holds_what_the_newest_drops_say(dictionary: Dictionary, world: World) -> None:
+    live(dictionary, world)
+
+
+def live(dictionary: Dictionary, world: World) -> None:
+    """Play a history, let the faults end, and hold every promise against what is there then."""
     with tempfile.TemporaryDirectory() as folder:
+        limits = {"window": world.window, "pack": world.pack, "rate_limit": world.rate_limit}
         feeds = (make_feed("fx"), make_feed("desk"))
-        site = Site(
-            Path(folder), dictionary, *feeds, faults=faults, window=window, pack=pack, rate_limit=rate_limit
-        )
-        saved = play(site, history)
+        site = Site(Path(folder), dictionary, *feeds, faults=world.faults, **limits)
+        saved = play(site, world.history)
         settle(site)
         check_reports(site, saved)
-        check_snapshot(site, cache_was_lost=any(fault.kind is FaultKind.FORGET_CACHE for fault in faults))
-        check_prices(site, saved, feeds=len({feed for step in history for feed, _ in step.saved}))
+        check_snapshot(site, cache_was_lost=any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults))
+        check_prices(site, saved, feeds=len({feed for step in world.history for feed, _ in step.saved}))
         check_quiet(site)
 
 
@@ -124,6 +141,3 @@ def check_quiet(site: Site) -> None:
     assert site.run() == []
     assert len(site.posts) == posts
     assert site.report_files() == reports
-
-
-assert Phase.shrink in PROPERTY.phases  # a finding is shown at its smallest

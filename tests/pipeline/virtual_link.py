@@ -1,6 +1,6 @@
 """A connection to the simulated ADS in memory, for pipeline.loop's Link.
 
-The :class:`Wire` is the world outside: it outlives the processes, watches every post and every answer, and fails the
+The :class:`Wire` is the world outside: it outlives the processes, watches every post and every answer, and fails a
 test when two posts for one RIC are outstanding or a PostID comes twice. The :class:`VirtualLink` is one process's end.
 """
 
@@ -20,7 +20,7 @@ from contrib_watch.simulator.core import Closing, Reactions, ServerSession, Simu
 
 LATENCY_S = 0.01
 RECONNECT_S = 0.5
-Unreachable = "no route to host"
+NO_ROUTE = "no route to host"
 
 
 class Clock(Protocol):
@@ -162,7 +162,7 @@ class VirtualLink:
         if self._breaks_at_s is not None and self._clock.now_s >= self._breaks_at_s:
             self._lose("the server closed the connection")
         elif not self._wire.reachable:
-            self._lose(Unreachable)
+            self._lose(NO_ROUTE)
         else:
             self._session.tick(self._clock.now_s)
             self._exchange()
@@ -170,7 +170,7 @@ class VirtualLink:
     def _connect(self) -> None:
         if not self._wire.reachable:
             self._connect_at_s = self._clock.now_s + RECONNECT_S
-            self._events.append(ConnectionLost("ads1:15000", Unreachable))
+            self._events.append(ConnectionLost("ads1:15000", NO_ROUTE))
             return
         self._wire.connections += 1
         self._server = self._wire.ads.connect(self._clock.now_s)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, select
-from virtual_link import Unreachable, VirtualLink, Wire
+from virtual_link import VirtualLink, Wire
 
 from contrib_watch.adapters.folder import Folder, Scan
 from contrib_watch.adapters.sheets import is_whole
@@ -34,11 +34,14 @@ from contrib_watch.pipeline import decisions
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
-from contrib_watch.simulator.faults import Fault, FaultScript
+from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
 from contrib_watch.store import names, schema
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SERVICE = "NIPROV"
+
+NewSite = Callable[..., "Site"]
+"""Makes a site; takes feeds and what Site takes."""
 
 Item = tuple[str, str]
 """Service and RIC."""
@@ -275,6 +278,16 @@ def sheet(*lines: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def script(*faults: Fault) -> FaultRun:
+    """These faults, from now on."""
+    return FaultScript(faults).start()
+
+
+def page_of(report: Path) -> Path:
+    """The page beside a CSV report."""
+    return report.with_name(report.name.removesuffix(".csv") + ".html")
+
+
 def values(fields: str) -> dict[str, object]:
     """A JSON object of tokens in the types of the ADS's cache."""
     decoded: dict[str, object] = json.loads(fields, parse_float=Decimal, parse_int=Decimal)
@@ -331,6 +344,3 @@ def _mortal(life: Life, desk: Desk, base: Path) -> Iterator[None]:
         _alive.pop()
         for name in ("begin", "commit"):
             event.remove(engine, name, step)
-
-
-__all__ = ["Item", "Killed", "Site", "Unreachable", "make_feed", "read_report", "sheet", "values"]
