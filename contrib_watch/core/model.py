@@ -130,6 +130,8 @@ class Feed:
     """Shell-style (``*``, ``?``, ``[...]``), case-sensitive: a RIC that it does not match is rejected; empty: any."""
     max_rows: int = 1_000_000
     max_bytes: int = 256 * 1024 * 1024
+    second_reading: Literal["auto", "always", "never"] = "auto"
+    """Whether what is posted must have been read alike by a second program; ``auto``: where that takes no second."""
     report_folder: PurePath | None = None
 
 

@@ -14,7 +14,7 @@ from contrib_watch.adapters.sheets.workbook import read_workbook
 from contrib_watch.core.model import Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
-__all__ = ["is_whole", "read_cells"]
+__all__ = ["check_size", "is_whole", "read_cells"]
 
 
 def read_cells(content: bytes, filename: str, feed: Feed) -> Cells:
@@ -27,12 +27,7 @@ def read_cells(content: bytes, filename: str, feed: Feed) -> Cells:
     """
     if not content:
         raise UnreadableFile("the file is empty", where=filename, hint="Save it again with its data")
-    if len(content) > feed.max_bytes:
-        raise UnreadableFile(
-            f"the file has {len(content):,} bytes, and the limit is {feed.max_bytes:,}",
-            where=filename,
-            hint="Split it, or raise max_bytes",
-        )
+    check_size(len(content), filename, feed)
     found = content_of(content)
     if is_workbook_name(filename):
         if found is not Content.ZIP:
@@ -41,6 +36,16 @@ def read_cells(content: bytes, filename: str, feed: Feed) -> Cells:
     if found is not Content.TEXT:
         raise UnreadableFile(found.as_text, where=filename, hint=found.mend)
     return read_delimited(content, filename, feed)
+
+
+def check_size(size_bytes: int, filename: str, feed: Feed) -> None:
+    """Raises UnreadableFile where the file is larger than the feed allows."""
+    if size_bytes > feed.max_bytes:
+        raise UnreadableFile(
+            f"the file has {size_bytes:,} bytes, and the limit is {feed.max_bytes:,}",
+            where=filename,
+            hint="Split it, or raise max_bytes",
+        )
 
 
 def is_whole(content: bytes, filename: str) -> str:

@@ -1,0 +1,109 @@
+"""The process that parses what strangers wrote: questions on stdin, answers on stdout, nothing else.
+
+``reader.Reader`` starts it. Its limits are set before it reads anything: memory as its argument says, few open files,
+and no byte written to any file. It has no secrets, because its environment has none.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import traceback
+import warnings
+from io import FileIO
+from pathlib import Path
+
+from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.wire import (
+    OUT_OF_MEMORY,
+    Frame,
+    Question,
+    decode_question,
+    encode_cells,
+    encode_refusal,
+    read_frame,
+    write_frame,
+)
+from contrib_watch.core.model import Cells
+from contrib_watch.errors import UnreadableFile
+
+_OPEN_FILES = 64
+_GRACE_S = 5
+
+
+def main(memory_bytes: int) -> None:
+    """Answer questions until there are no more."""
+    questions = FileIO(os.dup(0), "rb")
+    answers = FileIO(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get among the answers
+    warnings.simplefilter("ignore")
+    _limit(memory_bytes)
+    write_frame(answers, Frame(b""))  # ready
+    while True:
+        try:
+            frame = read_frame(questions)
+        except EOFError:
+            return
+        write_frame(answers, _answer(frame))
+
+
+def _limit(memory_bytes: int) -> None:
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return  # Windows has no such limits (untested there); time is watched by the parent everywhere
+    for limit, value in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def _answer(frame: Frame) -> Frame:
+    question = decode_question(frame)
+    _alarm(question.limit_s + _GRACE_S)
+    try:
+        return encode_cells(_cells(question))
+    except UnreadableFile as error:
+        return encode_refusal(error)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except Exception as error:  # noqa: BLE001 - whatever a parser makes of a stranger's file is that file's end alone
+        return _gave_up(question, error)
+    finally:
+        _alarm(0)
+
+
+def _alarm(after_s: float) -> None:
+    """The system ends this process then, should the parent be gone that would have done so."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(math.ceil(after_s))
+
+
+def _cells(question: Question) -> Cells:
+    path = Path(question.path)
+    if not question.headers:
+        return read_cells(path.read_bytes(), question.filename, question.feed)
+    # Imported when first needed: most of its time is openpyxl's.
+    from contrib_watch.adapters.sheets.second import read_again
+
+    return read_again(path, question.filename, question.feed, question.headers, question.rows)
+
+
+def _gave_up(question: Question, error: Exception) -> Frame:
+    reader = "the second program that reads every file" if question.headers else "the reader"
+    hint = "Save it again as CSV UTF-8 or .xlsx; if it comes back, report it"
+    if question.headers:
+        hint += ', and until then set second_reading = "never"'
+    refusal = UnreadableFile(
+        f"{reader} gave up on the file: {type(error).__name__}: {error}", where=question.filename, hint=hint
+    )
+    return encode_refusal(refusal, fault=traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
