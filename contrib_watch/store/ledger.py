@@ -179,7 +179,7 @@ class Ledger:
     def outcomes(self, drop: Drop) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: a column for each field of Outcome.
 
-        ``post_id`` is Int64, missing where nothing was sent.
+        ``post_id`` holds int, and None where nothing was sent.
         """
         table = schema.outcomes
         query = (
@@ -189,7 +189,8 @@ class Ledger:
         )
         with self._state.transaction() as connection:
             rows = connection.execute(query).all()
-        return pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS)).astype({"post_id": "Int64"})
+        table = pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS))
+        return table.assign(post_id=pd.Series([row.post_id for row in rows], dtype=object))  # not as floats
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""

@@ -163,13 +163,13 @@ class Lock:
             self._pid = folder / "daemon.pid"
             self._lock = FileLock(folder / "daemon.lock")
             self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
-            self._pid.write_text(str(os.getpid()), encoding="ascii")
         except Timeout as error:
             hint = "Stop it first, or use another state.folder"
             what = f"the state is in use by process {_written_pid(self._pid) or 'unknown'}"
             raise StateError(what, where=str(folder), hint=hint) from error
         except OSError as error:
             raise _unwritable(folder, error) from error
+        self._pid.write_text(str(os.getpid()), encoding="ascii")
 
     def release(self) -> None:
         """Let the next process in."""
@@ -221,12 +221,10 @@ def _unwritable(folder: Path, error: OSError) -> StateError:
 
 
 def _unusable(error: DatabaseError, where: str) -> StateError:
-    if isinstance(error, OperationalError):
-        hint = (
-            "Look for a full disk, a missing permission, or another program that holds the database; then start again"
-        )
-    else:
-        hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
+    if isinstance(error, OperationalError):  # a full disk, no permission, a lock, no server: the operator's to mend
+        hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
+        return StateError(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
+    hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
     return StateError(f"the database cannot be used: {error.orig}", where=where, hint=hint)
 
 
