@@ -231,14 +231,10 @@ class Connection:
                     session.tick(time.monotonic())
                     for frame in session.output():
                         channel.send(frame)
-                    events = session.events()
-                    self._deliver(*events)
-                    for event in events:
+                    for event in self._heed_events(endpoint):
                         if isinstance(event, LoggedIn):
                             logged_in = True
                             log.info("logged in", endpoint=str(endpoint))
-                        elif isinstance(event, LoginEnded) and event.final:
-                            raise _refused(event, endpoint)
                         elif isinstance(event, CloseConnection):
                             return event.reason, logged_in
                     if self._stopping.is_set():
@@ -254,7 +250,17 @@ class Connection:
                         else:
                             self._receive(channel, selector)
             except (websocket.WebSocketException, OSError) as error:
+                self._heed_events(endpoint)  # a refused login and the end of the connection often come together
                 return _reason(error), logged_in
+
+    def _heed_events(self, endpoint: Endpoint) -> list[Event]:
+        """Deliver what the session has to tell; raises LoginRefused where trying again cannot help."""
+        events = self._session.events()
+        self._deliver(*events)
+        for event in events:
+            if isinstance(event, LoginEnded) and event.final:
+                raise _refused(event, endpoint)
+        return events
 
     def _receive(self, channel: WebSocket, selector: selectors.BaseSelector) -> None:
         """Everything that is there to read, frame by frame."""

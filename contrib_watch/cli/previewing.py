@@ -15,6 +15,7 @@ from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.job import examine, why_held
+from contrib_watch.pipeline.second_look import second_look
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     """Read a file by a feed's rules and compare it with the snapshot; raises UnreadableFile."""
     feed = _feed_for(desk, file, feed_name)
     content = file.read_bytes()
-    quotes = desk.read(content, file.name, feed)
+    reading = desk.read(file, file.name, feed)
     drop = Drop(
         id=0,
         feed=feed.name,
@@ -51,8 +52,12 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
         seen_at_utc=desk.clock.utc(),
         status=DropStatus.WAITING,
     )
-    changes = examine(desk, drop, quotes)
-    return Preview(file, feed, quotes, changes, plan(changes), why_held(desk, drop, quotes, changes))
+    changes = examine(desk, drop, reading.quotes)
+    planned = plan(changes)
+    look = second_look(desk, file, file.name, feed, reading, planned.index)
+    changes = changes.refused(look.problems)
+    planned = planned[~planned.index.isin(look.refused)]
+    return Preview(file, feed, reading.quotes, changes, planned, why_held(desk, drop, reading.quotes, changes))
 
 
 def _feed_for(desk: Desk, file: Path, feed_name: str | None) -> Feed:

@@ -103,13 +103,13 @@ def print_preview(preview: Preview) -> None:
     changed, new = [], []
     for post in shown:
         values = _old_and_new(preview, post)
-        place = (preview.quotes.label(post.row), escape(post.ric))
+        place = (preview.quotes.label(post.row), escape(post.ric), post.action.value)
         if any(old for _, old, _ in values):
             for name, old, value in values:
-                changed.append((*place, post.action.value, name, escape(old), f"[bold]{escape(value)}[/]"))
-                place = ("", "")
+                changed.append((*place, name, escape(old), f"[bold]{escape(value)}[/]"))
+                place = ("", "", "")
         else:
-            new.append((*place, escape(post.changes or "all of its values once more")))
+            new.append((*place[:2], escape(post.changes or "all of its values once more")))
     service = escape(preview.feed.service)
     if changed:
         print_table(console, f"changes for {service}", ("row", "RIC", "post", "field", "now", "new"), changed)

@@ -7,7 +7,7 @@ import structlog
 from contrib_watch.adapters.folder import CompleteFile, Scan
 from contrib_watch.core.model import Drop
 from contrib_watch.core.settle import Verdict, judge
-from contrib_watch.errors import ContribWatchError
+from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import SeenFile
 
@@ -76,7 +76,7 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
 def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
     """Decide about a feed's backlog: ``ignore`` it, or make drops of ``newest`` (by mtime) or ``all`` of it."""
     if feed not in desk.feeds:
-        raise ContribWatchError(f"there is no feed {feed!r}", hint=f"The feeds are: {', '.join(desk.feeds)}")
+        raise ConfigurationError(f"there is no feed {feed!r}", hint=f"The feeds are: {', '.join(desk.feeds)}")
     adopted = []
     with desk.state.transaction():
         backlog = [file for file in desk.drops.files(feed) if file.state == Verdict.BACKLOG]

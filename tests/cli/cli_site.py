@@ -88,9 +88,7 @@ class Site:
         in_ads = {"hosts": [host], "user": "tester", "rate_limit": 0, **of_ads}
         in_feed = {"name": "prices", "folder": "in", "service": SERVICE, "settle_seconds": 0, **(feed or {})}
         tables = (("[ads]", in_ads), ("[[feeds]]", in_feed))
-        lines = [
-            f"{name}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items()) for name, table in tables
-        ]
+        lines = [f"{name}\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in table.items()) for name, table in tables]
         self.config.write_text("\n".join((*lines, more)), encoding="utf-8")
 
     def drop(self, name: str, text: str, *, age_days: float = 0) -> Path:
@@ -172,3 +170,9 @@ class Site:
 
     def _environ(self, more: Mapping[str, str]) -> dict[str, str]:
         return {k: v for k, v in os.environ.items() if k != "COLUMNS"} | more
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    return json.dumps(value)
