@@ -52,12 +52,13 @@ class State:
         Raises StateError: the folder cannot be written, the database is damaged or gone, of another version than
         this program's, or was made for another target.
         """
-        in_memory = reading and _is_absent(url)
         if not reading:
             _make_folders(url, folder)
-        state = cls(_engine("sqlite://" if in_memory else url, reading=reading and not in_memory), folder)
+        elif _is_absent(url):
+            url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
+        state = cls(_engine(url, reading=reading), folder)
         try:
-            state._prepare(target, reading=reading and not in_memory)
+            state._prepare(target, reading=reading)
         except StateError:
             state.close()
             raise
