@@ -10,7 +10,7 @@ from pathlib import Path
 from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import Job
+from contrib_watch.pipeline.job import Job, publish
 
 
 def approve(desk: Desk, drop_id: int) -> Drop:
@@ -21,10 +21,10 @@ def approve(desk: Desk, drop_id: int) -> Drop:
 
 def reject(desk: Desk, drop_id: int) -> Path:
     """End a held drop and write its second report; raises ConfigurationError where it is not held."""
-    with desk.state.transaction():
+    with desk.state.transaction():  # all of it: a process that sends must never see the drop as one to send
         drop = desk.drops.decide(_find(desk, drop_id, DropStatus.HELD), approved=False)
-        job = Job.begin(desk, drop, ended="rejected by a person, nothing of it was sent")
-    return job.finish()
+        report = Job.begin(desk, drop, ended="rejected by a person, nothing of it was sent").conclude()
+    return publish(desk, report)
 
 
 def retry(desk: Desk, drop_id: int) -> Drop:

@@ -19,6 +19,7 @@ from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report, build_report
 from contrib_watch.errors import UnreadableFile
 from contrib_watch.pipeline.desk import VERSION, Desk
+from contrib_watch.pipeline.second_look import second_look
 from contrib_watch.store import Advance, Findings, ReportName
 
 log = structlog.get_logger()
@@ -72,13 +73,16 @@ class Job:
         nothing: all that would be posted is then rejected.
         """
         try:
-            quotes = desk.quotes(drop)
+            reading = desk.reading(drop)
+            quotes = reading.quotes
+            changes = examine(desk, drop, quotes, claimed)
+            look = second_look(desk, *desk.file_of(drop), reading, () if ended else changes.given.index)
         except UnreadableFile as error:
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
-        changes = examine(desk, drop, quotes, claimed)
+        changes = look.applied(changes)
         planned = plan(changes)
         held = why_held(desk, drop, quotes, changes)
-        findings = Findings(changes.problems, changes.missing, _blanks(changes))
+        findings = Findings(changes.problems, changes.missing, (*_blanks(changes), *look.facts))
         recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
@@ -154,6 +158,10 @@ class Job:
 
     def finish(self) -> Path:
         """Record that the drop is over and write its report; returns the path of the CSV."""
+        return publish(self._desk, self.conclude())
+
+    def conclude(self) -> Report:
+        """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
         warnings = (*self._findings.warnings, *_cache_lost(self._delivery.healed))
         findings = replace(self._findings, warnings=warnings)
@@ -168,7 +176,7 @@ class Job:
                 now_utc=desk.clock.utc(),
             )
             _reserve(desk, self.drop)
-        return publish(desk, report)
+        return report
 
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:

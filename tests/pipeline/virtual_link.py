@@ -1,7 +1,8 @@
 """A connection to the simulated ADS in memory, for pipeline.loop's Link.
 
 The :class:`Wire` is the world outside: it outlives the processes, watches every post and every answer, and fails a
-test when two posts for one RIC are outstanding or a PostID comes twice. The :class:`VirtualLink` is one process's end.
+test when two posts for one RIC are outstanding or a PostID comes twice. The :class:`VirtualLink` is the end of one
+process.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from contrib_watch.config import Ads, Fields, Log, Settings
 from contrib_watch.config import State as StateTable
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Drop, Feed
-from contrib_watch.pipeline import decisions
+from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
@@ -184,12 +184,17 @@ class Site:
         with desk.state:
             yield desk
 
+    def adopt(self, choice: str, feed: str = "fx") -> list[Drop]:
+        with self.desk() as desk:
+            return arrivals.adopt(desk, feed, choice)
+
     def approve(self, drop_id: int) -> None:
         with self.desk() as desk:
             decisions.approve(desk, drop_id)
 
-    def reject(self, drop_id: int) -> Path:
-        with self.desk() as desk:
+    def reject(self, drop_id: int, die_at: int | None = None) -> Path:
+        life = self.clock.life = Life(die_at)
+        with self.desk() as desk, _mortal(life, desk, self.base):
             return decisions.reject(desk, drop_id)
 
     def retry(self, drop_id: int) -> None:

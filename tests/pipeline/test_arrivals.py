@@ -1,0 +1,132 @@
+"""Which files become drops, in which order, and which wait for a person."""
+
+from __future__ import annotations
+
+import pytest
+from virtual_site import NewSite, Site, make_feed, script, sheet
+
+from contrib_watch.core.model import DropStatus
+from contrib_watch.core.settle import Verdict
+from contrib_watch.errors import ContribWatchError
+from contrib_watch.simulator.faults import Fault, FaultKind
+
+DAY_S = 86400.0
+OLD_S = 8 * DAY_S
+
+
+def states(site: Site) -> dict[str, str]:
+    """File to what was decided about it."""
+    with site.desk() as desk:
+        return {file.name: file.state for file in desk.drops.files("fx")}
+
+
+def test_the_files_of_one_scan_are_numbered_by_the_time_they_were_saved(site: Site) -> None:
+    for name in ("z.csv", "m.csv", "a.csv"):
+        site.save(sheet("RIC,BID", f"{name[0].upper()}=,1"), name)
+    site.run()
+    assert [drop.path.rsplit("/", 1)[1] for drop in site.drops()] == ["z.csv", "m.csv", "a.csv"]
+
+
+def test_files_that_come_all_at_once_are_a_drop_each(site: Site) -> None:
+    for number in range(40):
+        site.save("", f"{number}.csv")  # empty files cost least: each is read, and rejected
+    assert len(site.run()) == 40
+    assert len(site.report_files()) == 80
+
+
+def test_a_file_saved_again_unchanged_is_the_same_drop(site: Site) -> None:
+    site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    site.save(sheet("RIC,BID", "A=,1"))
+    assert site.run() == []
+    assert states(site) == {"prices.csv": Verdict.SAME}
+
+
+def test_a_file_saved_again_after_a_later_drop_is_a_drop_again(site: Site) -> None:
+    site.save(sheet("RIC,BID", "A=,1"), "a.csv")
+    site.run()
+    site.save(sheet("RIC,BID", "A=,2"), "b.csv")
+    site.run()
+    site.save(sheet("RIC,BID", "A=,1"), "a.csv")
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
+def test_a_file_saved_again_after_a_nak_is_a_drop_again(site: Site) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, code="AccessDenied", times=1))
+    site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    assert site.statuses(2) == {"A=": "acked"}
+
+
+def test_a_file_that_vanishes_withdraws_nothing(site: Site) -> None:
+    path = site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    path.unlink()
+    assert site.run() == []
+    assert site.value("A=", "BID") == 1
+
+
+def test_a_folder_that_is_gone_is_no_empty_folder(site: Site) -> None:
+    path = site.save(sheet("RIC,BID", "A=,1"))
+    path.parent.rename(path.parent.with_name("away"))
+    assert site.run() == []
+    path.parent.with_name("away").rename(path.parent)
+    assert len(site.run()) == 1
+
+
+def test_what_lay_in_a_new_feeds_folder_for_long_is_backlog_and_not_news(site: Site) -> None:
+    site.save(sheet("RIC,BID", "OLD=,1"), "old.csv", age_s=OLD_S)
+    site.save(sheet("RIC,BID", "NEW=,1"), "new.csv")
+    site.run()
+    assert [ric for _, ric, _ in site.sent()] == ["NEW="]
+    assert states(site) == {"old.csv": Verdict.BACKLOG, "new.csv": Verdict.NEW}
+    assert site.run() == []
+
+
+@pytest.mark.parametrize(("choice", "sent"), [("ignore", []), ("newest", ["B="]), ("all", ["A=", "B="])])
+def test_a_backlog_is_adopted_as_a_person_decides(site: Site, choice: str, sent: list[str]) -> None:
+    site.save(sheet("RIC,BID", "A=,1"), "z.csv", age_s=OLD_S + DAY_S)
+    site.save(sheet("RIC,BID", "B=,1"), "a.csv", age_s=OLD_S)
+    site.run()
+    site.adopt(choice)
+    site.run()
+    assert [ric for _, ric, _ in site.sent()] == sent
+    assert site.adopt("all") == []
+
+
+def test_only_a_feed_has_a_backlog(site: Site) -> None:
+    with pytest.raises(ContribWatchError, match="there is no feed 'fxx'"):
+        site.adopt("all", feed="fxx")
+
+
+def test_an_old_file_that_comes_later_is_held_and_sent_once_approved(site: Site) -> None:
+    site.run()
+    site.save(sheet("RIC,BID", "A=,1"), age_s=OLD_S)
+    site.run()
+    assert site.drops()[0].status is DropStatus.HELD
+    assert site.statuses(1) == {"A=": "held"}
+    assert "last saved 8 days before it was seen" in site.rows(1)[0]["text"]
+    assert site.posts == []
+    site.approve(1)
+    site.run()
+    assert site.statuses(1) == {"A=": "acked"}
+    assert len(site.report_files()) == 4
+
+
+def test_a_file_saved_in_the_future_is_the_newest_of_its_scan_and_not_held(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", max_age_s=60.0))
+    site.save(sheet("RIC,BID", "A=,1"), age_s=-3600.0)
+    site.save(sheet("RIC,BID", "A=,2"), "later.csv")
+    site.run()
+    assert site.value("A=", "BID") == 1
+    assert site.totals(2) == {"acked": 1}
+
+
+def test_a_symbolic_link_out_of_the_folder_is_no_drop(site: Site) -> None:
+    outside = site.base / "outside.csv"
+    outside.write_text(sheet("RIC,BID", "A=,1"))
+    (site.base / "inbox" / "fx" / "link.csv").symlink_to(outside)
+    assert site.run() == []

@@ -1,0 +1,159 @@
+"""Complete lists, and what people decide: approve, reject, retry."""
+
+from __future__ import annotations
+
+import pytest
+from virtual_site import Killed, NewSite, Site, make_feed, page_of, script, sheet
+
+from contrib_watch.core.model import DropStatus
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline import decisions
+from contrib_watch.pipeline.loop import Loop
+from contrib_watch.simulator.faults import Fault, FaultKind
+
+
+@pytest.fixture
+def site(new_site: NewSite) -> Site:
+    """A feed of complete lists; two RICs with two fields are acknowledged."""
+    site = new_site(make_feed("fx", complete=True))
+    site.save(sheet("RIC,BID,ASK", "A=,1,2", "B=,3,4"))
+    site.run()
+    return site
+
+
+def hold(site: Site) -> int:
+    """A drop that has lost a column; its number."""
+    site.save(sheet("RIC,BID", "A=,5", "B=,3", "C=,6"))
+    site.run()
+    drop = site.drops()[-1]
+    assert drop.status is DropStatus.HELD
+    return drop.id
+
+
+def test_a_ric_that_a_complete_list_lacks_is_reported_and_stays(site: Site) -> None:
+    site.save(sheet("RIC,BID,ASK", "A=,9,2"))
+    site.run()
+    assert site.statuses(2) == {"A=": "acked"}
+    assert "1 known RIC missing from the file" in page_of(site.report(2)).read_text("utf-8")
+    assert (site.value("A=", "BID"), site.value("B=", "BID")) == (9, 3)
+
+
+def test_a_complete_list_that_lost_a_column_is_held_with_every_row_that_it_would_send(site: Site) -> None:
+    hold(site)
+    assert site.statuses(2) == {"A=": "held", "B=": "unchanged", "C=": "held"}
+    assert "lacks ASK" in site.rows(2)[0]["text"]
+    assert len(site.posts) == 2
+
+
+def test_approve_releases_a_held_drop_and_gives_a_second_report(site: Site) -> None:
+    first = site.report(hold(site))
+    site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "acked", "B=": "unchanged", "C=": "acked"}
+    assert site.report(2) != first
+    assert {first, site.report(2)} < site.report_files()
+    assert site.run() == []
+
+
+def test_reject_ends_a_held_drop_at_once_with_a_second_report(site: Site) -> None:
+    first = site.report(hold(site))
+    second = site.reject(2)
+    assert second == site.report(2) != first
+    assert site.statuses(2) == {"A=": "rejected", "B=": "unchanged", "C=": "rejected"}
+    assert site.drops()[1].status is DropStatus.REJECTED
+    assert site.run() == []
+    assert len(site.posts) == 2
+
+
+def test_a_rejection_that_dies_at_any_step_is_whole_or_never_was(site: Site) -> None:
+    hold(site)
+    for die_at in range(1, 1000):
+        try:
+            site.reject(2, die_at=die_at)
+        except Killed:
+            site.run()  # another process meets whatever was left
+        drop = site.drops()[1]
+        assert len(site.posts) == 2
+        if drop.status is DropStatus.REJECTED:
+            break
+        assert (drop.status, drop.run) == (DropStatus.HELD, 1)
+    assert drop.reason == "rejected by a person, nothing of it was sent"
+    assert site.statuses(2) == {"A=": "rejected", "B=": "unchanged", "C=": "rejected"}
+    assert len(site.report_files()) == 2 * 3
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_only_a_held_drop_can_be_decided_about(site: Site, decision: str) -> None:
+    with pytest.raises(ConfigurationError, match="drop 1 is done; this is for a drop that is held"):
+        getattr(site, decision)(1)
+    with pytest.raises(ConfigurationError, match="there is no drop 7"):
+        getattr(site, decision)(7)
+
+
+def test_a_held_drop_cannot_be_retried(site: Site) -> None:
+    with pytest.raises(ConfigurationError, match="drop 2 is held"):
+        site.retry(hold(site))
+
+
+def test_a_held_drop_supersedes_nothing(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", complete=True), rate_limit=1)
+    site.save(sheet("RIC,BID,ASK", "A=,1,2", "B=,3,4"))
+    site.run()
+    site.save(sheet("RIC,BID,ASK", "A=,5,6", "B=,7,8"), "a.csv")
+    site.save(sheet("RIC,BID", "A=,9", "B=,9"), "b.csv")
+    site.run()
+    assert site.statuses(2) == {"A=": "acked", "B=": "acked"}
+    assert site.statuses(3) == {"A=": "held", "B=": "held"}
+
+
+def test_a_drop_that_will_be_held_for_a_column_that_an_older_one_brings_supersedes_nothing(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", complete=True))
+    site.save(sheet("RIC,BID", "A=,1", "B=,1"))
+    site.run()
+    site.save(sheet("RIC,BID,ASK", "A=,2,", "B=,2,2"), "a.csv")
+    site.save(sheet("RIC,BID", "A=,3", "B=,3"), "b.csv")
+    site.run()
+    assert site.drops()[2].status is DropStatus.HELD
+    assert site.statuses(2) == {"A=": "acked", "B=": "acked"}
+    assert site.value("A=", "BID") == 2
+
+
+def test_an_approved_drop_gives_way_to_what_is_newer(site: Site) -> None:
+    hold(site)
+    site.save(sheet("RIC,BID,ASK", "A=,7,8", "B=,3,4"), "newer.csv")
+    site.run()
+    site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "superseded", "B=": "unchanged", "C=": "acked"}
+    assert "drop 3 is newer" in next(row["text"] for row in site.rows(2) if row["ric"] == "A=")
+    assert site.value("A=", "BID") == 7
+
+
+def test_retry_sends_again_what_was_refused(site: Site) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="A=", code="AccessDenied"))
+    site.save(sheet("RIC,BID,ASK", "A=,5,6", "B=,7,8"))
+    site.run()
+    site.ads.faults = script()
+    site.retry(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "acked", "B=": "unchanged"}
+    assert site.value("A=", "BID") == 5
+
+
+def test_a_retry_gives_way_to_what_is_newer_also_in_a_process_that_has_seen_both(new_site: NewSite) -> None:
+    site = new_site()
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, code="AccessDenied", nth=1))
+    site.save(sheet("RIC,BID", "A=,1", "B=,1"), "a.csv")
+    site.save(sheet("RIC,BID", "B=,2"), "b.csv")
+
+    def newer(loop: Loop) -> None:
+        site.save(sheet("RIC,BID", "A=,3"), "c.csv")
+        site.arrive(loop)
+
+    site.run(
+        once=False,
+        meanwhile={5.0: newer, 10.0: lambda loop: decisions.retry(loop._desk, 1), 20.0: Loop.stop},
+    )
+    assert site.drops()[0].run == 2
+    assert site.statuses(1) == {"A=": "superseded", "B=": "superseded"}
+    assert (site.value("A=", "BID"), site.value("B=", "BID")) == (3, 2)
