@@ -115,6 +115,7 @@ class Connection:
         self._mail = _Mailbox()
         self._stopping = threading.Event()
         self._line = _Line()
+        self._conversing = False
         self._wakes: tuple[socket.socket, socket.socket] | None = None
         self._thread = threading.Thread(target=self._run, name="ads-connection", daemon=True)
 
@@ -164,7 +165,7 @@ class Connection:
         self._stopping.set()
         self._wake()
         if self._thread.ident is not None:
-            self._thread.join(GOODBYE_S)
+            self._thread.join(GOODBYE_S if self._conversing else 0)
             if self._thread.is_alive():
                 self._line.cut("stopped")
                 self._thread.join(LOOKUP_S)
@@ -205,9 +206,11 @@ class Connection:
             except NoConnection as error:
                 reason, logged_in = error.what, False
             else:
+                self._conversing = True
                 try:
                     reason, logged_in = self._converse(channel, endpoint)
                 finally:
+                    self._conversing = False
                     channel.shutdown()  # type: ignore[no-untyped-call]
             self._session.disconnected(time.monotonic(), reason)
             if self._stopping.is_set():
@@ -328,7 +331,8 @@ def own_ipv4(endpoint: Endpoint) -> str:
 def _open(endpoint: Endpoint, timeout_s: float, line: _Line) -> WebSocket:
     """A WebSocket that speaks tr_json2; raises NoConnection, or LoginRefused for an untrusted certificate."""
     # A socket's timeout is for each read: a server that sends a byte now and then would hold it for ever.
-    overdue = threading.Timer(timeout_s, line.cut, [f"no WebSocket within {timeout_s:g} s"])
+    too_late = f"no WebSocket within {timeout_s:g} s"
+    overdue = threading.Timer(timeout_s, line.cut, [too_late])
     overdue.daemon = True
     overdue.start()
     try:
@@ -341,6 +345,8 @@ def _open(endpoint: Endpoint, timeout_s: float, line: _Line) -> WebSocket:
     except websocket.WebSocketBadStatusException as error:
         what = f"it answered HTTP {error.status_code} and not with a WebSocket"
         raise NoConnection(what, where=str(endpoint), hint="Is this the WebSocket port of an ADS?") from error
+    except (TimeoutError, websocket.WebSocketTimeoutException) as error:
+        raise NoConnection(too_late, where=str(endpoint)) from error
     except (websocket.WebSocketException, OSError, UnicodeError) as error:  # UnicodeError: no such host name can be
         what = line.cut_because or _reason(error)
         raise NoConnection(what, where=str(endpoint)) from error
@@ -355,14 +361,13 @@ def _reason(error: Exception) -> str:
 
 
 def _dial(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:
-    """A TCP connection to the first of the host's addresses that takes one."""
+    """A TCP connection to the first of the host's addresses that takes one; they share the time."""
     failed = OSError("the host has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-    ):
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
         candidate = socket.socket(family, kind, protocol)
         try:
-            candidate.settimeout(timeout_s)
+            candidate.settimeout(timeout_s / len(found))
             candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line.hold(candidate)
             candidate.connect(address)
@@ -370,6 +375,7 @@ def _dial(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:
             candidate.close()
             failed = error
         else:
+            candidate.settimeout(timeout_s)
             return candidate
     raise failed
 
