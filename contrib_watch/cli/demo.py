@@ -112,6 +112,10 @@ def _new_home(folder: Path | None) -> Path:
     except FileExistsError:
         hint = "Give a folder that is not there yet"
         raise ConfigurationError("the demo's folder exists", where=str(folder), hint=hint) from None
+    except OSError as error:
+        hint = "Give a folder that this user can make"
+        what = f"the demo's folder cannot be made: {error.strerror}"
+        raise ConfigurationError(what, where=str(folder), hint=hint) from error
     return folder.resolve()
 
 

@@ -192,6 +192,10 @@ def _signals(loop: Loop) -> Iterator[None]:
 
 def _fault_script(path: Path) -> FaultScript:
     try:
-        return FaultScript.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        script = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the fault script is no TOML: {error}", where=str(path)) from error
+    try:
+        return FaultScript.from_dict(script)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.what, where=str(path), hint=error.hint) from error

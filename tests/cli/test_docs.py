@@ -1,0 +1,89 @@
+"""What the program offers stands in README.md, and what stands there is offered."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from cli_site import PROGRAM
+from click.testing import CliRunner
+
+from contrib_watch import cli, errors
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = cli.main.commands
+EVERYWHERE = {"--config", "--help"}
+"""Options that the README tells once for all commands."""
+
+
+def documented() -> dict[str, str]:
+    """Command to what its line in the README's table of commands begins with: ``run [--once] [--json]``."""
+    usages = re.findall(r"^\| `((?:[^`])+)` \|", README[README.index("## Commands") :], re.MULTILINE)
+    return {usage.split()[0]: usage.replace("\\|", "|") for usage in usages if usage.split()[0].islower()}
+
+
+def test_help_names_every_command() -> None:
+    done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=60, env={"COLUMNS": "80"})
+    table = done.stdout[done.stdout.index("Commands:") :]
+    listed = re.findall(r"^  ([a-z]+)  ", table, re.MULTILINE)
+    assert listed == sorted(COMMANDS)
+    assert "..." not in table  # each is told in a line
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_table_has_the_commands_that_there_are() -> None:
+    assert sorted(documented()) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_and_argument_of_a_command(name: str) -> None:
+    usage = documented()[name]
+    options = {opt for param in COMMANDS[name].params for opt in param.opts if opt.startswith("--")}
+    arguments = {str(p.name).upper().rstrip("S") for p in COMMANDS[name].params if isinstance(p, click.Argument)}
+    assert set(re.findall(r"--[a-z]+", usage)) == options - EVERYWHERE
+    assert arguments <= set(re.findall(r"\b[A-Z]+\b", usage))
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_of_a_command(name: str) -> None:
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(cli.main, [name, "--help"])
+    assert done.exit_code == 0
+    undescribed = [
+        param.name for param in COMMANDS[name].params if isinstance(param, click.Option) and not param.help
+    ]
+    assert undescribed == []
+
+
+def test_options_of_every_command() -> None:
+    assert "`--config PATH`" in README
+    without = {name for name, command in COMMANDS.items() if "--config" not in str([p.opts for p in command.params])}
+    (told,) = re.findall(r"All but ([^.]*?) take `--config PATH`", README)
+    assert set(re.findall(r"`(\w+)`", told)) == without
+
+
+def test_the_exit_codes() -> None:
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", README[README.index("exit code") :], re.MULTILINE)
+    assert [int(code) for code, _ in rows] == [0, 1, 2, 3, 4, 5]
+    meanings = {int(code): meaning for code, meaning in rows}
+    for error, words in (
+        (errors.ContribWatchError, "fault of the program"),
+        (errors.ConfigurationError, "configuration"),
+        (errors.StateError, "state"),
+        (errors.UnreadableFile, "rejected"),
+        (errors.LoginRefused, "login"),
+        (errors.NoConnection, "no connection"),
+    ):
+        assert words in meanings[error.exit_code]
+
+
+def test_commands_shown_in_blocks_can_be_typed() -> None:
+    """Each command line of the README's blocks is one that the program understands."""
+    lines = re.findall(r"^(?:.*/)?contrib-watch ([a-z]+)((?: [^#\n]*)?)", README, re.MULTILINE)
+    assert len(lines) >= 4
+    for name, rest in lines:
+        assert name in COMMANDS
+        known = {opt for param in COMMANDS[name].params for opt in param.opts}
+        assert set(re.findall(r"--[a-z]+", rest)) <= known
