@@ -53,11 +53,8 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
         status=DropStatus.WAITING,
     )
     changes = examine(desk, drop, reading.quotes)
-    planned = plan(changes)
-    look = second_look(desk, file, file.name, feed, reading, planned.index)
-    changes = changes.refused(look.problems)
-    planned = planned[~planned.index.isin(look.refused)]
-    return Preview(file, feed, reading.quotes, changes, planned, why_held(desk, drop, reading.quotes, changes))
+    changes = second_look(desk, file, file.name, feed, reading, changes.given.index).applied(changes)
+    return Preview(file, feed, reading.quotes, changes, plan(changes), why_held(desk, drop, reading.quotes, changes))
 
 
 def _feed_for(desk: Desk, file: Path, feed_name: str | None) -> Feed:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.reader import Reader, shared_reader
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import Drop, Feed, Quotes
+from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.store import Drops, Ledger, State, utc_text
@@ -59,9 +59,16 @@ class Progress(Protocol):
         ...
 
 
+class Reading(NamedTuple):
+    """A file as it was read."""
+
+    cells: Cells
+    quotes: Quotes
+
+
 @dataclass(frozen=True)
 class Desk:
-    """The settings, the record and the clocks."""
+    """The settings, the record, the clocks, and who reads files."""
 
     settings: Settings
     dictionary: Dictionary
@@ -71,6 +78,7 @@ class Desk:
     clock: Clock
     local_tz: tzinfo
     feeds: Mapping[str, Feed]
+    reader: Reader
 
     @classmethod
     def open(
@@ -88,6 +96,7 @@ class Desk:
             clock=clock or SystemClock(),
             local_tz=datetime.now().astimezone().tzinfo or UTC,
             feeds={feed.name: feed for feed in settings.feeds},
+            reader=shared_reader(),
         )
 
     def utc_of(self, monotonic_s: float) -> str:
@@ -98,24 +107,31 @@ class Desk:
         """Where the bytes of a drop are kept."""
         return self.settings.state.folder / "spool" / sha256[:2] / sha256
 
-    def quotes(self, drop: Drop) -> Quotes:
+    def file_of(self, drop: Drop) -> tuple[Path, str, Feed]:
+        """Where a drop's bytes are, the file's own name, and the feed by whose rules of today it is read."""
+        return self.spooled(drop.sha256), Path(drop.path).name, self.feeds[drop.feed]
+
+    def reading(self, drop: Drop) -> Reading:
         """Read a drop's bytes by its feed's rules of today.
 
         Raises UnreadableFile, or StateError where the bytes are gone.
         """
-        name = Path(drop.path).name
+        path, name, feed = self.file_of(drop)
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
-        path = self.spooled(drop.sha256)
         try:
-            content = path.read_bytes()
+            return self.read(path, name, feed)
         except OSError as error:
             hint = "Drop the file again; the state folder must keep its spool"
             what = f"the bytes of drop {drop.id} cannot be read: {error.strerror}"
             raise StateError(what, where=str(path), hint=hint) from error
-        return self.read(content, name, self.feeds[drop.feed])
 
-    def read(self, content: bytes, filename: str, feed: Feed) -> Quotes:
-        """Bytes as typed quotes; raises UnreadableFile."""
-        return read_quotes(read_cells(content, filename, feed), feed, self.dictionary)
+    def quotes(self, drop: Drop) -> Quotes:
+        """A drop's quotes; raises as :meth:`reading` does."""
+        return self.reading(drop).quotes
+
+    def read(self, path: Path, filename: str, feed: Feed) -> Reading:
+        """A file as cells and typed quotes; raises UnreadableFile, or OSError where it cannot be opened."""
+        cells = self.reader.read_cells(path, filename, feed)
+        return Reading(cells, read_quotes(cells, feed, self.dictionary))

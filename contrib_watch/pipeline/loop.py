@@ -22,6 +22,7 @@ from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, examine, finish_reports, why_held
+from contrib_watch.pipeline.second_look import agreed_quotes
 from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
@@ -188,7 +189,7 @@ class Loop:
             return
         covered.add((drop.id, drop.run))
         try:
-            quotes = self._desk.quotes(drop)
+            quotes = agreed_quotes(self._desk, drop)
             needs_snapshot = self._desk.feeds[drop.feed].complete and not drop.approved
             undecided = drop.status is not DropStatus.DONE and (drop.reason or needs_snapshot)
             if undecided and why_held(self._desk, drop, quotes, examine(self._desk, drop, quotes)):

@@ -28,7 +28,7 @@ class Difference:
     second: str
 
 
-def worthwhile(cells: Cells, feed: Feed) -> str:
+def why_not_read_again(cells: Cells, feed: Feed) -> str:
     """Why the feed's ``second_reading`` asks for none of this sheet; empty: it asks for one."""
     if feed.second_reading == "never":
         return 'second_reading = "never"'

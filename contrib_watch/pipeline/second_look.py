@@ -1,0 +1,112 @@
+"""Nothing is posted that only one program has read: the rows to post, read again by another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from contrib_watch.adapters.sheets.agreement import Difference, why_not_read_again
+from contrib_watch.core.diff import Changes
+from contrib_watch.core.model import Drop, Feed, Problem, Quotes
+from contrib_watch.pipeline.desk import Desk, Reading
+
+_MEND = "save the file again, as CSV UTF-8 or .xlsx; if it comes back, report it"
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """What a second program made of the rows to post."""
+
+    problems: tuple[Problem, ...] = ()
+    """A problem for each row that is not to be posted, in file order."""
+    facts: tuple[str, ...] = ()
+    """What the report says of it; empty: there was nothing to post."""
+
+    def kept(self, rics: pd.Index[str]) -> npt.NDArray[np.bool_]:
+        """Which of these RICs may be posted."""
+        kept: npt.NDArray[np.bool_] = ~rics.isin([problem.ric for problem in self.problems])
+        return kept
+
+    def applied(self, changes: Changes) -> Changes:
+        """The changes without the rows in doubt, which are among its problems."""
+        if not self.problems:
+            return changes
+        kept = self.kept(changes.given.index)
+        return replace(
+            changes,
+            given=changes.given[kept],
+            held=changes.held[kept],
+            facts=changes.facts[kept],
+            problems=tuple(sorted([*changes.problems, *self.problems], key=lambda problem: problem.row)),
+        )
+
+
+def second_look(
+    desk: Desk, path: Path, filename: str, feed: Feed, reading: Reading, rics: Iterable[str]
+) -> SecondLook:
+    """Read the rows of these RICs, equal copies included, with the second program, if the feed asks for it.
+
+    Raises UnreadableFile where the second program cannot read the file.
+    """
+    rows = _rows(reading.quotes, rics)
+    if not rows:
+        return SecondLook()
+    reason = why_not_read_again(reading.cells, feed)
+    if reason:
+        return SecondLook(facts=(f"second reading: not done ({reason})",))
+    found = desk.reader.second_reading(path, filename, feed, reading.cells, sorted(rows))
+    if not found:
+        return SecondLook(facts=(f"second reading: agreed on {_counted(len(rows))}",))
+    problems = tuple(_problems(found, rows, reading.quotes))
+    fact = f"second reading: differed on {len(found):,} of {_counted(len(rows))}, which {_are(len(found))} not posted"
+    return SecondLook(problems, (fact,))
+
+
+def agreed_quotes(desk: Desk, drop: Drop) -> Quotes:
+    """A drop's quotes without the rows on which two programs differ; raises UnreadableFile."""
+    reading = desk.reading(drop)
+    quotes = reading.quotes
+    look = second_look(desk, *desk.file_of(drop), reading, quotes.values.index)
+    if not look.problems:
+        return quotes
+    kept = look.kept(quotes.values.index)
+    return replace(quotes, values=quotes.values[kept], rows=quotes.rows[kept])
+
+
+def _rows(quotes: Quotes, rics: Iterable[str]) -> dict[int, str]:
+    """The rows of some RICs, equal copies included, with the RIC of each."""
+    rows: dict[int, str] = {}
+    for ric, row in quotes.rows.loc[list(rics)].items():
+        rows[int(row)] = str(ric)
+    if quotes.twins:
+        chosen = set(rows.values())
+        rows |= {row: ric for ric, copies in quotes.twins.items() if ric in chosen for row in copies}
+    return rows
+
+
+def _problems(found: Iterable[Difference], rows: Mapping[int, str], quotes: Quotes) -> Iterator[Problem]:
+    """Where one of equal copies is in doubt, all are: they share one post."""
+    by_row = {difference.row: difference for difference in found}
+    doubted = {rows[row]: row for row in by_row}
+    for row, ric in sorted(rows.items()):
+        if row in by_row:
+            one = by_row[row]
+            text = f"{one.first} / {one.second}"
+            yield Problem(row, ric, one.where, text, "was read differently by a second program", _MEND)
+        elif ric in doubted:
+            other = quotes.label(doubted[ric])
+            cause = "has a copy that was read differently by a second program"
+            yield Problem(row, ric, f"row {quotes.label(row)}", ric, cause, f"see row {other}")
+
+
+def _counted(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
