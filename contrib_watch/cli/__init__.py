@@ -101,6 +101,25 @@ def preview(config_path: Path, as_json: bool, file: Path, feed_name: str | None)
     sys.exit(3 if preview.problems or preview.held else 0)
 
 
+@main.command(short_help="Propose a feed for a sheet; write nothing.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Its dictionary, Service and feeds' names are minded. [default: config.toml, where it is]",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def init(config_path: Path | None, file: Path) -> None:
+    """Look at FILE, whose layout no feed declares, and print a [[feeds]] block for config.toml, for you to finish.
+
+    What it is not sure of says "doubt"; nothing is written to any file.
+    """
+    from contrib_watch.cli.proposing import feed_for
+
+    here = Path("config.toml")
+    click.echo(feed_for(file, config_path or (here if here.exists() else None)))
+
+
 @main.command(short_help="Check the configuration, folders, dictionary, login.")
 @CONFIG
 @JSON

@@ -64,11 +64,12 @@ def _dictionary_files(dictionary: Fields) -> Iterator[Problem]:
 def _reading(n: int, feed: Feed) -> Iterator[Problem]:
     """Marks that would make one text readable in two ways."""
     decimal, thousands, delimiter = (("feeds", n, name) for name in ("decimal", "thousands", "delimiter"))
-    if feed.decimal == feed.delimiter:
+    takes_csv = not all(pattern.casefold().endswith((".xlsx", ".xlsm")) for pattern in feed.patterns)
+    if takes_csv and feed.decimal == feed.delimiter:
         yield Problem((delimiter, decimal), f'must not be the decimal mark "{feed.decimal}"; perhaps ";"?')
     if feed.thousands == feed.decimal:
         yield Problem((thousands, decimal), f'must not be the decimal mark "{feed.decimal}"')
-    if feed.thousands == feed.delimiter:
+    if takes_csv and feed.thousands == feed.delimiter:
         yield Problem((thousands, delimiter), f'must not be the delimiter "{feed.delimiter}"')
     if feed.clear_token in feed.blank:
         keys = ("feeds", n, "blank"), ("feeds", n, "clear_token")

@@ -17,14 +17,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict
 from pydantic import Field as Limits
 
 from contrib_watch.config.problems import nearest
-from contrib_watch.core.model import Feed
+from contrib_watch.core.model import SET_ME, Feed
 from contrib_watch.core.readers import shell_pattern
 
 SIMULATED = "simulated"
 """The one host, and the target, that stand for the built-in simulated ADS."""
-
-PLACEHOLDER = "SET-ME"
-"""What ``contrib-watch init`` writes where only a person can know the value."""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -152,7 +149,7 @@ def _date_format(value: str) -> str:
 
 
 def _service(value: str) -> str:
-    if value == PLACEHOLDER:
+    if value == SET_ME:
         raise ValueError("must be set: the Service to post to, as your Market Data team names it")
     return _printable(value)
 

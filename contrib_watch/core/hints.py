@@ -1,7 +1,8 @@
 """Which declaration would read the cells that could not be read. Nothing is applied: a person decides.
 
-A declaration is hinted at only where it reads every refused cell that any declaration reads, and still reads every
-cell that is read today. Where two do, both are named, with what each would send.
+A declaration is hinted at only where it reads every refused cell that any declaration reads, and still reads the
+cells that are read today: all of them, or all but a few, which are then named. Where two do, both are named, with
+what each would send.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ DATE_FORMATS = (
     *(f"%d{mark}%b{mark}%{year}" for year in "Yy" for mark in "- "),
     *("%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
+FEW = 0.1
+"""A declaration may cost so many cells for each one that it reads: those few are then the mistakes."""
+
 BLANKS = frozenset(
     {
         "-",
@@ -69,6 +73,8 @@ class Hint(NamedTuple):
     """The declarations that read them all; where there are several, the file alone cannot tell which is meant."""
     text: str
     """In plain words, with the declarations."""
+    cells: int = 0
+    """How many refused cells it is about; of a column with very many, of the first MAX_CELLS."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -185,12 +191,13 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
     readable = [_any(masks) for masks in zip(*read, strict=True)]
     if not any(pc.any(mask).as_py() for mask in readable):
         return None
+    gained = sum(pc.sum(mask).as_py() or 0 for mask in readable)
     least: list[Keys] = []
     for keys, masks in sorted(zip(candidates, read, strict=True), key=lambda pair: len(pair[0])):
         reads_all = all(mask.equals(best) for mask, best in zip(masks, readable, strict=True))
         # A declaration that does the same with fewer keys is the better one.
         is_least = not any(other.items() < keys.items() for other in least)
-        if reads_all and is_least and _loses_none(columns, keys, feed):
+        if reads_all and is_least and _lost(columns, keys, feed) <= FEW * gained:
             least.append(keys)
     if not least:
         return None
@@ -199,16 +206,13 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
         for sample, mask in zip(samples, readable, strict=True)
         if pc.any(mask).as_py()
     )
-    where = _where(cells, sample, first, sum(pc.sum(mask).as_py() or 0 for mask in readable))
+    where = _where(cells, sample, first, gained)
     if len(least) == 1:
         text = f"this looks like {' and '.join(_words(least[0]))}: set {declaration(least[0])}"
-        return Hint(where, tuple(least), text + _changes(cells, columns, least[0], feed))
+        return Hint(where, tuple(least), text + _changes(cells, columns, least[0], feed), gained)
     ways = [f"{declaration(keys)} reads {_read_as(sample, first, keys, feed)}" for keys in least]
-    return Hint(
-        where,
-        tuple(least),
-        f"this can be read in {len(least)} ways, declare the one that is meant: {'; '.join(ways)}",
-    )
+    text = f"this can be read in {len(least)} ways, declare the one that is meant: {'; '.join(ways)}"
+    return Hint(where, tuple(least), text, gained)
 
 
 def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
@@ -218,9 +222,11 @@ def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
     return merged
 
 
-def _loses_none(columns: Sequence[_Column], keys: Keys, feed: Feed) -> bool:
+def _lost(columns: Sequence[_Column], keys: Keys, feed: Feed) -> int:
+    """How many cells that are read today would be refused."""
     declared = replace(feed, **keys)
-    return not any(pc.any(pc.and_(pc.is_valid(c.tokens), pc.is_null(c.under(declared)))).as_py() for c in columns)
+    lost = (pc.and_(pc.is_valid(column.tokens), pc.is_null(column.under(declared))) for column in columns)
+    return sum(pc.sum(mask).as_py() or 0 for mask in lost)
 
 
 def _blank_hint(cells: Cells, columns: Sequence[_Column], feed: Feed) -> Hint | None:
@@ -236,18 +242,19 @@ def _blank_hint(cells: Cells, columns: Sequence[_Column], feed: Feed) -> Hint | 
     keys = {"blank": [*feed.blank, *words]}
     sample, index, _ = found[0]
     text = f"this looks like a word for an empty cell: set {declaration(keys)}"
-    return Hint(_where(cells, sample, index, len(found)), (keys,), text + _changes(cells, columns, keys, feed))
+    text += _changes(cells, columns, keys, feed)
+    return Hint(_where(cells, sample, index, len(found)), (keys,), text, len(found))
 
 
 def _changes(cells: Cells, columns: Sequence[_Column], keys: Keys, feed: Feed) -> str:
-    """A warning where a cell that is read today would be read as something else."""
+    """A warning where a cell that is read today would be read as something else, or not any more."""
     declared = replace(feed, **keys)
     for column in columns:
         tokens = column.under(declared)
         differs = pc.fill_null(pc.not_equal(column.tokens, tokens), False)
         differs = pc.or_(differs, pc.and_(pc.is_valid(column.tokens), pc.is_null(tokens)))
         if (index := pc.index(differs, True).as_py()) >= 0:
-            before, after = column.tokens[index].as_py(), tokens[index].as_py() or "blank"
+            before, after = column.tokens[index].as_py(), tokens[index].as_py() or "not read"
             written = f'{cells.address(index, column.index)} "{column.text[index].as_py()}"'
             return f"; but then {written}, which is {before} today, is {after}"
     return ""

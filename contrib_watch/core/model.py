@@ -20,6 +20,9 @@ import pyarrow as pa
 TOKENS = pd.ArrowDtype(pa.string())
 """The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
 
+SET_ME = "SET-ME"
+"""Stands in a proposed feed where only a person can know the value; as a Service it is refused."""
+
 CLEARED = "null"
 """The token that makes a field blank on the ADS (``#CLEAR`` in a file)."""
 

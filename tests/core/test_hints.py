@@ -98,6 +98,14 @@ def test_no_hint_where_the_declaration_would_cost_cells_that_are_read_today() ->
     assert hints(csv("RIC,BID,ASK", ["A", "98,7", "98.75"]), delimiter=";") == []
 
 
+def test_one_mistake_among_many_cells_is_named_and_hides_no_hint() -> None:
+    (hint,) = hints(column("BID", *["98,75"] * 10, "98.75"), delimiter=";")
+    assert dict(hint.choices[0]) == {"decimal": ","}
+    assert hint.text.endswith('; but then row 12, BID "98.75", which is 98.75 today, is not read')
+    assert hint.cells == 10
+    assert hints(column("BID", *["98,75"] * 9, "98.75"), delimiter=";") == []
+
+
 def test_a_cell_that_would_be_read_as_something_else_is_named() -> None:
     (hint,) = hints(column("BID", "1.234", "2.345,6"), delimiter=";")
     assert dict(hint.choices[0]) == {"decimal": ",", "thousands": "."}
@@ -182,7 +190,7 @@ def test_words_for_no_value_are_declared_beside_those_of_the_feed() -> None:
 
 def test_a_word_that_is_a_text_elsewhere_is_named() -> None:
     (hint,) = hints(csv("RIC,BID,DSPLY_NAME", ["A", "-", "-"]))
-    assert hint.text.endswith('; but then row 2, DSPLY_NAME "-", which is "-" today, is blank')
+    assert hint.text.endswith('; but then row 2, DSPLY_NAME "-", which is "-" today, is not read')
 
 
 def test_errors_are_no_words_for_no_value() -> None:
@@ -207,7 +215,7 @@ def test_a_sheet_that_is_read_has_no_hints() -> None:
         max_size=6,
     )
 )
-def test_a_hint_never_costs_a_cell(texts: list[str]) -> None:
+def test_a_hint_never_costs_a_cell_among_few(texts: list[str]) -> None:
     cells = column("BID", *texts, "1")
     declared = feed(delimiter=";")
     refused = {problem.row for problem in read_quotes(cells, declared, DICTIONARY).problems}

@@ -1,0 +1,62 @@
+"""A first look at a file that nobody has declared: the top of its sheets, and what its bytes suggest."""
+
+from __future__ import annotations
+
+import io
+
+from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
+
+from contrib_watch.adapters.sheets.content import Content, content_of, is_workbook_name
+from contrib_watch.adapters.sheets.package import Package
+from contrib_watch.core.layout import SAMPLE_ROWS, Layout, Rows, text_layout
+from contrib_watch.errors import UnreadableFile
+
+MAX_BYTES = 16 << 20
+"""A larger file is not looked at: its first rows, saved as a file of their own, tell as much."""
+
+
+def outline(content: bytes, filename: str) -> Layout:
+    """What the file's bytes suggest; of a workbook, the visible sheet with the most cells at its top.
+
+    Raises UnreadableFile where it is not a CSV or a workbook, or is larger than MAX_BYTES.
+    """
+    if len(content) > MAX_BYTES:
+        raise UnreadableFile(
+            f"the file has {len(content):,} bytes, too many to look at",
+            where=filename,
+            hint="Save its first rows as a file of their own, and look at that",
+        )
+    found = content_of(content)
+    if not is_workbook_name(filename):
+        if found is not Content.TEXT:
+            raise UnreadableFile(found.as_text, where=filename, hint=found.mend)
+        return text_layout(content)
+    if found is not Content.ZIP:
+        raise UnreadableFile(found.as_workbook, where=filename, hint=found.mend)
+    package = Package(content, filename)
+    package.check()
+    try:
+        tops = _tops(content)
+    except (CalamineError, ValueError, OSError) as error:
+        raise package.refuse(f"the workbook cannot be read: {error}") from error
+    except BaseException as panic:
+        # A panic of the Rust parser arrives as a bare BaseException, and would otherwise end the program.
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise package.refuse("the workbook cannot be read: the parser gave up on it") from panic
+    if not tops:
+        raise package.refuse("the workbook has no visible sheet")
+    fullest = max(tops, key=lambda name: sum(sum(map(bool, row)) for row in tops[name]))
+    return Layout(tops[fullest], sheet=fullest, sheets=tuple(tops))
+
+
+def _tops(content: bytes) -> dict[str, Rows]:
+    """The visible sheets with their first rows."""
+    with CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
+        visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible == SheetVisibleEnum.Visible]
+        return {name: _top(workbook, name) for name in visible}
+
+
+def _top(workbook: CalamineWorkbook, name: str) -> Rows:
+    rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False, nrows=SAMPLE_ROWS)
+    return [[str(value).strip() for value in row] for row in rows]

@@ -1,0 +1,220 @@
+"""A feed proposed for a sheet that nobody has declared: mapping, formats, and every doubt about them.
+
+It is written for a person to finish. What the sheet leaves open (two date formats that read every date, what a
+percentage means) is left undeclared, so that those cells are rejected until somebody decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
+from contrib_watch.core.fields import type_column
+from contrib_watch.core.headers import guesses, speaks_of_rics
+from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, cell_hints
+from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed
+from contrib_watch.core.numerals import MARKS
+from contrib_watch.core.quotes import read_quotes
+from contrib_watch.core.readers import ERROR_TEXT, matches
+from contrib_watch.errors import UnreadableFile
+
+SAMPLE_CELLS = 200
+"""So many written cells of a column decide whether it can be a field's."""
+
+_RIC_LIKE = r"^[A-Za-z0-9.!#$_/-]*(?:=[A-Za-z0-9._]*|\.[A-Z][A-Za-z]{0,3})$"
+_HABIT = 0.1
+"""A notation is proposed where at least so many cells a row need it."""
+_MOST = 0.8
+"""The share of a column's cells that must be readable, or look like RICs."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A feed as it may be declared, and why a person should look twice."""
+
+    feed: Feed
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """Header -> one of its cells, of every column that is mapped, ignored or the RICs'."""
+    doubts: tuple[str, ...] = ()
+    """About the whole file, or about columns that are not mapped."""
+    column_doubts: Mapping[str, str] = field(default_factory=dict)
+    """Header -> what speaks against its field."""
+    undecided: tuple[tuple[str, tuple[Keys, ...]], ...] = ()
+    """What a person has to decide, in words, with the declarations to choose from."""
+    result: str = ""
+    """How much of the file is read with it."""
+
+
+def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[str] = ()) -> Proposal:
+    """Complete ``feed``, which says how the file is laid out, with the columns' meanings and formats.
+
+    ``doubts`` are those about the layout, to be handed on.
+    """
+    ric = _ric_column(cells)
+    mapped, column_doubts, more = _mapping(cells, ric, feed, dictionary)
+    examples = {cells.header[index]: _example(cells, index) for index in _named(cells)}
+    declared = replace(
+        feed,
+        ric_column=cells.header[ric] if ric is not None else SET_ME,
+        columns={header: acronym for header, acronym in mapped.items() if header != acronym},
+        ignore_columns=tuple(cells.header[i] for i in _named(cells) if i != ric and cells.header[i] not in mapped),
+    )
+    doubts = [*doubts, *_header_doubts(cells), *more]
+    if ric is None:
+        doubts.append("no column looks like RICs: name the one that has them in ric_column, or add it to the sheet")
+        return Proposal(declared, examples, tuple(doubts), column_doubts)
+    declared = replace(declared, ric_pattern=_ric_pattern(cells.columns[ric]))
+    try:
+        declared, undecided = _with_formats(cells, declared, dictionary)
+        quotes = read_quotes(cells, declared, dictionary)
+    except UnreadableFile as error:
+        return Proposal(declared, examples, (*doubts, str(error)), column_doubts)
+    rejected = list(dict.fromkeys(problem.row for problem in quotes.problems))
+    result = f"{quotes.rows_read - len(rejected):,} of {quotes.rows_read:,} rows are read with this"
+    if rejected:
+        result += f"; rejected is, for example, {quotes.problems[0]}"
+    return Proposal(declared, examples, tuple(doubts), column_doubts, undecided, result)
+
+
+def _named(cells: Cells) -> Iterator[int]:
+    return (index for index, header in enumerate(cells.header) if header)
+
+
+def _header_doubts(cells: Cells) -> Iterator[str]:
+    for index, header in enumerate(cells.header):
+        if not header and (example := _example(cells, index)):
+            yield f'column {index + 1} has values ("{example}") but no header: no drop is read until it has one'
+        elif header and cells.header.index(header) < index:
+            yield f'the header "{header}" stands twice: no drop is read until one is renamed in the sheet'
+
+
+def _ric_column(cells: Cells) -> int | None:
+    """The column whose cells look most like RICs; its name decides between equals."""
+
+    def rank(index: int) -> tuple[float, bool]:
+        return _share(_written(cells, index), _RIC_LIKE), speaks_of_rics(cells.header[index])
+
+    best = max(_named(cells), key=rank, default=None)
+    if best is not None and rank(best)[0] >= _MOST:
+        return best
+    # RICs without any mark, such as EUR or 005930: only a name can tell.
+    return next(
+        (index for index in _named(cells) if cells.header[index].upper() in ("RIC", "RICS", "RIC CODE")), None
+    )
+
+
+def _share(texts: pa.StringArray, pattern: str) -> float:
+    if not len(texts):
+        return 0.0
+    return float(pc.mean(matches(texts, pattern)).as_py())
+
+
+def _ric_pattern(rics: pa.Array) -> str:
+    """``*=ACME`` where every RIC ends so: nothing else is this feed's until a person says so."""
+    written = [ric for ric in rics.to_pylist() if ric and ric.strip()]
+    sources = {ric.rpartition("=")[2] if "=" in ric else "" for ric in written}
+    source = sources.pop() if len(sources) == 1 else ""
+    return f"*={source}" if source.isalnum() and len(written) > 1 else ""
+
+
+def _mapping(
+    cells: Cells, ric: int | None, feed: Feed, dictionary: Dictionary
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Header -> field; header -> what speaks against it; and why other columns are not mapped."""
+    mapped: dict[str, str] = {}
+    column_doubts: dict[str, str] = {}
+    left_out: list[str] = []
+    for index in _named(cells):
+        header = cells.header[index]
+        meant = guesses(header, dictionary)
+        if index == ric or header in mapped or not meant:
+            continue
+        fitting = [guess for guess in meant if _can_be(cells, index, dictionary.fields[guess.acronym], feed)]
+        free = [guess for guess in fitting if guess.acronym not in mapped.values()]
+        if free:
+            mapped[header] = free[0].acronym
+            if free[0].doubt:
+                column_doubts[header] = free[0].doubt
+            elif not pc.any(_is_written(cells, index)).as_py():
+                column_doubts[header] = "every cell is blank, so only its name speaks for it"
+        elif fitting:
+            first = next(other for other, acronym in mapped.items() if acronym == fitting[0].acronym)
+            left_out.append(f'"{header}" may be {fitting[0].acronym} too, as "{first}" is: it is ignored')
+        else:
+            left_out.append(
+                f'"{header}" sounds like {meant[0].acronym}, but its cells do not fit'
+                f' ("{_example(cells, index)}"): it is ignored'
+            )
+    return mapped, column_doubts, left_out
+
+
+def _can_be(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> bool:
+    """Whether some declaration would read most of the column's first cells as the field."""
+    written = pc.indices_nonzero(_is_written(cells, index))[:SAMPLE_CELLS]
+    if not len(written):
+        return definition.kind is not Kind.UNSUPPORTED
+    text = cells.columns[index].take(written)
+    kinds = None if cells.kinds is None else cells.kinds[index].take(written)
+    ways: Sequence[dict[str, Any]]
+    match definition.kind:
+        case Kind.REAL | Kind.UINT | Kind.INT:
+            ways = [
+                {"decimal": decimal, "thousands": thousands, "percent": percent}
+                for (decimal, thousands), percent in product(MARKS, ("points", "fraction"))
+            ]
+        case Kind.DATE:
+            ways = [{"date_format": text} for text in DATE_FORMATS]
+        case Kind.UNSUPPORTED:
+            return False
+        case _:
+            ways = [{}]
+    tokens = (type_column(definition, text, kinds, replace(feed, **way)).tokens for way in ways)
+    return any(len(column) - column.null_count >= _MOST * len(column) for column in tokens)
+
+
+def _is_written(cells: Cells, index: int) -> pa.BooleanArray:
+    """Cells with a text that is not a word for "no value"."""
+    trimmed = pc.utf8_lower(pc.ascii_trim(cells.columns[index].cast(pa.string()), characters=" "))
+    blank = pc.is_in(trimmed, value_set=pa.array(["", None, *BLANKS], pa.string()))
+    return pc.and_not(pc.invert(blank), matches(trimmed, f"(?i){ERROR_TEXT}"))
+
+
+def _written(cells: Cells, index: int) -> pa.StringArray:
+    """The first written cells that are texts: a date or number of a workbook is no RIC."""
+    mask = _is_written(cells, index)
+    if cells.kinds is not None:
+        mask = pc.and_(mask, pc.equal(cells.kinds[index], CellKind.TEXT.value))
+    texts = cells.columns[index].cast(pa.string()).filter(mask)[:SAMPLE_CELLS]
+    return pc.ascii_trim(texts, characters=" ")
+
+
+def _example(cells: Cells, index: int) -> str:
+    texts = cells.columns[index].filter(_is_written(cells, index))
+    return texts[0].as_py() if len(texts) else ""
+
+
+def _with_formats(
+    cells: Cells, feed: Feed, dictionary: Dictionary
+) -> tuple[Feed, tuple[tuple[str, tuple[Keys, ...]], ...]]:
+    """The feed with the formats that the cells leave no doubt about, and those between which they do."""
+    undecided = []
+    for hint in cell_hints(cells, feed, dictionary):
+        first = hint.choices[0]
+        agreed = {key: value for key, value in first.items() if all(keys.get(key) == value for keys in hint.choices)}
+        if hint.cells < _HABIT * len(cells.rows) and "blank" not in agreed:
+            agreed = {}  # a few cells among many are a mistake as likely as a habit
+        feed = replace(feed, **_frozen(agreed))
+        left = [{key: value for key, value in keys.items() if key not in agreed} for keys in hint.choices]
+        if any(left):
+            undecided.append((str(hint), tuple(left)))
+    return feed, tuple(undecided)
+
+
+def _frozen(keys: Keys) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
