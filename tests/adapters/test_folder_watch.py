@@ -18,9 +18,11 @@ from folder_site import (
     contents,
     open_folder,
     posix_only,
+    whole,
 )
 
-from contrib_watch.adapters.folder import Scan, Watch
+from contrib_watch.adapters.folder import Folder, Scan, Watch
+from contrib_watch.core.model import Feed
 
 
 class Recorder:
@@ -237,3 +239,58 @@ def test_the_receiver_of_a_scan_can_stop_the_watch(inbox: Path) -> None:
     watch.start()
     assert ended.wait(LIMIT_S)
     assert watch.stop(LIMIT_S)
+
+
+class Hanging(Folder):
+    """A folder on a share that does not answer until it is told to."""
+
+    answers: threading.Event
+    asked: threading.Event
+
+    def scan(self) -> Scan:
+        self.asked.set()
+        assert self.answers.wait(LIMIT_S)
+        return super().scan()
+
+
+@contextmanager
+def hanging(inbox: Path) -> Iterator[tuple[Watch, Hanging, Recorder]]:
+    """A Watch whose first scan has begun and does not end."""
+    feed = Feed(name="bonds", folder=inbox, service="NIPROV", settle_seconds=0.0)
+    folder, recorder = Hanging(feed, inbox.parent / "spool", {}, whole), Recorder()
+    folder.answers, folder.asked = threading.Event(), threading.Event()
+    watch = Watch(folder, 60.0, recorder)
+    watch.start()
+    try:
+        assert folder.asked.wait(LIMIT_S)
+        yield watch, folder, recorder
+    finally:
+        folder.answers.set()
+        assert watch.stop(LIMIT_S)
+
+
+def test_a_share_that_answers_late_is_waited_for_and_told(inbox: Path) -> None:
+    (inbox / "prices.csv").write_bytes(b"x")
+    with hanging(inbox) as (watch, folder, recorder):
+        until_s = time.monotonic() + LIMIT_S
+        while watch.silent_s() < 0.05:
+            assert time.monotonic() < until_s
+        assert recorder.scans == []
+        folder.answers.set()
+        recorder.wait_for_file("prices.csv", b"x")
+        assert watch.silent_s() == 0.0
+
+
+def test_a_stop_does_not_wait_for_a_share_that_does_not_answer(inbox: Path) -> None:
+    with hanging(inbox) as (watch, _, _):
+        before_s = time.monotonic()
+        assert not watch.stop(0.05)
+        assert time.monotonic() - before_s < LIMIT_S / 2
+
+
+def test_a_share_that_does_not_answer_holds_up_no_other_folder(inbox: Path) -> None:
+    other = inbox.parent / "other"
+    other.mkdir()
+    with hanging(inbox), watching(other) as (_, recorder):
+        (other / "prices.csv").write_bytes(b"x")
+        recorder.wait_for_file("prices.csv", b"x")
