@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
+from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.core.diff import Changes
+from contrib_watch.core.hints import Hint, cell_hints, layout_hints
+from contrib_watch.core.layout import header_row_of
 from contrib_watch.core.model import Drop, DropStatus, Feed, Problem, Quotes
 from contrib_watch.core.posts import plan
-from contrib_watch.errors import ConfigurationError
+from contrib_watch.errors import ConfigurationError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.job import examine, why_held
 from contrib_watch.pipeline.second_look import second_look
@@ -30,6 +35,8 @@ class Preview:
     """See core.posts.plan."""
     held: str
     """Why a person would have to release it; empty: nobody."""
+    hints: tuple[Hint, ...] = ()
+    """Which declarations would read cells that are rejected; none is applied."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -38,10 +45,17 @@ class Preview:
 
 
 def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
-    """Read a file by a feed's rules and compare it with the snapshot; raises UnreadableFile."""
+    """Read a file by a feed's rules and compare it with the snapshot.
+
+    Raises UnreadableFile, with the declarations that would mend it where the file's beginning shows them.
+    """
     feed = _feed_for(desk, file, feed_name)
     content = file.read_bytes()
-    reading = desk.read(file, file.name, feed)
+    try:
+        reading = desk.read(file, file.name, feed)
+    except UnreadableFile as error:
+        hints = _layout_hints(desk, file, content, feed)
+        raise UnreadableFile(error.what, where=error.where, hint="\n".join((error.hint, *map(str, hints)))) from error
     drop = Drop(
         id=0,
         feed=feed.name,
@@ -54,7 +68,29 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     )
     changes = examine(desk, drop, reading.quotes)
     changes = second_look(desk, file, file.name, feed, reading, changes.given.index).applied(changes)
-    return Preview(file, feed, reading.quotes, changes, plan(changes), why_held(desk, drop, reading.quotes, changes))
+    held = why_held(desk, drop, reading.quotes, changes)
+    hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
+    return Preview(file, feed, reading.quotes, changes, plan(changes), held, hints)
+
+
+def _layout_hints(desk: Desk, file: Path, content: bytes, feed: Feed) -> tuple[Hint, ...]:
+    """The fewest declarations of the layout with which the column of the RICs is found; empty: no such are known."""
+
+    def finds_rics(hints: Iterable[Hint]) -> bool:
+        declared = replace(feed, **{key: value for hint in hints for key, value in hint.choices[0].items()})
+        try:
+            return feed.ric_column in desk.reader.read_cells(file, file.name, declared).header
+        except UnreadableFile:
+            return False
+
+    try:
+        found = outline(content, file.name)
+    except UnreadableFile:
+        return ()
+    header_row = header_row_of(found.rows, lambda name: name == feed.ric_column or name in feed.columns)
+    hints = layout_hints(found, header_row, feed)
+    trials = (some for count in range(1, len(hints) + 1) for some in combinations(hints, count))
+    return next(filter(finds_rics, trials), ())
 
 
 def _feed_for(desk: Desk, file: Path, feed_name: str | None) -> Feed:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path, PurePath
 
-from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.outline import outline
+from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.config import Fields, Settings, load, load_dictionary
 from contrib_watch.core.headers import is_known
 from contrib_watch.core.layout import Layout, header_row_of
@@ -32,10 +32,10 @@ def feed_for(file: Path, config_path: Path | None) -> str:
     """
     settings = load(config_path, os.environ) if config_path is not None else None
     dictionary = load_dictionary(settings.fields if settings else Fields())
-    content = _bytes_of(file)
-    layout = outline(content, file.name)
+    layout = outline(_bytes_of(file), file.name)
     feed = _laid_out(file, layout, settings)
-    cells = read_cells(content, file.name, feed)
+    with Reader() as reader:
+        cells = reader.read_cells(file, file.name, feed)
     return "\n".join(_lines(file, propose(cells, feed, dictionary, list(_layout_doubts(layout, feed)))))
 
 

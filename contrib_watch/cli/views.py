@@ -91,6 +91,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
             }
             for problem in preview.problems
         ],
+        "hints": [{"where": hint.where, "text": hint.text, "declare": list(hint.choices)} for hint in preview.hints],
         "missing": list(preview.changes.missing),
         "warnings": list(preview.quotes.warnings),
     }
@@ -120,6 +121,8 @@ def print_preview(preview: Preview) -> None:
     if preview.problems:
         reasons = [(escape(one.where), escape(f'"{one.text}" {one.cause}: {one.mend}')) for one in preview.problems]
         print_list(console, "would be rejected", reasons)
+    for hint in preview.hints:
+        console.print(f"[cyan]hint:[/] {escape(str(hint))}")
     for warning in preview.quotes.warnings:
         console.print(f"[yellow]note:[/] {escape(warning)}")
     if preview.changes.missing:
