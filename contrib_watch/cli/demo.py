@@ -32,6 +32,8 @@ FAULTS = FaultScript.from_dict(
     {"faults": [{"kind": "nak", "ric": NAKKED_RIC, "code": "DeniedBySrc", "text": "Not permissioned for this RIC"}]}
 )
 DAYS = ("2026-11-19", "2026-11-20")
+ANY_AGE_S = 100 * 365 * 86_400.0
+"""The sample files may be old: that is no matter here."""
 CHANGES_SHOWN = 4
 """Rows of each file that the demo shows."""
 
@@ -125,8 +127,8 @@ def _prepared(home: Path) -> Settings:
     settings = load(home / "config.toml", os.environ)
     for feed in settings.feeds:
         Path(feed.folder).mkdir(parents=True)
-    # The sample files are whole when they are there: nothing to wait for. They may be old: that is no matter here.
-    feeds = tuple(replace(feed, settle_seconds=0.0, max_age_s=float("inf")) for feed in settings.feeds)
+    # The sample files are whole when they are there: nothing to wait for.
+    feeds = tuple(replace(feed, settle_seconds=0.0, max_age_s=ANY_AGE_S) for feed in settings.feeds)
     return replace(settings, feeds=feeds)
 
 
