@@ -7,20 +7,24 @@ import sys
 
 import structlog
 
+from contrib_watch.cli.terminal import visible
 from contrib_watch.config import Log
 
 
 def configure(log: Log) -> None:
     """Set the level and the format of every log line from here on."""
     renderer: structlog.typing.Processor
+    told: list[structlog.typing.Processor] = []
     if log.format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
+        told = [_visible]
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *told,
             structlog.processors.ExceptionRenderer(),
             renderer,
         ],
@@ -29,3 +33,8 @@ def configure(log: Log) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _visible(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Names of files are other people's text: none may break a line or turn its reading direction."""
+    return {key: visible(value) if isinstance(value, str) else value for key, value in event.items()}

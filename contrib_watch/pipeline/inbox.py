@@ -165,6 +165,9 @@ def _judged(feed: Feed, file: FileState, now: datetime, *, feed_is_new: bool) ->
     """What the next run will do with a file, as far as its age tells."""
     if file.state is not FileStatus.FOUND or file.signature is None:
         return _seen(file, now)
+    if file.signature.size_bytes > feed.max_bytes:
+        size = f"its {file.signature.size_bytes:,} bytes are above max_bytes, which is {feed.max_bytes:,}"
+        return SeenState(file.state, f"not looked at yet: the next run will reject it, {size}")
     age = judge(
         "",
         file.signature.mtime_ns,
