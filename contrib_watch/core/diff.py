@@ -139,8 +139,8 @@ def token_table(objects: pd.Series[str], first: list[str]) -> pd.DataFrame:
     names = dict.fromkeys(first)
     for layout in layouts.drop_null().to_pylist():
         names.update(dict.fromkeys(_NAME.findall(layout)))
-    # A quote within a text is escaped, so that one after a brace or comma and before a name can only begin a name.
-    patterns = {name: f'[{{,]"{re.escape(name)}":(?P<token>{_VALUE})' for name in names}
+    # A quote within a text is escaped, so that a name between two bare ones and before a colon is no part of a text.
+    patterns = {name: f'"{re.escape(name)}":(?P<token>{_VALUE})' for name in names}
     columns = {name: pc.struct_field(pc.extract_regex(texts, pattern), "token") for name, pattern in patterns.items()}
     return pd.DataFrame({name: pd.array(column, dtype=TOKENS) for name, column in columns.items()}, objects.index)
 
