@@ -27,6 +27,8 @@ from contrib_watch.simulator.server import SimulatedServer
 PROGRAM = Path(sys.executable).with_name("contrib-watch")
 DEADLINE_S = 30.0
 """How long a test waits for anything. It is never waited out where the program is right."""
+PROMPTLY_S = 10.0
+"""What ends at once ends within this, even where the machine has much else to do."""
 SERVICE = "TEST"
 CLOSED = "127.0.0.1:1"
 """An address where nobody listens."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli_site import DEADLINE_S, PROGRAM, Site, sheet
+from cli_site import DEADLINE_S, PROGRAM, PROMPTLY_S, Site, sheet
 from click.testing import CliRunner
 
 from contrib_watch.cli import main
@@ -58,7 +58,7 @@ def test_it_ends_on_a_signal_with_0(number: signal.Signals) -> None:
         began_s = time.monotonic()
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE_S)
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < PROMPTLY_S
     assert process.returncode == 0, err
     assert out == ""
     assert "Traceback" not in err
