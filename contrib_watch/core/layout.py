@@ -47,7 +47,7 @@ def text_layout(content: bytes) -> Layout:
     text = content.decode(encoding, "replace").lstrip("\ufeff")
     lines = re.split("\r\n|\n|\r", text)
     delimiter = delimiter_of(lines[:SAMPLE_ROWS])
-    rows = [_cells(line, delimiter) for line in lines[:SAMPLE_ROWS]]
+    rows = _rows(lines[:SAMPLE_ROWS], delimiter)
     return Layout(rows, encoding=encoding, delimiter=delimiter, ends_whole=text.endswith(("\n", "\r")))
 
 
@@ -99,6 +99,20 @@ def header_row_of(rows: Rows, is_known: Callable[[str], bool]) -> int:
 
     candidates = [index for index, row in enumerate(rows) if sum(map(bool, row)) > 1]
     return max(candidates, key=score, default=0) + 1
+
+
+def _rows(lines: Sequence[str], delimiter: str) -> Rows:
+    """The cells of each line; of a row with line ends inside quotes on its first line, with blank rows after it."""
+    rows: list[list[str]] = [[] for _ in lines]
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
+    first = 0
+    try:
+        for row in reader:
+            rows[first] = [cell.strip() for cell in row]
+            first = reader.line_num
+    except csv.Error:  # an absurdly long cell: what stands above it is enough
+        return rows
+    return rows
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

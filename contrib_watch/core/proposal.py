@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.fields import type_column
 from contrib_watch.core.headers import guesses, speaks_of_rics
-from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, cell_hints
-from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed
+from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints
+from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes
 from contrib_watch.core.numerals import MARKS
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.readers import ERROR_TEXT, matches
@@ -72,13 +72,9 @@ def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[s
     declared = replace(declared, ric_pattern=_ric_pattern(cells.columns[ric]))
     try:
         declared, undecided = _with_formats(cells, declared, dictionary)
-        quotes = read_quotes(cells, declared, dictionary)
+        result = _result(cells, declared, undecided, dictionary)
     except UnreadableFile as error:
         return Proposal(declared, examples, (*doubts, str(error)), column_doubts)
-    rejected = list(dict.fromkeys(problem.row for problem in quotes.problems))
-    result = f"{quotes.rows_read - len(rejected):,} of {quotes.rows_read:,} rows are read with this"
-    if rejected:
-        result += f"; rejected is, for example, {quotes.problems[0]}"
     return Proposal(declared, examples, tuple(doubts), column_doubts, undecided, result)
 
 
@@ -141,6 +137,8 @@ def _mapping(
             mapped[header] = free[0].acronym
             if free[0].doubt:
                 column_doubts[header] = free[0].doubt
+            elif len(free) > 1:
+                column_doubts[header] = f"or {' or '.join(guess.acronym for guess in free[1:])}"
             elif not pc.any(_is_written(cells, index)).as_py():
                 column_doubts[header] = "every cell is blank, so only its name speaks for it"
         elif fitting:
@@ -205,8 +203,7 @@ def _with_formats(
     """The feed with the formats that the cells leave no doubt about, and those between which they do."""
     undecided = []
     for hint in cell_hints(cells, feed, dictionary):
-        first = hint.choices[0]
-        agreed = {key: value for key, value in first.items() if all(keys.get(key) == value for keys in hint.choices)}
+        agreed = agreed_keys(hint.choices)
         if hint.cells < _HABIT * len(cells.rows) and "blank" not in agreed:
             agreed = {}  # a few cells among many are a mistake as likely as a habit
         feed = replace(feed, **_frozen(agreed))
@@ -214,6 +211,25 @@ def _with_formats(
         if any(left):
             undecided.append((str(hint), tuple(left)))
     return feed, tuple(undecided)
+
+
+def _result(
+    cells: Cells, feed: Feed, undecided: Sequence[tuple[str, tuple[Keys, ...]]], dictionary: Dictionary
+) -> str:
+    """How much of the sheet is read, in words."""
+    quotes = read_quotes(cells, feed, dictionary)
+    text = f"{_rows_read(quotes):,} of {quotes.rows_read:,} rows are read with this"
+    if undecided:
+        decided = {key: value for _, choices in undecided for key, value in _frozen(choices[0]).items()}
+        quotes = read_quotes(cells, replace(feed, **decided), dictionary)
+        text += f", {_rows_read(quotes):,} once what is left open below is declared"
+    if quotes.problems:
+        text += f"; rejected is, for example, {quotes.problems[0]}"
+    return text
+
+
+def _rows_read(quotes: Quotes) -> int:
+    return quotes.rows_read - len({problem.row for problem in quotes.problems})
 
 
 def _frozen(keys: Keys) -> dict[str, Any]:

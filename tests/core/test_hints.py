@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrib_watch.config import Fields, load_dictionary
@@ -85,7 +85,7 @@ def test_the_hint_says_where_what_and_which_key() -> None:
 def test_a_mark_that_may_be_either_is_shown_with_both_readings() -> None:
     (hint,) = hints(column("BID", "1,234"), delimiter=";")
     assert [dict(choice) for choice in hint.choices] == [{"thousands": ","}, {"decimal": ","}]
-    assert 'thousands = "," reads 1234; decimal = "," reads 1.234' in hint.text
+    assert 'thousands = "," reads 1234, decimal = "," reads 1.234' in hint.text
 
 
 def test_another_cell_settles_it() -> None:
@@ -131,11 +131,20 @@ def test_numbers_of_a_workbook_that_are_text() -> None:
 
 
 def test_percentages_have_two_readings() -> None:
-    text = 'percent = "points" reads 4.5; percent = "fraction" reads 0.045'
+    text = 'percent = "points" reads 4.5, percent = "fraction" reads 0.045'
     for cells in (column("YIELD", "4.5%"), sheet("YIELD", (CellKind.PERCENT, "0.045"))):
         (hint,) = hints(cells)
         assert [dict(choice) for choice in hint.choices] == [{"percent": "points"}, {"percent": "fraction"}]
         assert text in hint.text
+
+
+def test_what_two_readings_have_in_common_is_said_once_and_the_example_tells_them_apart() -> None:
+    (hint,) = hints(column("YIELD", "4,5", "3,5 %"), delimiter=";")
+    assert str(hint) == (
+        'row 3, YIELD "3,5 %" and 1 more: this looks like a decimal comma: set decimal = ","; and '
+        "this can be read in 2 ways, declare the one that is meant: "
+        'percent = "points" reads 3.5, percent = "fraction" reads 0.035'
+    )
 
 
 def test_a_percentage_with_a_decimal_comma() -> None:
@@ -169,7 +178,7 @@ def test_date_formats(texts: list[str], formats: list[str]) -> None:
 
 def test_two_date_formats_are_named_with_what_each_reads() -> None:
     (hint,) = hints(column("MATUR_DATE", "03/04/2026"))
-    assert 'date_format = "%d/%m/%Y" reads 2026-04-03; date_format = "%m/%d/%Y" reads 2026-03-04' in hint.text
+    assert 'date_format = "%d/%m/%Y" reads 2026-04-03, date_format = "%m/%d/%Y" reads 2026-03-04' in hint.text
 
 
 def test_dates_of_two_notations_have_no_hint() -> None:
@@ -209,6 +218,7 @@ def test_a_sheet_that_is_read_has_no_hints() -> None:
     assert hints(csv("RIC,BID,MATUR_DATE", ["A", "1.5", "2026-11-22"], ["B", None, None])) == []
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.sampled_from(["1,5", "1.5", "1.234,5", "1,234.5", "1,234", "12", "4%", "n/a", "abc", "1 000", ""]),
@@ -244,6 +254,15 @@ def test_a_hint_never_costs_a_cell_among_few(texts: list[str]) -> None:
 def test_encoding_and_delimiter(content: bytes, encoding: str, delimiter: str) -> None:
     found = text_layout(content)
     assert (found.encoding, found.delimiter) == (encoding, delimiter)
+
+
+def test_a_name_may_go_on_in_the_next_line() -> None:
+    assert list(text_layout(b'RIC,"Bid\nPrice",ASK\nA,1,2\n').rows) == [
+        ["RIC", "Bid\nPrice", "ASK"],
+        [],
+        ["A", "1", "2"],
+        [],
+    ]
 
 
 @pytest.mark.parametrize(
