@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from contrib_watch.cli.terminal import escape
 from contrib_watch.core.model import Drop
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ class BarProgress(LogProgress):
 
     def started(self, drop: Drop, posts: int) -> None:
         if posts:
-            name = f"drop {drop.id} {Path(drop.path).name}"
+            name = escape(f"drop {drop.id} {Path(drop.path).name}")
             self._tasks[drop.id] = self._bars.add_task(name, total=posts)
 
     def advanced(self, drop: Drop, posts: int) -> None:

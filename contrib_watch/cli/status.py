@@ -61,11 +61,19 @@ def status_of(desk: Desk) -> dict[str, Any]:
 def answers(found: Mapping[str, Any], asked: Sequence[Path]) -> list[dict[str, Any]]:
     """What became of single files: by name alone, in any feed's folder; or by path.
 
-    ``found`` is what status_of says. Each answer has ``asked``, ``feed`` (or null) and what status_of has for a file;
-    its ``state`` may also be ``not seen yet``, ``not watched`` or ``not there``. A name that is in the folders of two
-    feeds has two answers.
+    ``found`` is what status_of says. Each answer has ``asked``, ``feed`` (or null), what status_of has for a file,
+    and the ``totals`` and ``report`` of its drop where that is among the newest (else null); its ``state`` may also
+    be ``not seen yet``, ``not watched`` or ``not there``. A name in the folders of two feeds has two answers.
     """
-    return [{"asked": str(path), **answer} for path in asked for answer in _answers(found, path)]
+    drops = {drop["drop"]: drop for drop in (*found["waiting_for_a_decision"], *found["drops"])}
+    answered = []
+    for path in asked:
+        for answer in _answers(found, path):
+            drop = drops.get(answer["drop"], {})
+            answered.append(
+                {"asked": str(path), **answer, "totals": drop.get("totals"), "report": drop.get("report")}
+            )
+    return answered
 
 
 def _answers(found: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:

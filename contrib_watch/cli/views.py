@@ -178,8 +178,10 @@ def print_answers(answers: Iterable[Mapping[str, Any]]) -> None:
     for one in answers:
         place = f"{one['name']} ({one['feed']})" if one["feed"] else one["asked"]
         drop = f" (drop {one['drop']})" if one["drop"] else ""
-        reason = _reason(one)
-        click.echo(f"{visible(place)}: {one['state']}{drop}" + (f": {visible(reason)}" if reason else ""))
+        rows = ", ".join(f"{count:,} {status}" for status, count in (one["totals"] or {}).items() if count)
+        report = f"report {one['report']}" if one["report"] else ""
+        told = [visible(text) for text in (_reason(one), rows, report) if text]
+        click.echo(": ".join((visible(place), f"{one['state']}{drop}", *(["; ".join(told)] if told else []))))
 
 
 def print_outcomes(finished: Iterable[Finished]) -> None:

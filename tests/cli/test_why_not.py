@@ -122,6 +122,8 @@ def test_every_file_of_earlier_runs_is_told_with_its_drop(site: Site) -> None:
     assert told["backlog.csv"]["state"] == "backlog"
     assert told["done.csv"]["state"] == "same"
     assert "with the content of drop" in told["done.csv"]["reason"]
+    (report,) = site.reports("empty.csv")
+    assert why(site, "empty.csv").endswith(f"; 1 rejected; report {report}\n")
     reports = {name: file for name, file in told.items() if ".ack." in name}
     assert {file["reason"] for file in reports.values()} == {"a report of this program"}
     assert told.keys() == {path.name for path in site.inbox.iterdir()}
