@@ -94,8 +94,8 @@ def _by_unique_value(texts: pa.StringArray, token: Callable[[str], str | None]) 
 
 
 ERROR_TEXT = (
-    r"^ *(?:#(?:N/A|NV|REF!|BEZUG!|VALUE!|WERT!|NAME\?|NUM!|ZAHL!|NULL!|DIV/0!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|"
-    r"BUSY!|UNKNOWN!|GETTING_DATA)(?: .*)?|##+|(?:Retrieving|Requesting Data|Loading)\.\.\.) *$"
+    r"^ *(?:#[^ #]+[!?]|#(?:N/A|NV|N/D|GETTING_DATA)(?: .*)?|##+|Err:[0-9]{3}|"
+    r"(?:Retrieving|Requesting Data|Loading)\.\.\.) *$"
 )
 """What spreadsheet programs and their data add-ins write where they have no value, once it is text (as in a CSV)."""
 

@@ -499,7 +499,8 @@ def test_percent_changes_nothing_for_other_fields(field: str, kind: CellKind) ->
 @pytest.mark.parametrize(
     "text",
     ["#N/A", "#N/A N/A", "#N/A Requesting Data...", "#NV", "#DIV/0!", "#REF!", "#BEZUG!", "#VALUE!", "#WERT!",
-     "#NAME?", "#SPILL!", "####", "Retrieving...", " #N/A "],
+     "#NAME?", "#SPILL!", "####", "Err:502", "#ERROR!", "#\u00dcBERLAUF!",
+     "Retrieving...", " #N/A "],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["BID", "DSPLY_NAME", "CTBTR_1"])
 def test_an_error_as_text_is_never_a_value(field: str, text: str) -> None:
