@@ -45,6 +45,7 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
             next(text for text in rule.changes if text.startswith(f"{name} ")) for name in ordered
         )
         assert (exactly(one.carried) if one.carried else {}) == rule.carried
+        assert bool(one.carried) == bool(rule.carried)
         assert one.attempts == rule.attempts
         assert not one.alone
         assert ("not answered" in one.note) == rule.in_doubt
