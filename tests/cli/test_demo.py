@@ -91,3 +91,12 @@ def test_a_folder_that_cannot_be_made(site: Site) -> None:
     done = CliRunner().invoke(main, ["demo", "--folder", str(site.home / "file" / "home")])
     assert done.exit_code == 2
     assert "Traceback" not in done.stderr
+
+
+def test_the_readme_shows_what_it_prints(played: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """Its first lines and its last; drops are numbered as they arrive, which differs from run to run."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    printed = played[0].stdout.splitlines()
+    for line in ("day 1: three files are dropped", "day two: not published, on purpose", printed[-1]):
+        assert line in printed
+        assert line in readme
