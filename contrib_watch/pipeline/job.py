@@ -17,7 +17,7 @@ from contrib_watch.core.diff import Changes, diff
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report, build_report
-from contrib_watch.errors import UnreadableFile
+from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline.desk import VERSION, Desk
 from contrib_watch.pipeline.second_look import second_look
 from contrib_watch.store import Advance, Findings, ReportName
@@ -78,6 +78,10 @@ class Job:
             changes = examine(desk, drop, quotes, claimed)
             look = second_look(desk, *desk.file_of(drop), reading, () if ended else changes.given.index)
         except UnreadableFile as error:
+            if drop.status is DropStatus.SENDING:  # rows of it may have been sent: "rejected" would be untrue
+                hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
+                what = f"drop {drop.id} was being sent and can no longer be read: {error}"
+                raise StateError(what, where=drop.path, hint=hint) from error
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
         changes = look.applied(changes)
         planned = plan(changes)

@@ -15,7 +15,7 @@ from contrib_watch.adapters.connection import Collected, ConnectionLost
 from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import LoggedIn, LoginEnded, Notice, Outgoing
-from contrib_watch.core.model import Drop, DropStatus
+from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import ConnectionFailed, ContribWatchError, NoConnection, UnreadableFile
 from contrib_watch.pipeline.arrivals import accept
@@ -81,6 +81,7 @@ class Loop:
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._coverage: dict[str, Coverage] = {}
         self._covered: dict[str, set[tuple[int, int]]] = {}  # by feed: (drop, run) that were looked at for it
+        self._known_columns: dict[str, dict[int, frozenset[str]]] = {}  # by feed and drop
         self._scans: list[tuple[str, Scan]] = []
         self._scans_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -170,9 +171,9 @@ class Loop:
     def _start(self, drop: Drop) -> None:
         service = self._desk.feeds[drop.feed].service
         claimed = [ric for job in self._jobs.values() if job.service == service for ric in job.rics]
-        for newer in self._desk.drops.newer(drop):
-            self._cover(newer)
         try:
+            for newer in self._desk.drops.newer(drop):
+                self._cover(newer)
             job = Job.begin(self._desk, drop, claimed=claimed)
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             self._fail(drop, error)
@@ -190,13 +191,34 @@ class Loop:
         covered.add((drop.id, drop.run))
         try:
             quotes = agreed_quotes(self._desk, drop)
-            needs_snapshot = self._desk.feeds[drop.feed].complete and not drop.approved
-            undecided = drop.status is not DropStatus.DONE and (drop.reason or needs_snapshot)
-            if undecided and why_held(self._desk, drop, quotes, examine(self._desk, drop, quotes)):
+            if drop.status is not DropStatus.DONE and self._will_be_held(drop, quotes):
                 return
-        except UnreadableFile:
-            return  # it will be rejected, and covers nothing
+        except Exception as error:
+            if drop.status is DropStatus.DONE:
+                raise  # what it sent must not be sent over by an older drop
+            # Nothing of it will be sent, which its own turn reports: it covers nothing.
+            log.debug("covers nothing", drop=drop.id, why=str(error))
+            return
         self._coverage.setdefault(drop.feed, Coverage()).add(drop.id, quotes)
+
+    def _will_be_held(self, drop: Drop, quotes: Quotes) -> bool:
+        """Whether a person will have to decide about a drop once the older ones of its feed have been sent."""
+        if drop.approved or drop.reason or not self._desk.feeds[drop.feed].complete:
+            return bool(drop.reason)
+        if why_held(self._desk, drop, quotes, examine(self._desk, drop, quotes)):
+            return True
+        older = (one for one in self._desk.drops.pending() if one.feed == drop.feed and one.id < drop.id)
+        return any(self._columns(one) - set(quotes.values.columns) for one in older)
+
+    def _columns(self, drop: Drop) -> frozenset[str]:
+        """The fields for which a drop has a column; none where it cannot be read."""
+        known = self._known_columns.setdefault(drop.feed, {})
+        if drop.id not in known:
+            try:
+                known[drop.id] = frozenset(self._desk.quotes(drop).values.columns)
+            except UnreadableFile:
+                known[drop.id] = frozenset()
+        return known[drop.id]
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
@@ -262,6 +284,7 @@ class Loop:
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
             self._coverage.pop(feed, None)
             self._covered.pop(feed, None)
+            self._known_columns.pop(feed, None)
 
     def _fail(self, drop: Drop, error: Exception) -> None:
         expected = isinstance(error, ContribWatchError)
