@@ -264,9 +264,9 @@ class Loop:
         return 2 * self._desk.settings.ads.window - self._handed if self._up else 0
 
     def _patience_s(self) -> float:
-        """How long a turn may wait for answers: not at all while there is something to send and room for it."""
+        """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
         due = [due_s for job in self._jobs.values() if (due_s := job.due_s()) is not None]
-        if not due or not self._room():
+        if not due or not self._room() or self._stopping.is_set():
             return LONGEST_TURN_S
         return min(max(min(due) - self._desk.clock.monotonic(), 0.0), LONGEST_TURN_S)
 
