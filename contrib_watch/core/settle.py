@@ -102,7 +102,8 @@ def marked_file(name: str, suffix: str) -> str:
 
     ``suffix`` is the feed's ``done_marker``; with an empty one, no file marks another.
     """
-    return name[: -len(suffix)] if suffix and name.endswith(suffix) else ""
+    marks = suffix and name.endswith(suffix) and _is_unicode(name)  # a file that is not can be no drop
+    return name[: -len(suffix)] if marks else ""
 
 
 def lacks_marker(name: str, file: Signature, suffix: str, markers: Mapping[str, Signature]) -> str:

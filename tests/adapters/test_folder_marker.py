@@ -102,6 +102,14 @@ def test_a_marker_is_never_a_drop_whatever_the_patterns(inbox: Path, clock: Cloc
 
 
 @posix_only
+def test_a_marker_whose_name_is_not_utf8_can_be_shown(folder: Folder, inbox: Path, clock: Clock) -> None:
+    Path(os.fsdecode(os.fsencode(inbox) + b"/pr\xe9ces.csv.done")).touch()
+    told = scan_settled(folder, clock).states
+    assert told[r"pr\xe9ces.csv.done"].state is FileStatus.IGNORED
+    "".join((*told, *(state.reason for state in told.values()))).encode()
+
+
+@posix_only
 @pytest.mark.parametrize("kind", ["folder", "pipe", "outside link"])
 def test_what_is_no_file_is_no_marker(folder: Folder, inbox: Path, clock: Clock, kind: str) -> None:
     (inbox / "prices.csv").write_bytes(b"x")

@@ -278,6 +278,7 @@ def test_a_marker_names_its_file() -> None:
     assert marked_file("prices.csv", ".done") == ""
     assert marked_file(".done", ".done") == ""
     assert marked_file("prices.csv", "") == ""
+    assert marked_file("pr\udce9ces.csv.done", ".done") == ""
 
 
 def test_a_marker_counts_when_the_file_did_not_change_after_it() -> None:
