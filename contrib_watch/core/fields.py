@@ -18,7 +18,7 @@ from contrib_watch.core.model import CLEARED, CellKind, Feed
 from contrib_watch.core.numerals import NumberReader, PercentReader
 from contrib_watch.core.readers import ISO_DATE, Complaint, DateReader, EnumReader, Reader, TextReader, TimeReader
 
-__all__ = ["Dictionary", "FieldDef", "Kind", "Typed", "type_column"]
+__all__ = ["Dictionary", "FieldDef", "Kind", "Typed", "read_column", "type_column"]
 
 _NO_TOKEN = pa.scalar(None, pa.string())
 
@@ -42,19 +42,57 @@ def type_column(definition: FieldDef, text: pa.Array, kinds: pa.Array | None, fe
     enumerated values are taken exactly. Raises ValueError for a field of kind UNSUPPORTED, and ConfigurationError for
     a ``feed.date_format`` that does not give a whole date.
     """
+    tokens, parts = _read(definition, text, kinds, feed)
+    return Typed(tokens, sorted(problem for part in parts for problem in part.problems()))
+
+
+def read_column(
+    definition: FieldDef, text: pa.Array, kinds: pa.Array | None, feed: Feed
+) -> tuple[pa.StringArray, pa.BooleanArray]:
+    """The tokens of ``type_column``, and which cells are refused, without saying why: that takes time for each."""
+    tokens, parts = _read(definition, text, kinds, feed)
+    refused = pa.repeat(pa.scalar(False), len(text))
+    for part in parts:
+        refused = pc.or_(refused, pc.and_(part.mask, pc.is_null(tokens)))
+    return tokens, refused
+
+
+def _read(
+    definition: FieldDef, text: pa.Array, kinds: pa.Array | None, feed: Feed
+) -> tuple[pa.StringArray, list[_Part]]:
     readers = _readers(definition, feed)
     text = text.cast(pa.string())
     is_blank, is_clear = _blank_and_clear(text, kinds, feed)
     tokens = pc.if_else(is_clear, CLEARED, _NO_TOKEN)
-    problems: list[tuple[int, str, str]] = []
+    parts = []
     for kind, mask in _by_kind(pc.invert(pc.or_(is_blank, is_clear)), kinds):
         reader = readers.get(kind) or _WrongKind(definition.kind, kind)
         written = text.filter(mask).fill_null("")
         read = reader.read(written)
         tokens = read if len(read) == len(text) else pc.replace_with_mask(tokens, mask, read)
-        if read.null_count:
-            problems += _problems(reader, written, read, mask)
-    return Typed(tokens, sorted(problems))
+        parts.append(_Part(reader, mask, written, read))
+    return tokens, parts
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The cells of one kind, and how they were read."""
+
+    reader: Reader
+    mask: pa.BooleanArray
+    """Which cells of the column they are."""
+    written: pa.StringArray
+    read: pa.StringArray
+    """Their tokens; null where refused."""
+
+    def problems(self) -> list[tuple[int, str, str]]:
+        if not self.read.null_count:
+            return []
+        refused = pc.is_null(self.read)
+        indices = pc.indices_nonzero(self.mask).filter(refused).to_pylist()
+        explain = cache(self.reader.explain)  # the same wrong text often fills a column
+        texts = self.written.filter(refused).to_pylist()
+        return [(index, *explain(text)) for index, text in zip(indices, texts, strict=True)]
 
 
 def _readers(definition: FieldDef, feed: Feed) -> Mapping[CellKind, Reader]:
@@ -115,15 +153,6 @@ def _by_kind(pending: pa.BooleanArray, kinds: pa.Array | None) -> Iterator[tuple
         return
     for value in pc.unique(kinds.filter(pending)).to_pylist():
         yield CellKind(value), pc.and_(pending, pc.equal(kinds, value))
-
-
-def _problems(
-    reader: Reader, written: pa.StringArray, read: pa.StringArray, mask: pa.BooleanArray
-) -> list[tuple[int, str, str]]:
-    refused = pc.is_null(read)
-    indices = pc.indices_nonzero(mask).filter(refused).to_pylist()
-    explain = cache(reader.explain)  # the same wrong text often fills a column
-    return [(index, *explain(text)) for index, text in zip(indices, written.filter(refused).to_pylist(), strict=True)]
 
 
 class _WrongKind:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
-from contrib_watch.core.fields import type_column
+from contrib_watch.core.fields import read_column
 from contrib_watch.core.layout import Layout
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.core.numerals import MARKS
@@ -59,6 +59,9 @@ BLANKS = frozenset(
     }
 )
 """What people write for "no value", in small letters."""
+
+_DECLARABLE = pa.array([CellKind.TEXT, CellKind.PERCENT], pa.uint8())
+"""The kinds of cells that a declaration can change."""
 
 Keys = Mapping[str, Any]
 """Keys of a feed with the values to declare."""
@@ -141,17 +144,15 @@ class _Column:
     kinds: pa.Array | None
     tokens: pa.StringArray
     refused: pa.Array
-    """The indices of refused cells that a declaration could change: texts and percentages."""
+    """The indices of the refused cells that a declaration could change."""
 
     @classmethod
     def of(cls, cells: Cells, index: int, definition: FieldDef, feed: Feed) -> _Column:
         text, kinds = cells.columns[index].cast(pa.string()), None if cells.kinds is None else cells.kinds[index]
-        typed = type_column(definition, text, kinds, feed)
-        refused = pa.array([problem[0] for problem in typed.problems], pa.int64())
+        tokens, refused = read_column(definition, text, kinds, feed)
         if kinds is not None:
-            declarable = pa.array([CellKind.TEXT, CellKind.PERCENT], pa.uint8())
-            refused = refused.filter(pc.is_in(kinds.take(refused), value_set=declarable))
-        return cls(index, definition, text, kinds, typed.tokens, refused)
+            refused = pc.and_(refused, pc.is_in(kinds, value_set=_DECLARABLE))
+        return cls(index, definition, text, kinds, tokens, pc.indices_nonzero(refused))
 
     def sample(self) -> _Column:
         """The refused cells alone, at most MAX_CELLS of them."""
@@ -165,7 +166,7 @@ class _Column:
 
     def under(self, feed: Feed) -> pa.StringArray:
         """The tokens under another declaration."""
-        return type_column(self.definition, self.text, self.kinds, feed).tokens
+        return read_column(self.definition, self.text, self.kinds, feed)[0]
 
 
 def _number_keys(cells: Cells, feed: Feed) -> list[dict[str, str]]:
@@ -206,13 +207,39 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
         for sample, mask in zip(samples, readable, strict=True)
         if pc.any(mask).as_py()
     )
-    where = _where(cells, sample, first, gained)
-    if len(least) == 1:
-        text = f"this looks like {' and '.join(_words(least[0]))}: set {declaration(least[0])}"
-        return Hint(where, tuple(least), text + _changes(cells, columns, least[0], feed), gained)
-    ways = [f"{declaration(keys)} reads {_read_as(sample, first, keys, feed)}" for keys in least]
-    text = f"this can be read in {len(least)} ways, declare the one that is meant: {'; '.join(ways)}"
-    return Hint(where, tuple(least), text, gained)
+    agreed = agreed_keys(least)
+    text = f"this looks like {' and '.join(_words(agreed))}: set {declaration(agreed)}" if agreed else ""
+    if len(least) > 1:
+        sample, first = _where_they_differ(samples, readable, least, feed) or (sample, first)
+        ways = [
+            f"{declaration(_without(keys, agreed))} reads {_read_as(sample, first, keys, feed)}" for keys in least
+        ]
+        text += "; and " if text else ""
+        text += f"this can be read in {len(least)} ways, declare the one that is meant: {', '.join(ways)}"
+    else:
+        text += _changes(cells, columns, agreed, feed)
+    return Hint(_where(cells, sample, first, gained), tuple(least), text, gained)
+
+
+def agreed_keys(choices: Sequence[Keys]) -> Keys:
+    """What all of several declarations have in common."""
+    return {key: value for key, value in choices[0].items() if all(keys.get(key) == value for keys in choices)}
+
+
+def _without(keys: Keys, agreed: Keys) -> Keys:
+    return {key: value for key, value in keys.items() if key not in agreed}
+
+
+def _where_they_differ(
+    samples: Sequence[_Column], readable: Sequence[pa.BooleanArray], choices: Sequence[Keys], feed: Feed
+) -> tuple[_Column, int] | None:
+    """A cell that the first two declarations read as different values."""
+    for sample, mask in zip(samples, readable, strict=True):
+        one, other = (sample.under(replace(feed, **keys)) for keys in choices[:2])
+        index = pc.index(pc.and_(mask, pc.fill_null(pc.not_equal(one, other), False)), True).as_py()
+        if index >= 0:
+            return sample, index
+    return None
 
 
 def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
-from contrib_watch.core.fields import type_column
+from contrib_watch.core.fields import read_column
 from contrib_watch.core.headers import guesses, speaks_of_rics
 from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints
 from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes
@@ -172,7 +172,7 @@ def _can_be(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> bool:
             return False
         case _:
             ways = [{}]
-    tokens = (type_column(definition, text, kinds, replace(feed, **way)).tokens for way in ways)
+    tokens = (read_column(definition, text, kinds, replace(feed, **way))[0] for way in ways)
     return any(len(column) - column.null_count >= _MOST * len(column) for column in tokens)
 
 
