@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,7 +68,7 @@ def compare(cells: Cells, again: Cells, headers: Sequence[str], rows: Sequence[i
         second = _Column.of(again, again.header.index(header), there) if header in again.header else None
         differ = first.differs(second) if second is not None else pa.array([True] * len(rows), pa.bool_())
         for index in pc.indices_nonzero(differ).to_pylist():
-            if index not in differences:
+            if index not in differences and not (second is not None and first.is_same_number(second, index)):
                 where = cells.address(here[index].as_py(), column)
                 texts = first.text(index), second.text(index) if second is not None else "no such column"
                 differences[index] = Difference(rows[index], where, *texts)
@@ -94,6 +95,14 @@ class _Column:
             return _unequal(self.texts, other.texts)
         mine, others = self._of_one_midnight(), other._of_one_midnight()
         return pc.or_(_unequal(mine.texts, others.texts), _unequal(mine.kinds, others.kinds))
+
+    def is_same_number(self, other: _Column, index: int) -> bool:
+        """Whether two texts are one number in two notations: very large and very small ones have several."""
+        if self.kinds is None or other.kinds is None or self.kinds[index] != other.kinds[index]:
+            return False
+        if self.kinds[index].as_py() not in (CellKind.NUMBER, CellKind.PERCENT):
+            return False
+        return Decimal(self.texts[index].as_py()) == Decimal(other.texts[index].as_py())
 
     def _of_one_midnight(self) -> _Column:
         """openpyxl knows no date without a time of day, so that a date and its midnight are one and the same."""

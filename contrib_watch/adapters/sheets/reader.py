@@ -150,7 +150,7 @@ class Reader:
         if isinstance(answer, Refusal):
             if answer.fault:
                 log.error("a parser failed", file=question.filename, traceback=answer.fault)
-            raise UnreadableFile(answer.what, where=answer.where, hint=answer.hint)
+            raise UnreadableFile(answer.what, where=answer.where or question.filename, hint=answer.hint)
         return answer
 
     def _failure(self, error: BaseException, returncode: int | None, question: Question) -> UnreadableFile:

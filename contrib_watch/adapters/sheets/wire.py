@@ -117,7 +117,7 @@ def decode_answer(frame: Frame) -> Cells | Refusal:
         if isinstance(answer, Refusal):
             return answer
         return _checked(answer, pa.ipc.open_stream(pa.py_buffer(frame.columns)).read_all())
-    except (msgspec.MsgspecError, UnicodeDecodeError, pa.ArrowException, OSError) as error:
+    except (msgspec.MsgspecError, pa.ArrowException, ValueError, LookupError, OSError) as error:
         raise BadFrame(str(error)) from error
 
 
@@ -154,10 +154,10 @@ def _checked(sheet: Sheet, table: pa.Table) -> Cells:
     width = len(sheet.header)
     kinds = width if sheet.has_kinds else 0
     expected = [pa.int64(), *[pa.string()] * width, *[_KINDS] * kinds]
-    if table.schema.types != expected or (sheet.letters and len(sheet.letters) != width):
+    if table.schema.types != expected:
         raise BadFrame("columns that do not fit the header")
-    if bool(sheet.sheet) != bool(sheet.letters and sheet.has_kinds):
-        raise BadFrame("a workbook's sheet without letters or kinds")
+    if (len(sheet.letters), sheet.has_kinds) != ((width, True) if sheet.sheet else (0, False)):
+        raise BadFrame("letters or kinds that do not fit the sheet")
     table.validate(full=True)
     rows, *arrays = [_one_chunk(column) for column in table.columns]
     if rows.null_count or any(array.null_count for array in arrays[width:]):

@@ -64,16 +64,18 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _answer(frame: Frame) -> Frame:
-    question = decode_question(frame)
-    _alarm(question.limit_s + _GRACE_S)
+    second = False
     try:
+        question = decode_question(frame)
+        second = bool(question.headers)
+        _alarm(question.limit_s + _GRACE_S)
         return encode_cells(_cells(question))
     except UnreadableFile as error:
         return encode_refusal(error)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except Exception as error:  # noqa: BLE001 - whatever a parser makes of a stranger's file is that file's end alone
-        return _gave_up(question, error)
+        return encode_refusal(_gave_up(error, second=second), fault=traceback.format_exc())
     finally:
         _alarm(0)
 
@@ -94,15 +96,13 @@ def _cells(question: Question) -> Cells:
     return read_again(path, question.filename, question.feed, question.headers, question.rows)
 
 
-def _gave_up(question: Question, error: Exception) -> Frame:
-    reader = "the second program that reads every file" if question.headers else "the reader"
-    hint = "Save it again as CSV UTF-8 or .xlsx; if it comes back, report it"
-    if question.headers:
-        hint += ', and until then set second_reading = "never"'
-    refusal = UnreadableFile(
-        f"{reader} gave up on the file: {type(error).__name__}: {error}", where=question.filename, hint=hint
+def _gave_up(error: Exception, *, second: bool) -> UnreadableFile:
+    reader = "the second program that reads every file" if second else "the reader"
+    never = ', and until then set second_reading = "never"' if second else ""
+    return UnreadableFile(
+        f"{reader} gave up on it: {type(error).__name__}: {error}",
+        hint=f"Save it again as CSV UTF-8 or .xlsx; if it comes back, report it{never}",
     )
-    return encode_refusal(refusal, fault=traceback.format_exc())
 
 
 if __name__ == "__main__":

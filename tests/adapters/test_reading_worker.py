@@ -1,0 +1,373 @@
+"""Reading in a process of its own: what a file can do to it, and what it can do to the program."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+import pytest
+import xlsxwriter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.reader import Reader
+from contrib_watch.adapters.sheets.wire import (
+    BadFrame,
+    Frame,
+    Question,
+    decode_answer,
+    decode_question,
+    encode_cells,
+    encode_question,
+    read_frame,
+)
+from contrib_watch.core.model import Cells, Feed
+from contrib_watch.errors import UnreadableFile
+
+FEED = Feed(name="fx", folder=PurePath("fx"), service="NIPROV")
+SMALL = b'RIC,BID,NOTE\nA=X,1.5,"two\nlines"\nB=X,,\nbad\nC=X,3,x\n'
+DEADLINE_S = 20.0
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    """One for all tests that leave it as it was."""
+    with Reader() as shared:
+        yield shared
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.csv"
+    path.write_bytes(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def large_workbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes about a second to read."""
+    path = tmp_path_factory.mktemp("large") / "large.xlsx"
+    with xlsxwriter.Workbook(path, {"constant_memory": True}) as book:
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["RIC", *(f"F{column}" for column in range(9))])
+        for row in range(1, 20_000):
+            sheet.write_row(row, 0, [f"R{row}", *(row / column for column in range(1, 10))])
+    return path
+
+
+def same(one: Cells, other: Cells) -> bool:
+    """Whether two Cells are equal in every part; Arrow's arrays have no ``==`` of that kind."""
+    return all(
+        (one.kinds is None and other.kinds is None)
+        if value is None
+        else all(left.equals(right) for left, right in zip(value, getattr(other, name), strict=True))
+        if name in ("columns", "kinds")
+        else value.equals(other.rows)
+        if name == "rows"
+        else value == getattr(other, name)
+        for name, value in ((field.name, getattr(one, field.name)) for field in fields(Cells))
+    )
+
+
+def refusal(read: Callable[[], object]) -> UnreadableFile:
+    with pytest.raises(UnreadableFile) as caught:
+        read()
+    return caught.value
+
+
+def eventually(happened: Callable[[], object]) -> None:
+    until_s = time.monotonic() + DEADLINE_S
+    while not happened():
+        assert time.monotonic() < until_s, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def waiting_bytes(pid: int) -> int:
+    """What the process has been asked and has not read."""
+    pipe = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        count = array.array("i", [0])
+        fcntl.ioctl(pipe, termios.FIONREAD, count)
+        return count[0]
+    finally:
+        os.close(pipe)
+
+
+# What comes back.
+
+
+def test_the_cells_are_those_of_a_reading_in_this_process(reader: Reader, small: Path, large_workbook: Path) -> None:
+    for path in (small, large_workbook):
+        assert same(reader.read_cells(path, path.name, FEED), read_cells(path.read_bytes(), path.name, FEED))
+
+
+def test_the_filename_says_what_it_is_and_not_the_path(reader: Reader, large_workbook: Path, tmp_path: Path) -> None:
+    spooled = tmp_path / "0a1b2c"
+    spooled.write_bytes(large_workbook.read_bytes())
+    cells = reader.read_cells(spooled, "prices.xlsx", FEED)
+    assert cells.sheet == "Sheet1"
+    assert reader.second_reading(spooled, "prices.xlsx", FEED, cells, [2, 19_999]) == ()
+
+
+def test_a_relative_path_is_the_programs_own(reader: Reader, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small.parent)
+    assert len(reader.read_cells(Path(small.name), small.name, FEED).rows) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"RIC,BID\nA=,1\0", b"RIC\n\xff\n", b"%PDF-1.7"])
+def test_a_refusal_is_the_same(reader: Reader, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    apart = refusal(lambda: reader.read_cells(path, path.name, FEED))
+    here = refusal(lambda: read_cells(content, path.name, FEED))
+    assert (apart.what, apart.where, apart.hint) == (here.what, here.where, here.hint)
+
+
+def test_a_file_above_its_limit_is_not_even_opened_by_it(small: Path) -> None:
+    with Reader() as idle:
+        error = refusal(lambda: idle.read_cells(small, small.name, replace(FEED, max_bytes=10)))
+        assert "max_bytes" in error.hint
+        assert idle.pid is None
+
+
+def test_a_file_that_is_gone_is_an_oserror(reader: Reader, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        reader.read_cells(tmp_path / "gone.csv", "gone.csv", FEED)
+
+
+def test_the_second_reading_finds_what_differs(reader: Reader, small: Path) -> None:
+    cells = reader.read_cells(small, small.name, FEED)
+    assert reader.second_reading(small, small.name, FEED, cells, [2, 4, 6]) == ()
+    wrong = replace(cells, columns=(cells.columns[0], pa.array(["1.5", None, "3.0"]), cells.columns[2]))
+    (found,) = reader.second_reading(small, small.name, FEED, wrong, cells.rows.to_pylist())
+    assert (found.where, found.first, found.second) == ("row 6, BID", "3.0", "3")
+    assert reader.second_reading(small, small.name, FEED, wrong, []) == ()
+
+
+def test_what_the_second_program_cannot_read_is_refused_with_the_way_around(reader: Reader, small: Path) -> None:
+    cells = reader.read_cells(small, small.name, FEED)
+    error = refusal(lambda: reader.second_reading(small, "small.xlsx", FEED, cells, [2]))
+    assert "second program" in error.what
+    assert error.where == "small.xlsx"
+    assert 'second_reading = "never"' in error.hint
+
+
+# What a file can do to it.
+
+
+def test_a_file_that_takes_too_long_fails_alone(large_workbook: Path, small: Path) -> None:
+    with Reader(patience_s=0.02, patience_s_per_mb=0) as hasty:
+        assert "took longer than 0.02 s" in refusal(lambda: hasty.read_cells(large_workbook, "large.xlsx", FEED)).what
+        assert hasty.pid is None
+    with Reader(patience_s=DEADLINE_S) as patient:
+        assert len(patient.read_cells(small, small.name, FEED).rows) == 3
+
+
+def test_a_file_that_needs_too_much_memory_fails_alone(small: Path, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.csv"
+    with huge.open("wb") as file:
+        file.truncate(700 << 20)
+    with Reader(memory_bytes=1 << 30) as frugal:
+        error = refusal(lambda: frugal.read_cells(huge, huge.name, replace(FEED, max_bytes=1 << 30)))
+        assert "needed more than 1,024 MB of memory" in error.what
+        assert len(frugal.read_cells(small, small.name, FEED).rows) == 3
+
+
+def test_a_workbook_that_unpacks_to_too_much_fails_alone(small: Path, tmp_path: Path) -> None:
+    """A sheet of nothing but cells: what the checks before parsing let pass, and 1,500,000 values in it."""
+    path = tmp_path / "hostile.xlsx"
+    with xlsxwriter.Workbook(tmp_path / "plain.xlsx") as book:
+        book.add_worksheet().write_row(0, 0, ["RIC", "BID"])
+    with (
+        zipfile.ZipFile(tmp_path / "plain.xlsx") as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as hostile,
+    ):
+        for name in plain.namelist():
+            text = plain.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                row = b"<row>" + b'<c t="str"><v>A</v></c>' * 1_000 + b"</row>"
+                text = text.replace(b"</sheetData>", row * 1_500 + b"</sheetData>")
+            hostile.writestr(name, text)
+    with Reader(memory_bytes=700 << 20) as frugal:
+        error = refusal(lambda: frugal.read_cells(path, path.name, FEED))
+        assert "MB of memory" in error.what or "crashed" in error.what
+        assert len(frugal.read_cells(small, small.name, FEED).rows) == 3
+
+
+def test_a_process_killed_in_the_middle_fails_that_file_alone(small: Path) -> None:
+    with Reader() as reader:
+        reader.read_cells(small, small.name, FEED)
+        pid = reader.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        errors: list[UnreadableFile] = []
+        reading = threading.Thread(target=lambda: errors.append(refusal(lambda: reader.read_cells(small, "a", FEED))))
+        reading.start()
+        eventually(lambda: waiting_bytes(pid))
+        os.kill(pid, signal.SIGKILL)
+        reading.join(DEADLINE_S)
+        assert "crashed on the file (signal 9, Killed)" in errors[0].what
+        assert len(reader.read_cells(small, small.name, FEED).rows) == 3
+        assert reader.pid != pid
+
+
+def test_a_process_that_hangs_is_ended(small: Path) -> None:
+    with Reader(patience_s=0.2, patience_s_per_mb=0) as reader:
+        reader.start()
+        reader.read_cells(small, small.name, FEED)
+        pid = reader.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        assert "took longer" in refusal(lambda: reader.read_cells(small, small.name, FEED)).what
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_process_that_died_between_two_files_costs_neither(small: Path) -> None:
+    with Reader() as reader:
+        reader.read_cells(small, small.name, FEED)
+        assert reader.pid is not None
+        os.kill(reader.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)
+        assert len(reader.read_cells(small, small.name, FEED).rows) == 3
+
+
+# What it has.
+
+
+def test_it_has_no_secrets_and_may_write_nothing(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTRIB_WATCH_CLOUD_PASSWORD", "s3cret")
+    monkeypatch.setenv("SOME_TOKEN", "s3cret")
+    with Reader(memory_bytes=3 << 30) as reader:
+        reader.read_cells(small, small.name, FEED)
+        proc = Path(f"/proc/{reader.pid}")
+        environ = (proc / "environ").read_bytes()
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in (proc / "limits").read_text().splitlines()}
+        assert (proc / "cwd").readlink() == Path("/")
+        open_files = [link.readlink() for link in (proc / "fd").iterdir()]
+    assert b"PYTHONPATH=" in environ
+    assert b"s3cret" not in environ
+    assert b"CONTRIB_WATCH_" not in environ
+    assert limits["Max file size"] == ["0", "0"]
+    assert limits["Max address space"] == [str(3 << 30)] * 2
+    assert limits["Max open files"] == ["64", "64"]
+    assert {str(name).split(":")[0] for name in open_files} <= {"pipe", "/dev/null"}
+
+
+def test_nothing_is_left_of_it(small: Path) -> None:
+    reader = Reader()
+    reader.read_cells(small, small.name, FEED)
+    pid = reader.pid
+    reader.close()
+    reader.close()
+    assert not Path(f"/proc/{pid}").exists()
+    assert len(reader.read_cells(small, small.name, FEED).rows) == 3
+    pid = reader.pid
+    del reader
+    assert not Path(f"/proc/{pid}").exists()
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from contrib_watch.adapters.sheets.reader import shared_reader
+from contrib_watch.core.model import Feed
+reader, feed, path = shared_reader(), Feed(name="fx", folder=Path("fx"), service="S"), Path(sys.argv[1])
+reader.read_cells(path, path.name, feed)
+before = reader.pid
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.killpg(0, signal.SIGINT)
+reader.read_cells(path, path.name, feed)
+assert reader.pid == before
+print(before)
+"""
+
+
+def test_an_interrupt_does_not_reach_it_and_it_ends_with_the_program(small: Path) -> None:
+    """What a terminal does for Ctrl-C: SIGINT to the whole process group."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True, check=True)
+    assert done.stderr == ""
+    assert not Path(f"/proc/{done.stdout.strip()}").exists()
+
+
+# What it can do to the program.
+
+CELLS = read_cells(SMALL, "small.csv", FEED)
+ANSWER = Frame(*(bytes(part) for part in encode_cells(CELLS)))
+
+
+def test_a_question_keeps_every_key_of_the_feed() -> None:
+    feed = replace(FEED, columns={"Bid": "BID"}, ignore_columns=("a", "b"), report_folder=PurePath("x"), max_rows=7)
+    question = Question(path="/x", filename="ü.csv", feed=feed, limit_s=1.5, headers=("RIC",), rows=[1, 2])
+    assert decode_question(encode_question(question)) == question
+
+
+def test_an_answer_keeps_every_part() -> None:
+    answer = decode_answer(ANSWER)
+    assert isinstance(answer, Cells)
+    assert same(answer, CELLS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(CELLS, header=("RIC", "BID")),
+        replace(CELLS, rows=pa.array([2, None, 6], pa.int64())),
+        replace(CELLS, rows=CELLS.rows.cast(pa.int32())),
+        replace(CELLS, columns=(CELLS.rows, *CELLS.columns[1:])),
+        replace(CELLS, letters=("A", "B", "C")),
+        replace(CELLS, sheet="Sheet1", kinds=CELLS.columns),
+        replace(CELLS, sheet="S", letters=("A", "B", "C"), kinds=(pa.array([1, 2, 99], pa.uint8()),) * 3),
+        replace(CELLS, sheet="S", letters=("A", "B", "C"), kinds=(pa.array([1, None, 1], pa.uint8()),) * 3),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(wrong: Cells) -> None:
+    with pytest.raises(BadFrame):
+        decode_answer(encode_cells(wrong))
+
+
+def test_text_that_is_no_text_is_refused() -> None:
+    with pytest.raises(BadFrame):
+        decode_answer(ANSWER._replace(columns=bytes(ANSWER.columns).replace(b"A=X", b"\xff=X")))
+
+
+def test_an_endless_answer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "answer"
+    path.write_bytes(struct.pack(">QQ", 10, 1 << 40))
+    with path.open("rb", buffering=0) as pipe, pytest.raises(BadFrame):
+        read_frame(pipe)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_no_answer_gets_past_the_checks(data: st.DataObject) -> None:
+    part = data.draw(st.sampled_from(["text", "columns"]))
+    octets = bytearray(getattr(ANSWER, part))
+    for position in data.draw(st.lists(st.integers(0, len(octets) - 1), min_size=1, max_size=4)):
+        octets[position] = data.draw(st.integers(0, 255))
+    octets = octets[: data.draw(st.integers(0, len(octets)))]
+    try:
+        answer = decode_answer(ANSWER._replace(**{part: bytes(octets)}))
+    except BadFrame:
+        return
+    if isinstance(answer, Cells):
+        assert len(answer.header) == len(answer.columns)
+        assert {len(column) for column in answer.columns} <= {len(answer.rows)}
+        for column in answer.columns:
+            column.to_pylist()
