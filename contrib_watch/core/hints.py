@@ -77,7 +77,7 @@ class Hint(NamedTuple):
     text: str
     """In plain words, with the declarations."""
     cells: int = 0
-    """How many refused cells it is about; of a column with very many, of the first MAX_CELLS."""
+    """How many refused cells it is about."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -192,14 +192,17 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
     readable = [_any(masks) for masks in zip(*read, strict=True)]
     if not any(pc.any(mask).as_py() for mask in readable):
         return None
-    gained = sum(pc.sum(mask).as_py() or 0 for mask in readable)
     least: list[Keys] = []
+    count = 0
     for keys, masks in sorted(zip(candidates, read, strict=True), key=lambda pair: len(pair[0])):
         reads_all = all(mask.equals(best) for mask, best in zip(masks, readable, strict=True))
         # A declaration that does the same with fewer keys is the better one.
-        is_least = not any(other.items() < keys.items() for other in least)
-        if reads_all and is_least and _lost(columns, keys, feed) <= FEW * gained:
+        if not reads_all or any(other.items() < keys.items() for other in least):
+            continue
+        gained, lost = _effect(columns, keys, feed)
+        if lost <= FEW * gained:
             least.append(keys)
+            count = max(count, gained)
     if not least:
         return None
     sample, first = next(
@@ -218,7 +221,7 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
         text += f"this can be read in {len(least)} ways, declare the one that is meant: {', '.join(ways)}"
     else:
         text += _changes(cells, columns, agreed, feed)
-    return Hint(_where(cells, sample, first, gained), tuple(least), text, gained)
+    return Hint(_where(cells, sample, first, count), tuple(least), text, count)
 
 
 def agreed_keys(choices: Sequence[Keys]) -> Keys:
@@ -249,11 +252,14 @@ def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
     return merged
 
 
-def _lost(columns: Sequence[_Column], keys: Keys, feed: Feed) -> int:
-    """How many cells that are read today would be refused."""
-    declared = replace(feed, **keys)
-    lost = (pc.and_(pc.is_valid(column.tokens), pc.is_null(column.under(declared))) for column in columns)
-    return sum(pc.sum(mask).as_py() or 0 for mask in lost)
+def _effect(columns: Sequence[_Column], keys: Keys, feed: Feed) -> tuple[int, int]:
+    """How many refused cells would be read, and how many that are read today would be refused."""
+    gained = lost = 0
+    for column in columns:
+        before, after = pc.is_valid(column.tokens), pc.is_valid(column.under(replace(feed, **keys)))
+        gained += pc.sum(pc.and_not(after, before)).as_py() or 0
+        lost += pc.sum(pc.and_not(before, after)).as_py() or 0
+    return gained, lost
 
 
 def _blank_hint(cells: Cells, columns: Sequence[_Column], feed: Feed) -> Hint | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -117,6 +118,7 @@ class NumberReader:
         canonical = matches(numbers, _CANONICAL)
         if not pc.all(canonical).as_py():
             short = pc.and_not(matches(numbers, _SHORT), canonical)
+            numbers = pc.if_else(_are_written(numbers), numbers, None)
             other = pc.and_not(pc.is_valid(numbers), pc.or_(canonical, short))
             exact = [self._exact(number) for number in numbers.filter(other).to_pylist()]
             numbers = pc.replace_with_mask(numbers, short, _trimmed(numbers.filter(short)))
@@ -224,13 +226,19 @@ def _shifted(numbers: pa.StringArray, places: Shift) -> pa.StringArray:
     """Numbers with their decimal points moved; what is no number with a decimal point becomes null."""
     if not places:
         return numbers
-    written = pc.if_else(matches(numbers, f"^(?:{_pattern('.', '')})$"), numbers, None)
+    written = pc.if_else(_are_written(numbers), numbers, None)
     padded = pc.replace_substring_regex(written, pattern=_WRITTEN_WITH_POINT, replacement=_PADDED)
     pattern, replacement = _MOVES[places]
     moved = pc.replace_substring_regex(padded, pattern=pattern, replacement=replacement, max_replacements=1)
     return pc.if_else(matches(moved, "[eE]"), moved, _trimmed(moved))
 
 
+def _are_written(numbers: pa.StringArray) -> pa.BooleanArray:
+    """Which are numbers with a decimal point, whatever their size."""
+    return matches(numbers, f"^(?:{_pattern('.', '')})$")
+
+
+@cache
 def _pattern(decimal: str, thousands: str) -> str:
     """A written number with these marks, for Python and RE2 alike."""
     groups = f"|[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+" if thousands else ""
