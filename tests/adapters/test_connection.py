@@ -254,9 +254,10 @@ class TestRefused:
     def test_refused_login_is_raised_after_all_that_came_before(self) -> None:
         with SimulatedServer(simulated(users=["somebody"])) as server, started(endpoint(server)) as connection:
             connection.post(posts(1, 2))
-            gathered = Collected([], [])
+            came = until(connection, lambda came: len(came.answers) == 2)
+            assert [event.code for event in came.events if isinstance(event, LoginEnded)] == ["UserUnknownToPermSys"]
             with pytest.raises(LoginRefused) as caught:
-                until(connection, lambda came: bool(gathered.answers.extend(came.answers)))
+                until(connection, lambda _: False)
             assert "UserUnknownToPermSys" in caught.value.what
             assert caught.value.where == server.address
             assert "Market Data team" in caught.value.hint

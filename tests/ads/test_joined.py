@@ -188,7 +188,7 @@ LIMITS = st.builds(
     ack_timeout_s=st.sampled_from((0.01, 2.0, 15.0)),
 )
 KINDS = sorted(FaultKind)
-NAK_CODES = ("AccessDenied", "NoResponse", "SourceDown", "SymbolUnknown", "NotOpen", 132)
+NAK_CODES: tuple[str | int, ...] = ("AccessDenied", "NoResponse", "SourceDown", "SymbolUnknown", "NotOpen", 132)
 
 
 @st.composite

@@ -150,7 +150,7 @@ class TestLogin:
         session.connected(0.0)
         pending = {"Stream": "Open", "Data": "Suspect", "Text": "Login request pending"}
         session.receive(json.dumps({"ID": 1, "Type": "Status", "Domain": "Login", "State": pending}), 0.1)
-        assert session.phase is Phase.LOGGING_IN
+        assert session.events() == []
         session.receive(LOGIN_OK, 0.2)
         assert session.phase is Phase.OPEN
 
