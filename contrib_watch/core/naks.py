@@ -57,8 +57,12 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "the ADS has no item of this name",
         "check the spelling of the RIC; where it is right, ask your Market Data team whether the item exists",
     ),
+    "TooLarge": Explanation(
+        "the post is larger than a message to the ADS may be, and was not sent",
+        "contribute fewer fields for this RIC",
+    ),
 }
-"""The codes that LSEG's protocol specification names. The README's troubleshooting says the same."""
+"""The codes that LSEG's protocol specification names, and this program's own TooLarge. The README says the same."""
 
 _ERROR = Explanation(
     "the ADS could not read the post and answered with an Error",
