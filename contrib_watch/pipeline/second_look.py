@@ -23,7 +23,7 @@ class SecondLook:
     """What a second program made of the rows to post."""
 
     problems: tuple[Problem, ...] = ()
-    """A problem for each row that is not to be posted, in file order."""
+    """A problem for each RIC that is not to be posted, in file order."""
     facts: tuple[str, ...] = ()
     """What the report says of it; empty: there was nothing to post."""
 
@@ -62,7 +62,7 @@ def second_look(
     found = desk.reader.second_reading(path, filename, feed, reading.cells, sorted(rows))
     if not found:
         return SecondLook(facts=(f"second reading: agreed on {_counted(len(rows))}",))
-    problems = tuple(_problems(found, rows, reading.quotes))
+    problems = tuple(sorted(_problems(found, rows, reading.quotes), key=lambda problem: problem.row))
     fact = f"second reading: differed on {len(found):,} of {_counted(len(rows))}, which {_are(len(found))} not posted"
     return SecondLook(problems, (fact,))
 
@@ -90,18 +90,12 @@ def _rows(quotes: Quotes, rics: Iterable[str]) -> dict[int, str]:
 
 
 def _problems(found: Iterable[Difference], rows: Mapping[int, str], quotes: Quotes) -> Iterator[Problem]:
-    """Where one of equal copies is in doubt, all are: they share one post."""
-    by_row = {difference.row: difference for difference in found}
-    doubted = {rows[row]: row for row in by_row}
-    for row, ric in sorted(rows.items()):
-        if row in by_row:
-            one = by_row[row]
-            text = f"{one.first} / {one.second}"
-            yield Problem(row, ric, one.where, text, "was read differently by a second program", _MEND)
-        elif ric in doubted:
-            other = quotes.label(doubted[ric])
-            cause = "has a copy that was read differently by a second program"
-            yield Problem(row, ric, f"row {quotes.label(row)}", ric, cause, f"see row {other}")
+    """A problem a RIC, of its first row: equal copies share its post and so its fate."""
+    first = {rows[difference.row]: difference for difference in reversed(list(found))}
+    for ric, one in first.items():
+        text = f"{one.first} / {one.second}"
+        cause = "was read differently by a second program"
+        yield Problem(int(quotes.rows[ric]), ric, one.where, text, cause, _MEND)
 
 
 def _counted(rows: int) -> str:
