@@ -240,7 +240,7 @@ class Post(NamedTuple):
     changes: str
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``"""
     changed: str = ""
-    """The acronyms that this post changes, with a comma between them."""
+    """The acronyms that this post changes (all that the file gives, of a dirty RIC), with a comma between them."""
     note: str = ""
     """Why it is a Refresh where a person would not expect one."""
     carried: str = ""

@@ -33,7 +33,9 @@ def plan(changes: Changes) -> pd.DataFrame:
     full = held.copy()
     for name in given.columns:
         full[name] = given[name].fillna(held[name])
-    changed = given.where(differs(given, held))
+    differing = differs(given, held)
+    changed = given.where(differing)
+    differing[facts["dirty"]] = True  # whether the ADS has what was attempted is unknown: all of it has to go
     gains = (given.notna() & held[given.columns].isna()).any(axis=1)
     refresh = facts["new"] | facts["dirty"] | gains
 
@@ -49,7 +51,7 @@ def plan(changes: Changes) -> pd.DataFrame:
             ),
             "fields": everything.where(refresh, _text(object_column(changed), given.index)),
             "full": everything,
-            "changed": _names(changed),
+            "changed": _names(given.where(differing)),
             "changes": _change_texts(changed, held, given.index),
             "note": notes,
             "carried": _carried(changes),

@@ -40,10 +40,8 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert exactly(one.fields) == exactly(json_object(rule.fields))
         assert exactly(one.full) == exactly(json_object(rule.full))
         assert separated(one.changed, ",") == rule.changed
-        ordered = [name for name in case.columns if name in rule.changed]
-        assert one.changes == "; ".join(
-            next(text for text in rule.changes if text.startswith(f"{name} ")) for name in ordered
-        )
+        ordered = [text for name in case.columns for text in rule.changes if text.startswith(f"{name} ")]
+        assert one.changes == "; ".join(ordered)
         assert (exactly(one.carried) if one.carried else {}) == rule.carried
         assert bool(one.carried) == bool(rule.carried)
         assert one.attempts == rule.attempts

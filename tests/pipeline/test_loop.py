@@ -84,6 +84,20 @@ def test_a_row_is_superseded_only_where_every_field_that_it_changes_is_given(sit
     assert (site.value("B=", "BID"), site.value("B=", "ASK")) == (7, 6)
 
 
+def test_a_value_of_unknown_fate_is_superseded_only_by_one_for_the_same_field(site: Site) -> None:
+    site.save(sheet("RIC,BID,ASK", "A=,1,1"))
+    site.run()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+    site.save(sheet("RIC,BID", "A=,2"), "a.csv")
+    site.run(once=False, meanwhile={3.0: Loop.stop})
+    assert site.dirty()
+    site.ads.faults = script()
+    site.save(sheet("RIC,ASK", "A=,3"), "b.csv")
+    site.run()
+    assert site.statuses(2) == {"A=": "acked"}
+    assert (site.value("A=", "BID"), site.value("A=", "ASK")) == (2, 3)
+
+
 def test_a_newer_drop_whose_bytes_are_gone_stops_no_older_one(site: Site) -> None:
     site.wire.reachable = False
     site.save(prices(1, "A="), "a.csv")
@@ -97,6 +111,9 @@ def test_a_newer_drop_whose_bytes_are_gone_stops_no_older_one(site: Site) -> Non
     assert [drop.status for drop in site.drops()] == [DropStatus.DONE, DropStatus.FAILED]
     assert "cannot be read" in site.drops()[1].reason
     assert site.value("A=", "BID") == 1
+    site.save(prices(2, "A="), "b.csv")  # what the reason asks for
+    site.run()
+    assert site.statuses(3) == {"A=": "acked"}
 
 
 def test_a_retry_is_not_sent_over_a_newer_drop_that_cannot_be_looked_at(site: Site) -> None:
