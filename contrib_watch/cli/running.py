@@ -62,6 +62,7 @@ def run_feeds(
     lock = Lock(settings.state.folder)
     try:
         desk = Desk.open(settings, dictionary)
+        desk.reader.start()  # ready by the time that the first file has settled
         with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
             if not settings.ads.simulated:
                 return _run(desk, link(settings.ads, endpoints_of(settings.ads)), shown, once=once)
