@@ -14,7 +14,7 @@ from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.config import Fields, Settings, load, load_dictionary
 from contrib_watch.core.headers import is_known
-from contrib_watch.core.layout import Layout, header_row_of
+from contrib_watch.core.layout import Layout, header_row_of, names_above
 from contrib_watch.core.model import SET_ME, Feed
 from contrib_watch.core.proposal import Proposal, propose
 from contrib_watch.errors import ConfigurationError
@@ -36,7 +36,12 @@ def feed_for(file: Path, config_path: Path | None) -> str:
     feed = _laid_out(file, layout, settings)
     with Reader() as reader:
         cells = reader.read_cells(file, file.name, feed)
-    return "\n".join(_lines(file, propose(cells, feed, dictionary, list(_layout_doubts(layout, feed)))))
+    return block(file.name, propose(cells, feed, dictionary, list(_layout_doubts(layout, feed))))
+
+
+def block(filename: str, proposal: Proposal) -> str:
+    """The proposal as TOML that the configuration takes once what says so is set."""
+    return "\n".join(_lines(filename, proposal))
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -77,14 +82,20 @@ def _layout_doubts(layout: Layout, feed: Feed) -> Iterator[str]:
         yield f'the workbook also has the sheets {others}; "{layout.sheet}" has the most cells at its top'
     if feed.header_row > 1:
         yield f"row {feed.header_row} looks like the header; what stands above it is not read"
+    if above := names_above(layout.rows, feed.header_row):
+        names = ", ".join(f'"{name}"' for name in above)
+        yield (
+            f"{names} stands in row {feed.header_row - 1}, above a blank cell of row {feed.header_row}: a header is "
+            f"one row, so write it into row {feed.header_row} of the sheet (unmerge the cells)"
+        )
     if not layout.sheets and not layout.ends_whole:
         yield 'the last line has no line end, so it is rejected; if every file ends so: final_newline = "optional"'
 
 
-def _lines(file: Path, proposal: Proposal) -> Iterator[str]:
+def _lines(filename: str, proposal: Proposal) -> Iterator[str]:
     feed = proposal.feed
     yield from _comment(
-        f"Proposed by contrib-watch init for {file.name}. Check it line by line, set what says so, and put it into "
+        f"Proposed by contrib-watch init for {filename}. Check it line by line, set what says so, and put it into "
         "config.toml; then see what it does: contrib-watch preview FILE"
     )
     yield from _comment(proposal.result)

@@ -101,6 +101,21 @@ def header_row_of(rows: Rows, is_known: Callable[[str], bool]) -> int:
     return max(candidates, key=score, default=0) + 1
 
 
+def names_above(rows: Rows, header_row: int) -> list[str]:
+    """Names that a header of two rows has in its upper one, above blank cells of the lower one with data below."""
+    if not 1 < header_row <= len(rows):
+        return []
+    upper, lower = rows[header_row - 2], rows[header_row - 1]
+    below = rows[header_row:]
+    return [
+        name
+        for column, name in enumerate(upper)
+        if name
+        and (column >= len(lower) or not lower[column])
+        and any(len(row) > column and row[column] for row in below)
+    ]
+
+
 def _rows(lines: Sequence[str], delimiter: str) -> Rows:
     """The cells of each line; of a row with line ends inside quotes on its first line, with blank rows after it."""
     rows: list[list[str]] = [[] for _ in lines]

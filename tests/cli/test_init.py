@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import tomllib
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import pyarrow as pa
 import pytest
 from cli_site import Site, ads, held
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from contrib_watch.cli import main
-from contrib_watch.config import InvalidConfiguration, Settings, load
+from contrib_watch.cli.proposing import block
+from contrib_watch.config import Fields, InvalidConfiguration, Settings, load, load_dictionary
+from contrib_watch.core.model import Cells, Feed
+from contrib_watch.core.proposal import propose
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 ADS = '[ads]\nhosts = ["simulated"]\nuser = "tester"\n\n'
@@ -32,10 +38,10 @@ def init(file: Path, *args: str) -> str:
     return done.stdout
 
 
-def finished(home: Path, block: str, service: str = "NIPROV") -> Settings:
+def finished(home: Path, text: str, service: str = "NIPROV") -> Settings:
     """The configuration with a proposed block whose Service somebody has set."""
     path = home / "finished.toml"
-    path.write_text(ADS + block.replace("SET-ME", service), encoding="utf-8")
+    path.write_text(ADS + text.replace('service = "SET-ME"', f'service = "{service}"'), encoding="utf-8")
     return load(path, {})
 
 
@@ -90,9 +96,9 @@ def test_the_samples_are_proposed_much_as_they_are_configured(sample: str, least
 
 
 def test_the_service_must_be_set_by_a_person(tmp_path: Path) -> None:
-    block = init(SAMPLES / "fx/fx_fixing_2026-11-19.csv")
+    text = init(SAMPLES / "fx/fx_fixing_2026-11-19.csv")
     with pytest.raises(InvalidConfiguration) as error:
-        finished(tmp_path, block, service="SET-ME")
+        finished(tmp_path, text, service="SET-ME")
     assert len(error.value.problems) == 1
     assert "service must be set" in error.value.problems[0]
 
@@ -101,28 +107,51 @@ def test_a_configuration_gives_the_service_and_the_names_that_are_taken(tmp_path
     config = tmp_path / "config.toml"
     config.write_text(ADS + '[[feeds]]\nname = "fx_fixing"\nfolder = "in"\nservice = "DESK"\n')
     before = config.read_bytes()
-    block = tomllib.loads(init(SAMPLES / "fx/fx_fixing_2026-11-19.csv", "--config", str(config)))
-    assert (block["feeds"][0]["service"], block["feeds"][0]["name"]) == ("DESK", "fx_fixing_2")
+    text = tomllib.loads(init(SAMPLES / "fx/fx_fixing_2026-11-19.csv", "--config", str(config)))
+    assert (text["feeds"][0]["service"], text["feeds"][0]["name"]) == ("DESK", "fx_fixing_2")
     assert config.read_bytes() == before
 
 
 def test_the_block_is_toml_whatever_the_sheet_holds(tmp_path: Path) -> None:
     file = tmp_path / 'we"ird\n[[feeds]] 2026.csv'
     file.write_text('RIC,"Bid ""A"" \\ x\nname = 1",Bid\x7f,Ask\nA=X,1,2\x01,"a\nb = 2"\n', encoding="utf-8")
-    block = init(file)
-    (feed,) = finished(tmp_path, block).feeds
+    text = init(file)
+    (feed,) = finished(tmp_path, text).feeds
     assert set(feed.columns) | set(feed.ignore_columns) == {'Bid "A" \\ x\nname = 1', "Bid\x7f", "Ask"}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(
+        st.text(max_size=8) | st.sampled_from(["RIC", "Geld", "Datum", "NAV"]), min_size=1, max_size=5, unique=True
+    ),
+    texts=st.lists(
+        st.text(max_size=6) | st.sampled_from(["A=X", "1,5", "3%", "n/a", "03/04/2026", "#N/A"]), max_size=15
+    ),
+)
+def test_whatever_the_cells_are_the_block_is_read_by_the_configuration(
+    names: list[str], texts: list[str], tmp_path: Path
+) -> None:
+    width = len(names)
+    rows = [texts[start : start + width] for start in range(0, len(texts) - width + 1, width)]
+    columns = tuple(pa.array([row[column] for row in rows], pa.string()) for column in range(width))
+    header = tuple(name.strip(" \ufeff") for name in names)
+    cells = Cells("", header, 1, columns, None, pa.array(range(2, len(rows) + 2), pa.int64()))
+    feed = Feed(name="desk", folder=PurePath("inbox"), service="SET-ME", patterns=("*.csv",), delimiter=";")
+    text = block("any\nname.csv", propose(cells, feed, load_dictionary(Fields())))
+    (read,) = finished(tmp_path, text).feeds
+    assert {*read.columns, *read.ignore_columns, read.ric_column} <= {*header, "SET-ME"}
 
 
 def test_a_csv_of_windows_with_titles_above(tmp_path: Path) -> None:
     file = tmp_path / "kurse.csv"
     file.write_bytes("Tageskurse\r\n\r\nRIC;Währung;Geld\r\nA=X;EUR;1,5\r\nB=X;USD;2,25".encode("cp1252"))
-    block = init(file)
-    (feed,) = finished(tmp_path, block).feeds
+    text = init(file)
+    (feed,) = finished(tmp_path, text).feeds
     assert (feed.encoding, feed.delimiter, feed.decimal, feed.header_row) == ("cp1252", ";", ",", 3)
     assert feed.columns == {"Währung": "CURRENCY", "Geld": "BID"}
-    assert "# doubt: the last line has no line end" in block
-    assert "# doubt: the bytes are not UTF-8" in block
+    assert "# doubt: the last line has no line end" in text
+    assert "# doubt: the bytes are not UTF-8" in text
 
 
 @pytest.mark.parametrize(
@@ -140,24 +169,44 @@ def test_an_unseen_german_workbook_from_init_to_its_first_acknowledged_post(tmp_
     site = Site(tmp_path)
     file = tmp_path / "Kursblatt_2026-11-20.xlsx"
     german_workbook(file)
-    block = init(file)
-    assert "0 of 4 rows are read with this, 4 once what is left open below is declared" in block
+    text = init(file)
+    assert "0 of 4 rows are read with this, 4 once what is left open below is declared" in text
     # The edits of a person: the Service, where the files come from, and what a percentage means.
     for before, after in (
         ("SET-ME", "TEST"),
         ('"inbox/kursblatt"', '"in"'),
         ('# percent = "points"', 'percent = "points"'),
     ):
-        assert block.count(before) == 1
-        block = block.replace(before, after)
+        assert text.count(before) == 1
+        text = text.replace(before, after)
     with ads() as server:
-        site.config.write_text(f'[ads]\nhosts = ["{server.address}"]\nuser = "tester"\n\n{block}', encoding="utf-8")
+        site.config.write_text(f'[ads]\nhosts = ["{server.address}"]\nuser = "tester"\n\n{text}', encoding="utf-8")
         file.rename(site.inbox / file.name)
         code, (drop,) = site.once()
         assert (code, drop["totals"]["acked"]) == (0, 4)
         assert held(server) == {"A=BEIS": "98.75", "B=BEIS": "101.4", "C=BEIS": "1024.5"}
         assert held(server, "BID_YIELD")["A=BEIS"] == "2.715"
         assert held(server, "MATUR_DATE")["D=BEIS"] == "2027-12-12"
+
+
+def test_names_that_span_both_header_rows_must_come_down(tmp_path: Path) -> None:
+    book = Workbook()
+    for row in (["RIC", "Kurse", None], [None, "Geld", "Brief"], ["A=X", 1.5, 1.6], ["B=X", 2.5, 2.6]):
+        book.active.append(row)
+    book.active.merge_cells("A1:A2")
+    book.active.merge_cells("B1:C1")
+    book.save(tmp_path / "kurse.xlsx")
+    text = " ".join(init(tmp_path / "kurse.xlsx").replace("\n#", "").split())
+    assert '"RIC" stands in row 1, above a blank cell of row 2: a header is one row, so write it into row 2' in text
+    assert 'column 1 has values ("A=X") but no header' in text
+
+
+def test_a_row_of_units_below_the_header_is_seen_to_be_rejected(tmp_path: Path) -> None:
+    (tmp_path / "kurse.csv").write_text("RIC;Geld;Brief\n;in %;in %\nA=X;1,5;1,6\nB=X;2,5;2,6\n")
+    text = init(tmp_path / "kurse.csv")
+    (feed,) = finished(tmp_path, text).feeds
+    assert (feed.header_row, feed.decimal, feed.columns) == (1, ",", {"Geld": "BID", "Brief": "ASK"})
+    assert "2 of 3 rows are read with this; rejected is, for example, row 2" in text
 
 
 # preview
