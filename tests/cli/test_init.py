@@ -165,6 +165,14 @@ def test_what_is_no_sheet_is_refused(name: str, content: bytes, tmp_path: Path) 
     assert done.stdout == ""
 
 
+def test_a_very_large_file_is_not_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "large.csv"
+    file.write_bytes(b"RIC,BID\n" + b"A,1\n" * (5 << 20))
+    done = CliRunner().invoke(main, ["init", str(file)])
+    assert done.exit_code == 3
+    assert "Save its first rows as a file of their own" in done.stderr
+
+
 def test_an_unseen_german_workbook_from_init_to_its_first_acknowledged_post(tmp_path: Path) -> None:
     site = Site(tmp_path)
     file = tmp_path / "Kursblatt_2026-11-20.xlsx"
