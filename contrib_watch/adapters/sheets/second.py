@@ -34,6 +34,7 @@ Typed = tuple[str | None, int]
 _SEPARATOR_LINE = re.compile(r'"?sep=.{1,4}?"?', re.IGNORECASE)
 _ESCAPES = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
 _BLANK: Typed = (None, int(CellKind.BLANK))
+_TEXT, _NUMBER, _PERCENT = int(CellKind.TEXT), int(CellKind.NUMBER), int(CellKind.PERCENT)
 
 
 def read_again(path: Path, filename: str, feed: Feed, headers: Sequence[str], rows: Sequence[int]) -> Cells:
@@ -158,11 +159,10 @@ def _typed(cell: Any, is_percent: Callable[[str], bool]) -> Typed:
     if value is None or value == "":
         return _BLANK
     match cell.data_type:
-        case "s":
-            return _ESCAPES.sub(_unescaped, value), int(CellKind.TEXT)
         case "n":
-            kind = CellKind.PERCENT if is_percent(cell.number_format) else CellKind.NUMBER
-            return _number(value), int(kind)
+            return _number(value), _PERCENT if is_percent(cell.number_format) else _NUMBER
+        case "s":
+            return (_ESCAPES.sub(_unescaped, value) if "_x" in value else value), _TEXT
         case "b":
             return ("TRUE" if value else "FALSE"), int(CellKind.BOOLEAN)
         case "e":
@@ -180,7 +180,9 @@ def _unescaped(escapes: re.Match[str]) -> str:
 
 def _number(value: float) -> str:
     """Fixed notation at 15 significant digits, which is what Excel calculates with."""
-    text = f"{Decimal(f'{float(str(value)):.15g}'):f}"
+    text = f"{float(value):.15g}"
+    if "e" in text:
+        text = f"{Decimal(text):f}"
     return "0" if text == "-0" else text
 
 
