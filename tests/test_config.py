@@ -106,7 +106,8 @@ def test_the_shipped_file_shows_every_key_with_its_default(
     lines = table_text(name).splitlines()
     above = dict(zip(lines, ["", *lines], strict=False))
     shown = {line.removeprefix("# ").split(" ")[0]: line for line in lines if re.match(r"(# )?\w+ = .", line)}
-    attributes = {key: "max_age_s" if key == "max_age" else key for key in shown}
+    with_units = {"max_age": "max_age_s", "min_free": "min_free_bytes"}
+    attributes = {key: with_units.get(key, key) for key in shown}
     assert sorted(attributes.values()) == sorted(f.name for f in fields(section))
     for key, line in shown.items():
         assert "# " in line.removeprefix("# ") or above[line].startswith("# "), f"{key} has no comment"

@@ -240,10 +240,10 @@ def _placed_feed(table: FeedTable, base: Path) -> Feed:
 def _placed_state(state: State, base: Path, environ: Mapping[str, str], problems: list[Problem]) -> State:
     folder = base / state.folder
     try:
-        return State(folder=folder, url=_database_url(state.url, folder, base, environ))
+        return replace(state, folder=folder, url=_database_url(state.url, folder, base, environ))
     except ValueError as error:
         problems.append(Problem((("state", "url"),), str(error)))
-        return State(folder=folder)
+        return replace(state, folder=folder)
 
 
 def _database_url(text: str, folder: Path, base: Path, environ: Mapping[str, str]) -> str:

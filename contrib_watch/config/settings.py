@@ -228,6 +228,8 @@ class State:
     """Absolute after ``load``."""
     url: str = field(default="", repr=False)
     """SQLAlchemy's database URL, after ``load`` with an absolute path (SQLite) and its password, hence not shown."""
+    min_free_bytes: Annotated[int, BeforeValidator(_bytes), Limits(ge=0, validation_alias="min_free")] = 100 * 1024**2
+    """With less room for the state, no file is taken: what could not be recorded must not be sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
