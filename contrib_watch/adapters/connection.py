@@ -12,19 +12,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 import websocket
 from websocket import ABNF, WebSocket
 
+from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
 from contrib_watch.ads.session import Answer, CloseConnection, Event, LoggedIn, LoginEnded, Notice, Outgoing, Session
 from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 
 SUBPROTOCOL = "tr_json2"
 PATH = "/WebSocket"
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
 PARTIAL_FRAME_S = 10.0
 """How long the rest of a frame, or room to send, may take before the connection counts as dead."""
 GOODBYE_S = 1.0
@@ -60,6 +59,34 @@ class ConnectionLost:
 
     endpoint: str
     reason: str
+    retry_in_s: float = 0.0
+    """When the next one is tried, counted from when this was told."""
+
+
+class Trace(Protocol):
+    """Who is told of every frame. ``host`` is ``host:port``; a frame is one message or a pack of them."""
+
+    def sent(self, host: str, frame: str) -> None:
+        """A frame went out."""
+        ...
+
+    def received(self, host: str, frame: bytes) -> None:
+        """A frame came in."""
+        ...
+
+    def noted(self, host: str, text: str) -> None:
+        """The connection was made, or ended."""
+        ...
+
+
+class _Ended(NamedTuple):
+    """How a connection ended."""
+
+    reason: str
+    logged_in_s: float | None = None
+    """How long its login stood; None: it had none."""
+    refused: bool = False
+    """Its login was refused, and may be taken later."""
 
 
 class Collected(NamedTuple):
@@ -108,8 +135,19 @@ class _Mailbox:
 class Connection:
     """Keeps a session with one of several endpoints alive, tried in order."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], session: Session, *, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        session: Session,
+        *,
+        connect_timeout_s: float,
+        waits: Waits = USUAL_WAITS,
+        trace: Trace | None = None,
+    ) -> None:
+        """``connect_timeout_s``: for one attempt. ``waits``: between attempts. ``trace`` is told of every frame."""
         self._endpoints = list(endpoints)
+        self._backoff = Backoff(len(self._endpoints), waits)
+        self._trace = trace
         self._session = session
         self._connect_timeout_s = connect_timeout_s
         self._mail = _Mailbox()
@@ -194,36 +232,51 @@ class Connection:
         self._retire(failed)
 
     def _keep_connected(self) -> None:
-        attempt = 0
         while True:
             self._line = _Line()
             if self._stopping.is_set():
                 return
-            endpoint = self._endpoints[attempt % len(self._endpoints)]
-            attempt += 1
-            try:
-                channel = _open(endpoint, self._connect_timeout_s, self._line)
-            except NoConnection as error:
-                reason, logged_in = error.what, False
-            else:
-                self._conversing = True
-                try:
-                    reason, logged_in = self._converse(channel, endpoint)
-                finally:
-                    self._conversing = False
-                    channel.shutdown()  # type: ignore[no-untyped-call]
-            self._session.disconnected(time.monotonic(), reason)
+            endpoint = self._endpoints[self._backoff.host]
+            ended = self._attempt(endpoint)
+            self._session.disconnected(time.monotonic(), ended.reason)
             if self._stopping.is_set():
                 return
-            self._deliver(ConnectionLost(str(endpoint), reason))
-            attempt = 0 if logged_in else attempt
-            rounds = attempt // len(self._endpoints)
-            wait_s = min(FIRST_WAIT_S * 2 ** min(rounds, 10), LONGEST_WAIT_S)
-            self._stopping.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
+            chance = random.random()  # noqa: S311 - jitter is no secret
+            wait_s = self._backoff.wait_s(logged_in_s=ended.logged_in_s, refused=ended.refused, chance=chance)
+            self._deliver(ConnectionLost(str(endpoint), ended.reason, wait_s))
+            self._stopping.wait(wait_s)
 
-    def _converse(self, channel: WebSocket, endpoint: Endpoint) -> tuple[str, bool]:
-        """Drive the session until the connection ends: why, and whether the login had been accepted."""
-        session, logged_in = self._session, False
+    def _attempt(self, endpoint: Endpoint) -> _Ended:
+        """One connection, from its beginning to its end."""
+        try:
+            channel = _open(endpoint, self._connect_timeout_s, self._line)
+        except NoConnection as error:
+            self._note(endpoint, f"not connected: {error.what}")
+            return _Ended(error.what)
+        self._note(endpoint, "connected")
+        self._conversing = True
+        try:
+            ended = self._converse(channel, endpoint)
+        finally:
+            self._conversing = False
+            channel.shutdown()  # type: ignore[no-untyped-call]
+        self._note(endpoint, f"ended: {ended.reason}")
+        return ended
+
+    def _note(self, endpoint: Endpoint, text: str) -> None:
+        if self._trace is not None:
+            self._trace.noted(str(endpoint), text)
+
+    def _converse(self, channel: WebSocket, endpoint: Endpoint) -> _Ended:
+        """Drive the session until the connection ends."""
+        session = self._session
+        logged_in_at_s: float | None = None
+        refused = False
+
+        def ended(reason: str) -> _Ended:
+            stood_s = None if logged_in_at_s is None else time.monotonic() - logged_in_at_s
+            return _Ended(reason, stood_s, refused)
+
         with selectors.DefaultSelector() as selector:
             selector.register(channel.fileno(), selectors.EVENT_READ)  # type: ignore[no-untyped-call]
             selector.register(self._wake_out, selectors.EVENT_READ)
@@ -232,29 +285,37 @@ class Connection:
                 while True:
                     session.post(self._outbox(), time.monotonic())
                     session.tick(time.monotonic())
-                    for frame in session.output():
-                        channel.send(frame)
+                    self._send(channel, endpoint)
                     for event in self._heed_events(endpoint):
                         if isinstance(event, LoggedIn):
-                            logged_in = True
+                            logged_in_at_s = time.monotonic()
                             log.info("logged in", endpoint=str(endpoint))
+                        elif isinstance(event, LoginEnded):
+                            refused = logged_in_at_s is None
                         elif isinstance(event, CloseConnection):
-                            return event.reason, logged_in
+                            return ended(event.reason)
                     if self._stopping.is_set():
                         session.logout()
-                        for frame in session.output():
-                            channel.send(frame)
-                        return "stopped", logged_in
+                        self._send(channel, endpoint)
+                        return ended("stopped")
                     due_s = session.due_s
                     timeout_s = None if due_s is None else max(due_s - time.monotonic(), 0.0)
                     for ready, _ in selector.select(timeout_s):
                         if ready.fileobj is self._wake_out:
                             self._drain_wakes()
                         else:
-                            self._receive(channel, selector)
+                            self._receive(channel, endpoint, selector)
             except (websocket.WebSocketException, OSError) as error:
-                self._heed_events(endpoint)  # a refused login and the end of the connection often come together
-                return _reason(error), logged_in
+                events = self._heed_events(endpoint)  # a refused login and the end of the connection come together
+                refused = refused or (logged_in_at_s is None and any(isinstance(one, LoginEnded) for one in events))
+                return ended(_reason(error))
+
+    def _send(self, channel: WebSocket, endpoint: Endpoint) -> None:
+        """Everything that the session has to say."""
+        for frame in self._session.output():
+            if self._trace is not None:
+                self._trace.sent(str(endpoint), frame)
+            channel.send(frame)
 
     def _heed_events(self, endpoint: Endpoint) -> list[Event]:
         """Deliver what the session has to tell; raises LoginRefused where trying again cannot help."""
@@ -265,7 +326,7 @@ class Connection:
                 raise _refused(event, endpoint)
         return events
 
-    def _receive(self, channel: WebSocket, selector: selectors.BaseSelector) -> None:
+    def _receive(self, channel: WebSocket, endpoint: Endpoint, selector: selectors.BaseSelector) -> None:
         """Everything that is there to read, frame by frame."""
         while True:
             opcode, data = channel.recv_data(control_frame=True)
@@ -273,6 +334,8 @@ class Connection:
                 code = int.from_bytes(data[:2]) if len(data) >= 2 else 1005
                 raise websocket.WebSocketConnectionClosedException(f"the server closed the connection (code {code})")
             if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+                if self._trace is not None:
+                    self._trace.received(str(endpoint), data)
                 self._session.receive(data, time.monotonic())
             pending = channel.sock.pending() if isinstance(channel.sock, ssl.SSLSocket) else 0
             if not pending and not any(ready.fileobj is not self._wake_out for ready, _ in selector.select(0)):

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from contrib_watch.adapters.connection import Collected, Connection, ConnectionLost, Endpoint, own_ipv4
+from contrib_watch.ads.backoff import Waits
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Limits, LoggedIn, Login, LoginEnded, Notice, Outgoing, Session, Verdict
 from contrib_watch.config import load_dictionary
@@ -67,7 +68,7 @@ def made(*endpoints: Endpoint, connect_timeout_s: float = 10, window: int = 256,
     session = Session(
         Login(user="analyst", app_id="256", position="127.0.0.1"), Limits(window=window, rate_limit=rate_limit)
     )
-    return Connection(endpoints, session, connect_timeout_s=connect_timeout_s)
+    return Connection(endpoints, session, connect_timeout_s=connect_timeout_s, waits=Waits(first_refused_s=0.1))
 
 
 @contextmanager

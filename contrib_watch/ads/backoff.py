@@ -1,0 +1,61 @@
+"""When to try again after a connection ended, and at which host.
+
+Fast re-logins make things worse: an ADS whose permissioning still holds the last login answers ``Already pending
+login``, for many minutes. So a server that takes each login and drops it at once sees growing waits as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MOST_DOUBLINGS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """The lengths of the waits, all in seconds."""
+
+    first_s: float = 0.5
+    """After a failed attempt. It doubles each time that all hosts have been tried."""
+    longest_s: float = 30.0
+    first_refused_s: float = 60.0
+    """After a login that was refused for now. It doubles with each refusal."""
+    longest_refused_s: float = 600.0
+    lasting_s: float = 30.0
+    """A login that stood so long was a good one: the next wait is the first again."""
+
+
+USUAL_WAITS = Waits()
+
+
+class Backoff:
+    """Counts what failed since the last good login."""
+
+    def __init__(self, hosts: int, waits: Waits) -> None:
+        """``hosts``: how many there are to try, in their order."""
+        self._hosts = hosts
+        self._waits = waits
+        self._attempts = 0
+        self._refusals = 0
+
+    @property
+    def host(self) -> int:
+        """The position of the host to try next."""
+        return self._attempts % self._hosts
+
+    def wait_s(self, *, logged_in_s: float | None, refused: bool, chance: float) -> float:
+        """An attempt has ended: how long to wait before the next.
+
+        ``logged_in_s``: how long its login stood; None: it had none. ``refused``: its login was refused, and may be
+        taken later. ``chance``: a random number from 0 to 1, which keeps many clients from returning at one moment.
+        """
+        waits = self._waits
+        if logged_in_s is not None and logged_in_s >= waits.lasting_s:
+            self._attempts = self._refusals = 0
+        else:
+            self._attempts += 1
+        if refused:
+            doublings, self._refusals = min(self._refusals, _MOST_DOUBLINGS), self._refusals + 1
+            return min(waits.first_refused_s * 2.0**doublings, waits.longest_refused_s) * (1.0 + chance / 4)
+        doublings = min(self._attempts // self._hosts, _MOST_DOUBLINGS)
+        return min(waits.first_s * 2.0**doublings, waits.longest_s) * (1.0 + chance) / 2
