@@ -127,7 +127,7 @@ class Feed:
     observer: Literal["auto", "native", "polling"] = "auto"
     settle_seconds: float = 2.0
     done_marker: str = ""
-    """A suffix such as ``.done``: ``prices.csv`` is taken beside ``prices.csv.done``. Empty: no marker is asked for."""
+    """A suffix such as ``.done``: ``prices.csv`` is taken only beside ``prices.csv.done``. Empty: no marker."""
     max_age_s: float = 7 * 86400.0
     ric_pattern: str = ""
     """Shell-style (``*``, ``?``, ``[...]``), case-sensitive: a RIC that it does not match is rejected; empty: any."""
