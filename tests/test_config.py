@@ -130,6 +130,7 @@ def test_only_the_required_keys_are_needed_and_the_rest_is_the_default(tmp_path:
     assert settings.ads == Ads(
         hosts=("simulated",), target="simulated", user="analyst", app_id="256", position="", user_id=0, tls=False,
         ca_file=None, window=256, pack=1, rate_limit=500, ack_timeout_s=15, retries=3, connect_timeout_s=30,
+        proxy="",
     )  # fmt: skip
 
 
@@ -147,6 +148,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         user_id = 7408
         tls = true
         ca_file = "ca.pem"
+        proxy = "http://[::1]:3128/"
         window = 10000
         pack = 100
         rate_limit = 0
@@ -192,7 +194,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert settings.ads == Ads(
         hosts=("ads1:15000", "[::1]:443"), target="uat", user="dacs", app_id="255", position="10.44.12.152",
         user_id=7408, tls=True, ca_file=tmp_path / "ca.pem", window=10000, pack=100, rate_limit=0, ack_timeout_s=0.5,
-        retries=0, connect_timeout_s=1,
+        retries=0, connect_timeout_s=1, proxy="http://[::1]:3128",
     )  # fmt: skip
     assert settings.state == State(folder=Path("/var/lib/cw"), url="sqlite:////var/lib/cw/state.db")
     assert settings.fields.dictionary == (tmp_path / "RDMFieldDictionary", Path("/etc/enumtype.def"))
@@ -290,6 +292,10 @@ def test_the_text_has_one_line_for_each_problem_and_names_the_file(tmp_path: Pat
         ("window = 5\npack = 6", "ads.pack must not be above window, which is 5"),
         ("pack = 101", "ads.pack must be less than or equal to 100"),
         ("rate_limit = -1", "ads.rate_limit must be greater than or equal to 0"),
+        ('proxy = "proxy:3128"', 'ads.proxy must be "http://host:port", or empty: without a proxy'),
+        ('proxy = "http://proxy"', 'ads.proxy must be "host:port"'),
+        ('proxy = "http://me:secret@proxy:1"', "ads.proxy must not hold a user or password"),
+        ('hosts = ["simulated"]\nproxy = "http://proxy:1"', "ads.proxy must be empty: the simulated ADS"),
         ("ack_timeout_s = 0", "ads.ack_timeout_s must be greater than 0"),
         ("ack_timeout_s = inf", "ads.ack_timeout_s must be a finite number"),
         ("connect_timeout_s = '30'", "ads.connect_timeout_s must be a number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import selectors
 import socket
 import ssl
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import structlog
 import websocket
@@ -26,6 +28,8 @@ SUBPROTOCOL = "tr_json2"
 PATH = "/WebSocket"
 PARTIAL_FRAME_S = 10.0
 """How long the rest of a frame, or room to send, may take before the connection counts as dead."""
+MOST_PROXY_BYTES = 16_384
+"""How long the answer of a proxy may be."""
 GOODBYE_S = 1.0
 """How long close() leaves for a logout in good order before it cuts the connection."""
 LOOKUP_S = 5.0
@@ -42,6 +46,8 @@ class Endpoint:
     port: int
     tls: bool = False
     ca_file: Path | None = None
+    proxy: str = ""
+    """``http://host:port``; empty: none, whatever the environment says."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -382,10 +388,12 @@ class Connection:
 
 
 def own_ipv4(endpoint: Endpoint) -> str:
-    """This machine's IPv4 address as the endpoint sees it; nothing is sent."""
+    """This machine's IPv4 address as the endpoint, or the proxy before it, sees it; nothing is sent."""
+    proxy = urlsplit(endpoint.proxy)
+    address = (proxy.hostname, proxy.port or 80) if proxy.hostname else (endpoint.host, endpoint.port)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((endpoint.host, endpoint.port))
+            probe.connect(address)
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
@@ -399,7 +407,7 @@ def _open(endpoint: Endpoint, timeout_s: float, line: _Line) -> WebSocket:
     overdue.daemon = True
     overdue.start()
     try:
-        return _shake_hands(endpoint, _secured(_dial(endpoint, timeout_s, line), endpoint, line))
+        return _shake_hands(endpoint, _secured(_reached(endpoint, timeout_s, line), endpoint, line))
     except ssl.SSLCertVerificationError as error:
         hint = "Set ads.ca_file to the authority that signed it, or connect to the name that it was issued for"
         raise LoginRefused(
@@ -423,10 +431,42 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _dial(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:
+def _reached(endpoint: Endpoint, timeout_s: float, line: _Line) -> socket.socket:
+    """A TCP connection to the endpoint, by way of its proxy where it has one."""
+    if not endpoint.proxy:
+        return _dial(endpoint.host, endpoint.port, timeout_s, line)
+    proxy = urlsplit(endpoint.proxy)
+    try:
+        connected = _dial(proxy.hostname or "", proxy.port or 80, timeout_s, line)
+    except (OSError, UnicodeError) as error:
+        raise OSError(f"the proxy {proxy.netloc} cannot be reached: {_reason(error)}") from error
+    try:
+        _tunnel(connected, endpoint, proxy.netloc)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _tunnel(connected: socket.socket, endpoint: Endpoint, proxy: str) -> None:
+    """Ask an HTTP proxy for the way through to the endpoint (RFC 9110, 9.3.6)."""
+    authority = endpoint.url.partition("://")[2].removesuffix(PATH)
+    connected.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("ascii"))
+    answer = bytearray()
+    while not answer.endswith(b"\r\n\r\n"):
+        byte = connected.recv(1)  # what comes after the answer is the endpoint's
+        if not byte or len(answer) > MOST_PROXY_BYTES:
+            raise OSError(f"the proxy {proxy} gave no whole answer")
+        answer += byte
+    status = answer.partition(b"\r\n")[0].decode("latin-1")
+    if not re.match(r"HTTP/1\.[01] 2\d\d(?: |$)", status):
+        raise OSError(f"the proxy {proxy} leads not to {endpoint}: it answered {status!r}")
+
+
+def _dial(host: str, port: int, timeout_s: float, line: _Line) -> socket.socket:
     """A TCP connection to the first of the host's addresses that takes one; they share the time."""
     failed = OSError("the host has no address")
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for family, kind, protocol, _, address in found:
         candidate = socket.socket(family, kind, protocol)
         try:

@@ -31,6 +31,13 @@ CONFIG = click.option(
     show_default=True,
     help="The configuration file.",
 )
+TRACE = click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write every frame sent and received to FILE; 10 MB, then FILE.1 to FILE.5; without tokens.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -61,16 +68,18 @@ def main() -> None:
 @main.command(short_help="Watch the folders and contribute what changes.")
 @CONFIG
 @JSON
+@TRACE
 @click.option("--once", is_flag=True, help="Do all that is there, waiting for files to settle, then exit.")
-def run(config_path: Path, as_json: bool, once: bool) -> None:
+def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None) -> None:
     """Watch the feeds' folders and contribute what changes."""
-    from contrib_watch.cli.running import run_feeds, worst
+    from contrib_watch.cli.running import run_feeds, traced, worst
     from contrib_watch.cli.views import drops_json, print_json, print_outcomes
 
     if as_json and not once:
         raise click.UsageError("--json goes with --once: the daemon never ends, its log is on stderr")
     settings, dictionary = _configured(config_path)
-    result = run_feeds(settings, dictionary, once=once)
+    with traced(trace_path) as trace:
+        result = run_feeds(settings, dictionary, once=once, trace=trace)
     if as_json:
         print_json(drops_json(result.finished))
     elif once and result.finished:
@@ -123,13 +132,16 @@ def init(config_path: Path | None, file: Path) -> None:
 @main.command(short_help="Check the configuration, folders, dictionary, login.")
 @CONFIG
 @JSON
-def check(config_path: Path, as_json: bool) -> None:
+@TRACE
+def check(config_path: Path, as_json: bool, trace_path: Path | None) -> None:
     """Check the configuration, the folders and who can write them, the dictionary, and the login."""
     from contrib_watch.cli.checking import check_all
+    from contrib_watch.cli.running import traced
     from contrib_watch.cli.views import print_checks, print_json
 
     settings, dictionary = _configured(config_path)
-    findings = check_all(settings, dictionary)
+    with traced(trace_path) as trace:
+        findings = check_all(settings, dictionary, trace=trace)
     if as_json:
         print_json({"checks": [finding._asdict() for finding in findings]})
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contrib_watch.adapters.connection import ConnectionLost
+from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import LoggedIn
 from contrib_watch.cli.running import endpoints_of, link
 from contrib_watch.cli.terminal import plural
@@ -28,14 +29,14 @@ class Finding(NamedTuple):
     exit_code: int = 0
 
 
-def check_all(settings: Settings, dictionary: Dictionary) -> list[Finding]:
+def check_all(settings: Settings, dictionary: Dictionary, *, trace: Trace | None = None) -> list[Finding]:
     """Everything that can be checked without sending a value; the configuration itself was read already."""
     return [
         Finding("configuration", True, f"{settings.path} is in order, {plural(len(settings.feeds), 'feed')}"),
         Finding("dictionary", True, f"{len(dictionary.fields):,} fields"),
         *(finding for feed in settings.feeds for finding in _folder(feed, simulated=settings.ads.simulated)),
         _state(settings, dictionary),
-        _login(settings),
+        _login(settings, trace),
     ]
 
 
@@ -64,12 +65,12 @@ def _state(settings: Settings, dictionary: Dictionary) -> Finding:
         return Finding("state", True, f"{settings.state.folder}, target {settings.ads.target}")
 
 
-def _login(settings: Settings) -> Finding:
+def _login(settings: Settings, trace: Trace | None) -> Finding:
     """Log in and out again."""
     ads = settings.ads
     if ads.simulated:
         return Finding("login", True, "the built-in simulated ADS: nothing leaves this machine")
-    connection = link(ads, endpoints_of(ads))
+    connection = link(ads, endpoints_of(ads), trace=trace)
     connection.start()
     tried: dict[str, str] = {}
     try:

@@ -6,7 +6,7 @@ import signal
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from os import getpid
@@ -17,6 +17,7 @@ import click
 import structlog
 
 from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
+from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.cli.progress import shown_progress
@@ -54,10 +55,12 @@ def run_feeds(
     once: bool,
     faults: FaultScript | None = None,
     progress: Progress | None = None,
+    trace: Trace | None = None,
 ) -> Result:
     """Run until there is nothing to do (``once``) or until a signal says stop.
 
-    ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one.
+    ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one. ``trace`` is
+    told of every frame.
     """
     lock = Lock(settings.state.folder)
     try:
@@ -65,11 +68,11 @@ def run_feeds(
         desk.reader.start()  # ready by the time that the first file has settled
         with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
             if not settings.ads.simulated:
-                return _run(desk, link(settings.ads, endpoints_of(settings.ads)), shown, once=once)
+                return _run(desk, link(settings.ads, endpoints_of(settings.ads), trace=trace), shown, once=once)
             for folder in make_folders(desk):
                 log.info("made the folder of a feed, to try it out", folder=str(folder))
             with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
-                return _run(desk, _SimulatedLink(desk, server), shown, once=once)
+                return _run(desk, _SimulatedLink(desk, server, trace), shown, once=once)
     finally:
         lock.release()
 
@@ -92,10 +95,15 @@ def _run(desk: Desk, connection: Connection, progress: Progress, *, once: bool) 
     return Result(tuple(loop.finished), outages, failure)
 
 
-def link(ads: Ads, endpoints: Sequence[Endpoint]) -> Connection:
+def link(ads: Ads, endpoints: Sequence[Endpoint], *, trace: Trace | None = None) -> Connection:
     """A connection by the configuration's rules, not started yet."""
     session = _session(ads, own_ipv4(endpoints[0]))
-    return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s)
+    return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
+
+
+def traced(path: Path | None) -> AbstractContextManager[Trace | None]:
+    """The trace that a command was asked for, if any; raises ConfigurationError where its file cannot be written."""
+    return nullcontext() if path is None else Trace(path)
 
 
 def worst(result: Result) -> int:
@@ -130,16 +138,20 @@ def simulate(host: str, port: int, faults: Path | None) -> None:
 def endpoints_of(ads: Ads) -> list[Endpoint]:
     """The configured hosts, in order."""
     split = [host.rsplit(":", 1) for host in ads.hosts]
-    return [Endpoint(host=host.strip("[]"), port=int(port), tls=ads.tls, ca_file=ads.ca_file) for host, port in split]
+    return [
+        Endpoint(host=host.strip("[]"), port=int(port), tls=ads.tls, ca_file=ads.ca_file, proxy=ads.proxy)
+        for host, port in split
+    ]
 
 
 class _SimulatedLink(Connection):
     """A connection to a simulated ADS in this process, which at its first use remembers what it acknowledged."""
 
-    def __init__(self, desk: Desk, server: SimulatedServer) -> None:
+    def __init__(self, desk: Desk, server: SimulatedServer, trace: Trace | None) -> None:
         ads = desk.settings.ads
         here = [Endpoint(host=server.host, port=server.port)]
-        super().__init__(here, _session(ads, own_ipv4(here[0])), connect_timeout_s=ads.connect_timeout_s)
+        session = _session(ads, own_ipv4(here[0]))
+        super().__init__(here, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
         self._desk = desk
         self._server = server
 

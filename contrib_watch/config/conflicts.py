@@ -48,6 +48,8 @@ def _ads(ads: Ads) -> Iterator[Problem]:
         yield Problem((("ads", "pack"), ("ads", "window")), f"must not be above window, which is {ads.window}")
     if ads.tls and ads.simulated:
         yield Problem((("ads", "tls"), hosts), "must be false: the simulated ADS in this process has no TLS")
+    if ads.proxy and ads.simulated:
+        yield Problem((("ads", "proxy"), hosts), "must be empty: the simulated ADS is in this process")
     if ads.ca_file and not ads.tls:
         yield Problem((("ads", "ca_file"), ("ads", "tls")), "is used with tls = true only")
     elif ads.ca_file and not ads.ca_file.is_file():

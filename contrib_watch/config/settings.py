@@ -48,6 +48,16 @@ def _host(value: str) -> str:
     return value
 
 
+def _proxy(value: str) -> str:
+    if not value:
+        return value
+    if not value.startswith("http://"):
+        raise ValueError('must be "http://host:port", or empty: without a proxy')
+    if "@" in value:
+        raise ValueError("must not hold a user or password: proxies that ask for a login are not supported")
+    return "http://" + _host(value.removeprefix("http://").removesuffix("/"))
+
+
 def _application_id(value: str) -> str:
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65535):
         raise ValueError('must be a whole number from 1 to 65535 in quotes: "256" unless LSEG assigned another')
@@ -199,6 +209,8 @@ class Ads:
     tls: bool = False
     ca_file: _FilePath = None
     """PEM file of the authorities that ``tls`` trusts; None: the system's."""
+    proxy: Annotated[str, AfterValidator(_proxy)] = ""
+    """``http://host:port`` of the HTTP proxy on the way to the hosts; empty: none, whatever the environment says."""
     window: Annotated[int, Limits(ge=1, le=10_000)] = 256
     """Posts outstanding at most."""
     pack: Annotated[int, Limits(ge=1, le=100)] = 1
