@@ -8,6 +8,7 @@ provider). Values arrive here as tokens (see core.model), which already are JSON
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -42,9 +43,26 @@ def login_request(*, user: str, app_id: str, position: str) -> str:
     )
 
 
-def close_request(stream: int) -> str:
-    """Closes a stream; on the login stream it logs out."""
-    return f'{{"ID":{stream},"Type":"Close"}}'
+def close_request(*streams: int) -> str:
+    """Closes streams, at least one; on the login stream it logs out."""
+    ids = str(streams[0]) if len(streams) == 1 else f"[{','.join(map(str, streams))}]"
+    return f'{{"ID":{ids},"Type":"Close"}}'
+
+
+def item_request(stream: int, service: str, names: Sequence[str], view: Sequence[str] = ()) -> str:
+    """Asks once for what the ADS holds of some items; without ``view`` for all fields.
+
+    Several ``names`` are a batch: its own ``stream`` is closed by a Status, and the items are answered on the ids
+    that follow it, in their order (spec: batch requests).
+    """
+    name = quoted(names[0]) if len(names) == 1 else _array(names)
+    fields = f',"View":{_array(view)}' if view else ""
+    key = f'{{"Service":{quoted(service)},"Name":{name}}}'
+    return f'{{"ID":{stream},"Key":{key}{fields},"Streaming":false}}'
+
+
+def _array(texts: Iterable[str]) -> str:
+    return "[" + ",".join(map(quoted, texts)) + "]"
 
 
 class PostFormat:
@@ -83,6 +101,7 @@ class Key(msgspec.Struct, frozen=True, rename="pascal"):
 
     name: Any = None
     service: Any = None
+    elements: Any = None
 
 
 class Debug(msgspec.Struct, frozen=True, rename="pascal"):
@@ -128,6 +147,25 @@ def decode(frame: str | bytes) -> list[ServerMessage]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the server sent what is no message: {error}") from error
     return decoded if isinstance(decoded, list) else [decoded]
+
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def field_texts(message: ServerMessage) -> dict[str, str]:
+    """The ``Fields`` of a Refresh, each value as it is written; empty where they are no object."""
+    try:
+        values = _FIELDS.decode(message.fields) if message.fields is not None else {}
+    except msgspec.ValidationError:
+        return {}
+    return {name: bytes(value).decode() for name, value in values.items()}
+
+
+def takes_batches(login: ServerMessage) -> bool:
+    """Whether a login refresh says that several items may be asked for at once (spec: SupportBatchRequests)."""
+    elements = login.key.elements if login.key is not None else None
+    support = elements.get("SupportBatchRequests") if isinstance(elements, dict) else None
+    return isinstance(support, int) and bool(support & 1)
 
 
 def culprit(error: ServerMessage) -> tuple[int | None, set[int]]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from contrib_watch.ads import messages
 from contrib_watch.ads.messages import LOGIN_STREAM, ServerMessage
+from contrib_watch.ads.reading import ItemAnswer, ItemRequest, Reading
 
 DEFAULT_PING_TIMEOUT_S = 30.0
 DEFAULT_MAX_MSG_SIZE = 61_430
@@ -155,6 +156,7 @@ class Session:
         self._output: list[str] = []
         self._events: list[Event] = []
         self._answers: list[Answer] = []
+        self._reading = Reading()
 
     # What the driver reads.
 
@@ -172,6 +174,10 @@ class Session:
         """The posts that ended since the last call."""
         taken, self._answers = self._answers, []
         return taken
+
+    def item_answers(self) -> list[ItemAnswer]:
+        """The items read back since the last call."""
+        return self._reading.answers()
 
     @property
     def unanswered(self) -> int:
@@ -191,7 +197,7 @@ class Session:
             due = min(due, first.at_s + self._limits.ack_timeout_s)
         if self._queue and self._has_room(self._queue[0]):
             due = min(due, self._next_free_s - RATE_BURST_S)
-        return due
+        return due if self._reading.due_s is None else min(due, self._reading.due_s)
 
     # What happens to it.
 
@@ -210,6 +216,11 @@ class Session:
         self._queue.extend(posts)
         self._pump(now_s)
 
+    def request(self, wanted: ItemRequest, now_s: float) -> None:
+        """Read items back, beside the posts; each ends in exactly one ItemAnswer."""
+        self._reading.request(wanted)
+        self._pump(now_s)
+
     def receive(self, frame: str | bytes, now_s: float) -> None:
         """One text frame from the server."""
         self._heard_s = now_s
@@ -223,6 +234,8 @@ class Session:
                 self._on_ack(message, now_s)
             elif message.type == "Ping":
                 self._output.append(messages.PONG)
+            elif self._reading.takes(message):
+                continue
             elif message.type == "Error":
                 self._on_error(message, now_s)
             elif message.id == LOGIN_STREAM and message.state is not None:
@@ -248,6 +261,7 @@ class Session:
             else:
                 text = f"no answer within {self._limits.ack_timeout_s:g} s"
                 self._end(post_id, Verdict.TIMEOUT, "", text, now_s)
+        self._reading.tick(now_s)
         self._pump(now_s)
 
     def logout(self) -> None:
@@ -265,6 +279,7 @@ class Session:
         while self._queue:
             waiting = self._queue.popleft()
             self._answers.append(Answer(waiting.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s))
+        self._reading.lost(f"connection lost before an answer: {reason}")
 
     # How it decides.
 
@@ -306,6 +321,7 @@ class Session:
                 elements = message.elements or messages.LoginElements()
                 self.ping_timeout_s = elements.ping_timeout or DEFAULT_PING_TIMEOUT_S
                 self.max_msg_size = elements.max_msg_size or DEFAULT_MAX_MSG_SIZE
+                self._reading.batches = messages.takes_batches(message)
                 self._events.append(LoggedIn(self.ping_timeout_s, self.max_msg_size))
             return
         refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
@@ -332,6 +348,11 @@ class Session:
 
     def _pump(self, now_s: float) -> None:
         """Put on the wire what login, window and rate limit allow."""
+        self._pump_posts(now_s)
+        if self.phase is Phase.OPEN:
+            self._output.extend(self._reading.frames(now_s, self._most_bytes))
+
+    def _pump_posts(self, now_s: float) -> None:
         while self.phase is Phase.OPEN and self._queue:
             if self._too_large(self._queue[0]):
                 self._refuse(self._queue.popleft(), now_s)
