@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from contrib_watch.ads.breaker import SOURCE_IS_DOWN, Breaker
 from contrib_watch.ads.session import Answer, Verdict
 from contrib_watch.core.model import Action, Post, Status
 
-RETRYABLE_NAKS = frozenset({"GatewayDown", "NoResources", "NoResponse", "SourceDown"})
+RETRYABLE_NAKS = SOURCE_IS_DOWN | {"NoResponse"}
 """Naks that waiting may cure; every other one is final (spec: NakCode)."""
 LEAVES_UNKNOWN = frozenset({"NoResponse"})
 """A Nak after which nobody knows what the ADS holds."""
@@ -56,8 +57,12 @@ class Decision:
 class Delivery:
     """The posts of one drop on their way."""
 
-    def __init__(self, posts: Iterable[Post], *, retries: int) -> None:
-        """``retries``: how often a post goes again after a deadline, a retryable Nak, or a return though alone."""
+    def __init__(self, posts: Iterable[Post], *, retries: int, breaker: Breaker | None = None) -> None:
+        """``retries``: how often a post goes again after a deadline, a retryable Nak, or a return though alone.
+
+        ``breaker``: of the Service that all of them are for, shared by all of its deliveries.
+        """
+        self._breaker = breaker or Breaker()
         self._fresh: Iterator[Post] = iter(posts)
         self._first = next(self._fresh, None)  # looked at ahead, so that the end is known
         self._again: deque[Post] = deque()
@@ -86,12 +91,17 @@ class Delivery:
 
     def due_s(self) -> float | None:
         """When there is something to take: minus infinity for at once, None for not before the next answer."""
-        if self._first is not None or self._again:
-            return -math.inf
-        return self._later[0][0] if self._later else None
+        due_s = -math.inf
+        if self._first is None and not self._again:
+            if not self._later:
+                return None
+            due_s = self._later[0][0]
+        due_s = max(due_s, self._breaker.due_s())
+        return None if due_s == math.inf else due_s
 
     def take(self, room: int, now_s: float) -> list[Post]:
         """At most ``room`` posts to number, to record in flight and to send, in this order."""
+        room = self._breaker.room(room, now_s)
         while self._later and self._later[0][0] <= now_s:
             self._again.append(heapq.heappop(self._later)[2])
         taken = [self._again.popleft() for _ in range(min(room, len(self._again)))]
@@ -102,6 +112,8 @@ class Delivery:
 
     def sent(self, post_ids: Iterable[int], posts: Iterable[Post]) -> None:
         """These posts are in flight under these PostIDs."""
+        post_ids = list(post_ids)
+        self._breaker.sent(post_ids)
         for post_id, post in zip(post_ids, posts, strict=True):
             self._on_wire[post_id] = post._replace(attempts=post.attempts + 1)
 
@@ -110,6 +122,7 @@ class Delivery:
         post = self._on_wire.pop(answer.post_id, None)
         if post is None:
             return None
+        self._breaker.heard(answer)
         if answer.sent_s is None:  # it never left: no attempt, and nothing has become uncertain
             post = post._replace(attempts=post.attempts - 1)
         if answer.verdict is Verdict.ACKED:
@@ -146,6 +159,9 @@ class Delivery:
             self._healed.add(post.ric)
             note = "the ADS did not know the item: sent in full"
             self._again.append(as_refresh(post)._replace(note=note))
+            return Decision(post, answer, Next.AGAIN, None)
+        if self._breaker.open and answer.code in SOURCE_IS_DOWN:  # not the post's fault: it uses up no retry
+            self._again.append(post)
             return Decision(post, answer, Next.AGAIN, None)
         unknown = answer.code in LEAVES_UNKNOWN
         if answer.code in RETRYABLE_NAKS and self._may_retry(post.ric):
