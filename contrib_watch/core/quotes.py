@@ -27,6 +27,12 @@ MAX_RIC_BYTES = 255
 _RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
 """Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""
 
+MAX_NAME_LENGTH = 255
+"""Characters of a column's name, which messages and pages have to show."""
+
+_SHOWN_CHARACTERS = 1_000
+"""Characters of a refused cell that its problem quotes."""
+
 _EXAMPLES = 3
 """So many RICs or rows are named in a message that could name thousands."""
 
@@ -91,6 +97,7 @@ class _Layout:
 
 def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
     headers = [header.strip(" \ufeff") for header in cells.header]
+    _refuse_endless_headers(cells, headers)
     _refuse_repeated_headers(cells, headers)
     if feed.ric_column not in headers:
         raise UnreadableFile(
@@ -110,6 +117,16 @@ def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
     present = set(acronyms.values())
     missing = {header: acronym for header, acronym in feed.columns.items() if acronym not in present}
     return _Layout(ric, fields, missing)
+
+
+def _refuse_endless_headers(cells: Cells, headers: Sequence[str]) -> None:
+    for column, header in enumerate(headers):
+        if len(header) > MAX_NAME_LENGTH:
+            raise UnreadableFile(
+                f"the name of column {column + 1} has {len(header):,} characters, and the limit is {MAX_NAME_LENGTH}",
+                where=_header_address(cells, column),
+                hint="Check that it is the right file, and header_row",
+            )
 
 
 def _refuse_repeated_headers(cells: Cells, headers: Sequence[str]) -> None:
@@ -361,13 +378,18 @@ def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) 
             row=_row(cells, refusal.index),
             ric=rics[refusal.index].as_py(),
             where=cells.address(refusal.index, refusal.column),
-            text=cells.columns[refusal.column][refusal.index].as_py() or "",
+            text=_shown(cells.columns[refusal.column][refusal.index].as_py() or ""),
             cause=refusal.cause,
             mend=refusal.mend,
         )
         for refusal in sorted(refusals)
     ]
     return tuple(sorted(found, key=lambda problem: problem.row))
+
+
+def _shown(text: str) -> str:
+    """The text as the file has it; of an endless one the beginning."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 
 
 def _twin_warnings(rows: pd.Series[int], twins: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +214,7 @@ def _header(body: _Body, records: Records, filename: str, feed: Feed) -> tuple[s
         )
     text = body.data[records.starts[0] : records.stops[0]].decode()
     # A line end inside quotes stays in the name, so the lines are handed over with their ends.
+    csv.field_size_limit(sys.maxsize)  # an endless name is refused where names are judged, not by csv.Error
     names = next(csv.reader(text.splitlines(keepends=True), delimiter=feed.delimiter), [])
     header = tuple(name.strip(" \ufeff") for name in names)
     if not any(header):

@@ -18,7 +18,7 @@ from contrib_watch.core.model import CellKind
 
 Attributes = Mapping[str, str]
 
-_TRUE = frozenset({"1", "true"})
+_TRUE, _FALSE = frozenset({"1", "true"}), frozenset({"0", "false"})
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([1-9][0-9]{0,6})")
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _NOT_SHOWN = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', re.DOTALL)
@@ -48,7 +48,8 @@ class Book:
 
     sheets: tuple[SheetEntry, ...]
     recalculates: bool
-    """``fullCalcOnLoad``: the stored results are no results; libraries that cannot calculate write it."""
+    """The stored results are no results: ``fullCalcOnLoad``, which libraries that cannot calculate write, or
+    ``calcCompleted="0"``, which Excel writes where somebody saved before it had recalculated."""
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Marks:
     """Cells whose kind or text the values do not tell."""
     negative: set[tuple[int, int]] = field(default_factory=set)
     """Cells with a negative number."""
+    sixty: set[tuple[int, int]] = field(default_factory=set)
+    """Cells with a number from 60 to 61: as a date, Excel's 29 February 1900, which never was."""
     filled: int = 0
     """Cells that are not blank, those in ``special`` included."""
     last_row: int = 0
@@ -124,7 +127,7 @@ def read_book(workbook: bytes, relations: bytes) -> Book:
             identity = next((value for name, value in attributes.items() if _local(name) == "id"), "")
             listed.append((attributes["name"], attributes.get("state", "visible") == "visible", identity))
         elif tag == "calcPr":
-            recalculates = attributes.get("fullCalcOnLoad") in _TRUE
+            recalculates = attributes.get("fullCalcOnLoad") in _TRUE or attributes.get("calcCompleted") in _FALSE
 
     _walk(relations, relation)
     _walk(workbook, element)
@@ -218,7 +221,8 @@ class _SheetScanner:
         if tag == "c":
             self._begin_cell(attributes)
         elif tag == "v":
-            self._taking = self._has_value = True
+            self._begin_value()
+            self._taking = True
         elif tag == "row":
             self._begin_row(attributes)
         elif tag == "f":
@@ -226,7 +230,7 @@ class _SheetScanner:
             if self._recalculates and attributes.get("t") in ("array", "dataTable"):
                 self._begin_results(attributes.get("ref", ""))
         elif tag == "is":
-            self._has_value = True
+            self._begin_value()
         elif tag == "rPh":
             self._phonetic = True
         elif tag == "t":
@@ -273,6 +277,11 @@ class _SheetScanner:
         self._pieces = []
         self._formula = self._has_value = False
 
+    def _begin_value(self) -> None:
+        if self._has_value:
+            raise BrokenMarkup(f"the cell {letters_of(self._column)}{self._row} has two values")
+        self._has_value = True
+
     def _column_in_row(self, reference: str) -> int:
         letters = reference.rstrip("0123456789")
         if reference[len(letters) :] != str(self._row):
@@ -297,6 +306,8 @@ class _SheetScanner:
                 special = (CellKind.PERCENT, number_text(_number(text)))
             if text.startswith("-"):
                 self.marks.negative.add((self._row, self._column))
+            elif text.startswith("6") and 60 <= _number(text) < 61:
+                self.marks.sixty.add((self._row, self._column))
         elif kind == "s":
             # Texts are read here, so that escapes and phonetic guides do not depend on the other reader.
             special = (CellKind.TEXT, self._string(text))

@@ -23,6 +23,7 @@ RATIO_FREE_BYTES = 64 << 20
 MAX_PARTS = 10_000
 
 _CHUNK_BYTES = 1 << 20
+_XML_ENDINGS = (".xml", ".rels", ".vml")
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCODING = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 
@@ -83,10 +84,17 @@ class Package:
         return text
 
     def check(self) -> None:
-        """Verifies the parts that were not read yet, a piece at a time."""
+        """Verifies the parts that were not read yet, a piece at a time; none of them may have a DTD.
+
+        Only the second reading parses some of these, and what it must not be given is refused here.
+        """
         for info in list(self._unchecked.values()):
-            for _ in self._unpack(info):
-                pass
+            is_xml = info.filename.endswith(_XML_ENDINGS)
+            end = b""
+            for piece in self._unpack(info):
+                if is_xml and b"<!DOCTYPE" in end + piece:
+                    raise self.refuse(f'its part "{info.filename}" has a DTD, which Excel does not write')
+                end = piece[-len(b"<!DOCTYPE") :]
 
     def refuse(self, what: str) -> UnreadableFile:
         """The error for a workbook that nobody should read, with the usual way out."""
@@ -145,6 +153,11 @@ class Package:
             raise self._unfinished(f'its part "{info.filename}" fails its checksum')
         self._unchecked.pop(info.filename, None)
 
+    @staticmethod
+    def _directory_name(info: zipfile.ZipInfo) -> bytes:
+        """The name's bytes; without this flag they are in the code page of DOS (zip's APPNOTE, D.1)."""
+        return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+
     def _packed(self, info: zipfile.ZipInfo) -> memoryview:
         """The part's bytes as packed, where its local header says that they are."""
         if info.flag_bits & 0x1:
@@ -155,7 +168,10 @@ class Package:
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             raise self._unfinished(f'its part "{info.filename}" is not where the directory says')
         name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)[-2:]
-        start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+        start = info.header_offset + _LOCAL_HEADER.size
+        if self._content[start : start + name_bytes] != self._directory_name(info):
+            raise self.refuse("the workbook's zip gives a part two names")
+        start += name_bytes + extra_bytes
         packed = memoryview(self._content)[start : start + info.compress_size]
         if len(packed) != info.compress_size:
             raise self._unfinished(f'its part "{info.filename}" is cut short')

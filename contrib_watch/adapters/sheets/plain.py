@@ -16,6 +16,8 @@ _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = re.compile(rb'<c r="([A-Z]{1,3})\d+"(?: s="\d+")?(?: t="(?:s|str|b|n|inlineStr)")?/?>')
 """A cell as spreadsheet programs write it; an error (``e``) or an ISO date (``d``) is not among its types."""
 
+_SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
+
 _IN_CELLS = (b"<f", b"_x", b"<rPh")
 """Formulas, escaped characters, phonetic guides."""
 
@@ -36,6 +38,8 @@ class Extent:
     last_column: int
     """The furthest cells, blank ones included; counted from 1."""
     has_negatives: bool
+    has_sixties: bool
+    """A number from 60 to 61, which as a date is 29 February 1900."""
 
 
 def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent | None:
@@ -66,6 +70,7 @@ def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent
         last_row=numbers[-1] if numbers else 0,
         last_column=max((column_of(letters.decode()) for letters in set(columns)), default=0),
         has_negatives=b"<v>-" in data,
+        has_sixties=b"<v>6" in data and _SIXTY.search(data) is not None,
     )
 
 

@@ -99,7 +99,8 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
     extent = plain_extent(markup.sheet, markup.strings, markup.percent)
     if extent is not None and extent.last_row * extent.last_column <= MAX_GRID_CELLS:
         grid = _values(content, entry, package)
-        if _filled(grid) == extent.filled and not (extent.has_negatives and _has_dates(grid)):
+        in_doubt = (extent.has_negatives and _has_dates(grid)) or (extent.has_sixties and _has_leap_day(grid))
+        if _filled(grid) == extent.filled and not in_doubt:
             return grid, Marks(filled=extent.filled)
     marks = markup.scan()
     _check_grid(marks, package)
@@ -168,6 +169,15 @@ def _has_dates(grid: Grid) -> bool:
     return any(not temporal.isdisjoint(map(type, row)) for row in grid)
 
 
+def _is_leap_day(value: object) -> bool:
+    """Whether it may be Excel's 29 February 1900: calamine gives the day before."""
+    return isinstance(value, date) and (value.year, value.month, value.day) == (1900, 2, 28)
+
+
+def _has_leap_day(grid: Grid) -> bool:
+    return any(_is_leap_day(value) for row in grid for value in row)
+
+
 def _lay_over(grid: Grid, marks: Marks) -> None:
     """Puts the cells that calamine reads as something else, or not at all, in their places."""
     width = max(len(grid[0]) if grid else 0, marks.last_column)
@@ -178,5 +188,8 @@ def _lay_over(grid: Grid, marks: Marks) -> None:
         if not isinstance(grid[row_number - 1][column - 1], float | int):
             # Excel has no dates before its first day and shows the cell full of these; calamine makes it midnight.
             grid[row_number - 1][column - 1] = Special(CellKind.ERROR, "########")
+    for row_number, column in marks.sixty:
+        if _is_leap_day(grid[row_number - 1][column - 1]):
+            grid[row_number - 1][column - 1] = Special(CellKind.DATE, "1900-02-29")
     for (row_number, column), (kind, text) in marks.special.items():
         grid[row_number - 1][column - 1] = Special(kind, text)
