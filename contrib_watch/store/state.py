@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +30,12 @@ from sqlalchemy.exc import (
 
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
+from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
+BUSY_TIMEOUT_S = 30
+"""How long the database may be locked by another process before that is an error."""
 
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
 """What the database rightly refuses: the program is at fault, not the state."""
@@ -46,19 +51,25 @@ class State:
         self._connection: Connection | None = None
 
     @classmethod
-    def open(cls, *, url: str, folder: Path, target: str, reading: bool = False) -> State:
+    def open(cls, *, url: str, folder: Path, target: str, reading: bool = False, accept_empty: bool = False) -> State:
         """Open the state, or make a new one for ``target``; ``reading`` changes nothing on the disk.
 
-        Raises StateError: the folder cannot be written, the database is damaged or gone, of another version than
-        this program's, or was made for another target.
+        ``accept_empty``: make a new one where the old one was lost, too. An older state is backed up before it is
+        brought up to date. Raises StateError: the folder cannot be written, the database is damaged or gone, of
+        another version than this program's, or was made for another target.
         """
+        absent = _is_absent(url)
+        if absent and not accept_empty:  # before it is opened, which would take away a journal without its database
+            _refuse_lost(folder, *_journals(url))
         if not reading:
             _make_folders(url, folder)
-        elif _is_absent(url):
+        elif absent:
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
         state = cls(_engine(url, reading=reading), folder)
         try:
-            state._prepare(target, reading=reading)
+            if not reading:
+                state._keep_older_version(url)
+            state._prepare(target, reading=reading, accept_empty=accept_empty)
         except StateError:
             state.close()
             raise
@@ -116,13 +127,24 @@ class State:
     ) -> None:
         self.close()
 
-    def _prepare(self, target: str, *, reading: bool) -> None:
+    def _version(self) -> int:
+        """The schema version; 0: there is none yet."""
         with self.transaction() as connection:
-            version = 0
-            if self._engine.dialect.has_table(connection, "meta"):
-                version = int(self.get("schema_version") or 0)
-            if version == 0:
-                self._refuse_lost()
+            has_meta = self._engine.dialect.has_table(connection, "meta")
+            return int(self.get("schema_version") or 0) if has_meta else 0
+
+    def _keep_older_version(self, url: str) -> None:
+        """Back the database up before a migration changes it."""
+        version = self._version()
+        if 0 < version < schema.VERSION and self._engine.dialect.name == "sqlite":
+            path = backups_folder(self.folder) / f"state-before-version-{schema.VERSION}.db"
+            copy_database(database_of(url), free_name(path))
+
+    def _prepare(self, target: str, *, reading: bool, accept_empty: bool) -> None:
+        with self.transaction() as connection:
+            version = self._version()
+            if version == 0 and not accept_empty:
+                _refuse_lost(self.folder)
             if version > schema.VERSION:
                 hint = "Use the newer program, or another state folder"
                 what = f"the state has schema version {version}, this program knows {schema.VERSION}"
@@ -145,14 +167,6 @@ class State:
                 what = f"this state was made for the target {made_for!r}, and the configuration says {target!r}"
                 raise StateError(what, where=str(self.folder), hint=hint)
 
-    def _refuse_lost(self) -> None:
-        """An empty database beside the bytes of drops was not empty: taken as new, it would post everything again."""
-        if any(path.is_file() for path in (self.folder / "spool").rglob("*")):
-            hint = "Put back a copy of the database; or, to start anew, move the whole state folder away"
-            raise StateError(
-                "the database is empty, but drops were recorded in it", where=str(self.folder), hint=hint
-            )
-
 
 class Lock:
     """Held by the one process that sends. The lock dies with its process."""
@@ -164,13 +178,17 @@ class Lock:
             self._pid = folder / "daemon.pid"
             self._lock = FileLock(folder / "daemon.lock")
             self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
+            try:
+                self._pid.write_text(str(os.getpid()), encoding="ascii")
+            except OSError:
+                self._lock.release()
+                raise
         except Timeout as error:
             hint = "Stop it first, or use another state.folder"
             what = f"the state is in use by process {_written_pid(self._pid) or 'unknown'}"
             raise StateError(what, where=str(folder), hint=hint) from error
         except OSError as error:
             raise _unwritable(folder, error) from error
-        self._pid.write_text(str(os.getpid()), encoding="ascii")
 
     def release(self) -> None:
         """Let the next process in."""
@@ -206,6 +224,26 @@ def _is_absent(url: str) -> bool:
     return not database.is_file() or database.stat().st_size == 0
 
 
+def _refuse_lost(folder: Path, *journals: Path) -> None:
+    """An empty database beside what its drops left was not empty: taken as new, it would post everything again."""
+    backups = backups_folder(folder).glob("*.db")
+    left = [*(folder / "spool").rglob("*"), *(folder / "reports").glob("*"), *backups, *journals]
+    if not any(path.is_file() for path in left):
+        return
+    newest = [str(path) for path in daily_backups(folder)[-1:]] or ["FILE"]
+    hint = (
+        f"`contrib-watch state restore {newest[0]}` puts back a backup; to start anew, where every file that is no "
+        "older than max_age is posted again, `contrib-watch run --accept-empty-state`"
+    )
+    raise StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
+
+
+def _journals(url: str) -> list[Path]:
+    """What SQLite keeps beside a database in use; where it is alone, the database was taken away."""
+    database = database_of(url)
+    return [database.with_name(f"{database.name}-wal")]
+
+
 def _make_folders(url: str, folder: Path) -> None:
     database = _parsed(url)
     try:
@@ -222,10 +260,18 @@ def _unwritable(folder: Path, error: OSError) -> StateError:
 
 
 def _unusable(error: DatabaseError, where: str) -> StateError:
-    if isinstance(error, OperationalError):  # a full disk, no permission, a lock, no server: the operator's to mend
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without what the extended codes add
+    if code == sqlite3.SQLITE_BUSY:
+        hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
+        what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
+        return StateError(what, where=where, hint=hint)
+    if isinstance(error, OperationalError):  # a full disk, no permission, no server: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
         return StateError(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
-    hint = "Keep the file for the record and put back a copy; an empty state would post everything again"
+    hint = (
+        "Keep the file for the record and put back a backup with `contrib-watch state restore FILE`; an empty state "
+        "would post everything again"
+    )
     return StateError(f"the database cannot be used: {error.orig}", where=where, hint=hint)
 
 
@@ -256,12 +302,26 @@ def _engine(url: str, *, reading: bool) -> Engine:
 
 def _tune_sqlite(connection: object, _record: object) -> None:
     """Readers beside the writer, every commit on the disk before it returns, and patience with other processes."""
-    _set(connection, "busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL")
+    _set(connection, _patience())
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            _set(connection, "journal_mode=WAL", "synchronous=FULL")
+        except sqlite3.OperationalError as error:  # two that make a state at once: SQLite does not wait here itself
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _read_sqlite(connection: object, _record: object) -> None:
     """Patience with the writer, and no change by mistake."""
-    _set(connection, "busy_timeout=30000", "query_only=ON")
+    _set(connection, _patience(), "query_only=ON")
+
+
+def _patience() -> str:
+    return f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}"
 
 
 def _set(connection: object, *pragmas: str) -> None:

@@ -1,0 +1,104 @@
+"""Putting a backup in the place of a database that is lost or damaged.
+
+The backup is older than what the ADS holds. What was acknowledged after it is not known any more, and nobody
+pretends to know.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from contrib_watch.errors import StateError
+from contrib_watch.store import schema
+from contrib_watch.store.backup import copy_database, database_of, free_name
+from contrib_watch.store.state import Lock
+
+POST_KEY_STEP = 1_000_000_000
+"""How far the numbers of posts jump: beyond what can have been posted since the backup."""
+DROP_STEP = 10_000
+"""The same for the numbers of drops, which stand in reports."""
+
+_MAKE_DIRTY = """
+    INSERT INTO dirty (service, ric, feed, drop_id, "full", attempts)
+    SELECT service, ric, feed, drop_id, fields, 0 FROM snapshot AS known
+    WHERE NOT EXISTS (SELECT 1 FROM dirty WHERE service = known.service AND ric = known.ric)
+    AND NOT EXISTS (SELECT 1 FROM in_flight WHERE service = known.service AND ric = known.ric)
+"""
+_HOLD_UNFINISHED = """
+    UPDATE drops SET approved = 0, reason = CASE reason WHEN '' THEN ? ELSE reason END
+    WHERE status IN ('waiting', 'sending')
+"""
+_NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'drops'"
+_NUMBER_POSTS_ANEW = "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE key = 'next_post_key'"
+
+
+def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetime) -> Path | None:
+    """Put a backup in the database's place; returns where the replaced one is kept, None: there was none.
+
+    In the restored state
+
+    - every RIC is dirty: its next post is a full Refresh, whether or not its values seem changed;
+    - a drop that was not over is to be held, because newer prices may have gone out since;
+    - the numbers of posts and drops have jumped, so that none is given twice.
+
+    Raises StateError: a process uses the state; the file is no backup, one of a newer program or for another target;
+    or it cannot be copied. Nothing is replaced then.
+    """
+    database = database_of(url)
+    prepared = database.with_name(f".{database.name}.restoring")
+    lock = Lock(folder)
+    try:
+        copy_database(file, prepared)
+        _check(prepared, file, target)
+        _make_uncertain(prepared, now_utc)
+        kept = _set_aside(database, now_utc)
+        prepared.replace(database)
+    except (OSError, sqlite3.Error) as error:
+        hint = "See that the file is a backup, and that this user can write the state's folder"
+        raise StateError(f"it cannot be restored: {error}", where=str(file), hint=hint) from error
+    finally:
+        prepared.unlink(missing_ok=True)
+        lock.release()
+    return kept
+
+
+def _check(prepared: Path, file: Path, target: str) -> None:
+    with closing(sqlite3.connect(prepared)) as connection:
+        try:
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+            made_for, version = meta["target"], int(meta["schema_version"])
+        except (sqlite3.Error, KeyError, ValueError) as error:
+            hint = "Backups are in the backups folder of the state, and where `contrib-watch state backup` put them"
+            raise StateError("it is no backup of a state", where=str(file), hint=hint) from error
+    if version > schema.VERSION:
+        what = f"the backup has schema version {version}, this program knows {schema.VERSION}"
+        raise StateError(what, where=str(file), hint="Use the newer program")
+    if made_for != target:
+        what = f"the backup was made for the target {made_for!r}, and the configuration says {target!r}"
+        raise StateError(what, where=str(file), hint="Give each target a state.folder of its own")
+
+
+def _make_uncertain(prepared: Path, now_utc: datetime) -> None:
+    reason = f"not over in the backup that was restored on {now_utc:%Y-%m-%d}: newer prices may have gone out since"
+    with closing(sqlite3.connect(prepared)) as connection, connection:
+        connection.execute(_MAKE_DIRTY)
+        connection.execute(_HOLD_UNFINISHED, [reason])
+        connection.execute(_NUMBER_DROPS_ANEW, [DROP_STEP])
+        connection.execute(_NUMBER_POSTS_ANEW, [POST_KEY_STEP])
+
+
+def _set_aside(database: Path, now_utc: datetime) -> Path | None:
+    """Rename the database, and what SQLite keeps beside it, to a name that tells when it was replaced.
+
+    A left-over journal beside the restored database would be played back into it.
+    """
+    aside = free_name(database.with_stem(f"{database.stem}-replaced-{now_utc:%Y%m%dT%H%M%SZ}"))
+    there = database.exists()
+    for ending in ("", "-wal", "-shm"):  # in this order: a database without its journal would miss its last commits
+        part = database.with_name(database.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside if there else None
