@@ -21,6 +21,7 @@ import websocket
 from websocket import ABNF, WebSocket
 
 from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
+from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, CloseConnection, Event, LoggedIn, LoginEnded, Notice, Outgoing, Session
 from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 
@@ -100,6 +101,8 @@ class Collected(NamedTuple):
 
     answers: list[Answer]
     events: list[Event | ConnectionLost]
+    items: tuple[ItemAnswer, ...] = ()
+    """What was read back."""
 
 
 class _Line:
@@ -133,7 +136,9 @@ class _Mailbox:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     posts: list[Outgoing] = field(default_factory=list)
+    requests: list[ItemRequest] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    items: list[ItemAnswer] = field(default_factory=list)
     events: list[Event | ConnectionLost] = field(default_factory=list)
     failed: ConnectionFailed | None = None
 
@@ -181,6 +186,12 @@ class Connection:
             self._mail.posts.extend(posts)
         self._wake()
 
+    def request(self, wanted: ItemRequest) -> None:
+        """Read items back; each ends in exactly one ItemAnswer."""
+        with self._mail.changed:
+            self._mail.requests.append(wanted)
+        self._wake()
+
     def collect(self, timeout_s: float) -> Collected:
         """Wait for answers or events, at most ``timeout_s``.
 
@@ -188,10 +199,10 @@ class Connection:
         """
         mail = self._mail
         with mail.changed:
-            mail.changed.wait_for(lambda: mail.answers or mail.events or mail.failed, timeout_s)
-            collected = Collected(mail.answers, mail.events)
-            mail.answers, mail.events = [], []
-            if mail.failed is not None and not (collected.answers or collected.events):
+            mail.changed.wait_for(lambda: mail.answers or mail.events or mail.items or mail.failed, timeout_s)
+            collected = Collected(mail.answers, mail.events, tuple(mail.items))
+            mail.answers, mail.events, mail.items = [], [], []
+            if mail.failed is not None and not any(collected):
                 raise mail.failed
         return collected
 
@@ -289,7 +300,7 @@ class Connection:
             session.connected(time.monotonic())
             try:
                 while True:
-                    session.post(self._outbox(), time.monotonic())
+                    self._hand_over()
                     session.tick(time.monotonic())
                     self._send(channel, endpoint)
                     for event in self._heed_events(endpoint):
@@ -347,16 +358,21 @@ class Connection:
             if not pending and not any(ready.fileobj is not self._wake_out for ready, _ in selector.select(0)):
                 return
 
-    def _outbox(self) -> list[Outgoing]:
+    def _hand_over(self) -> None:
+        """What the other threads want said goes to the session."""
         with self._mail.changed:
             posts, self._mail.posts = self._mail.posts, []
-        return posts
+            requests, self._mail.requests = self._mail.requests, []
+        self._session.post(posts, time.monotonic())
+        for wanted in requests:
+            self._session.request(wanted, time.monotonic())
 
     def _deliver(self, *events: Event | ConnectionLost) -> None:
-        answers = self._session.answers()
-        if answers or events:
+        answers, items = self._session.answers(), self._session.item_answers()
+        if answers or items or events:
             with self._mail.changed:
                 self._mail.answers.extend(answers)
+                self._mail.items.extend(items)
                 self._mail.events.extend(events)
                 self._mail.changed.notify_all()
 
@@ -365,7 +381,7 @@ class Connection:
         session, reason = self._session, failed.what if failed else "stopped"
         try:
             session.disconnected(time.monotonic(), reason)
-            session.post(self._outbox(), time.monotonic())
+            self._hand_over()
             session.disconnected(time.monotonic(), reason)
             self._deliver()
         finally:

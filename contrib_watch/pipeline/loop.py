@@ -228,7 +228,7 @@ class Loop:
             self._woken.wait(LONGEST_TURN_S)
             self._woken.clear()
             return
-        answers, events = self._link.collect(self._patience_s())
+        answers, events, _ = self._link.collect(self._patience_s())
         self._handed -= len(answers)
         for event in events:
             self._note(event)

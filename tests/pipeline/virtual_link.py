@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from contrib_watch.adapters.connection import Collected, ConnectionLost
+from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, CloseConnection, Event, LoginEnded, Outgoing, Session
 from contrib_watch.errors import LoginRefused
 from contrib_watch.simulator.core import Closing, Reactions, ServerSession, SimulatedAds
@@ -91,6 +92,7 @@ class VirtualLink:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._tie = itertools.count()
         self._answers: list[Answer] = []
+        self._items: list[ItemAnswer] = []
         self._events: list[Event | ConnectionLost] = []
         self._refused: LoginRefused | None = None
 
@@ -108,19 +110,24 @@ class VirtualLink:
         self._session.post(posts, self._clock.now_s)
         self._exchange()
 
+    def request(self, wanted: ItemRequest) -> None:
+        self._clock.monotonic()
+        self._session.request(wanted, self._clock.now_s)
+        self._exchange()
+
     def collect(self, timeout_s: float) -> Collected:
         until_s = self._clock.monotonic() + timeout_s
         while True:
             self._turn()
-            if self._answers or self._events or self._refused:
+            if self._answers or self._events or self._items or self._refused:
                 break
             next_s = min(self._due())
             if next_s > until_s:
                 self._clock.now_s = max(self._clock.now_s, until_s)
                 break
             self._clock.now_s = max(self._clock.now_s, next_s)
-        collected = Collected(self._answers, self._events)
-        self._answers, self._events = [], []
+        collected = Collected(self._answers, self._events, tuple(self._items))
+        self._answers, self._events, self._items = [], [], []
         if self._refused is not None and not collected.answers:
             raise self._refused
         return collected
@@ -214,3 +221,4 @@ class VirtualLink:
         answers = self._session.answers()
         self._wire.answered(answers)
         self._answers += answers
+        self._items += self._session.item_answers()
