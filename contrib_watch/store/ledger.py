@@ -87,13 +87,17 @@ class Ledger:
 
     def in_flight(self, drop: Drop, service: str, posts: Sequence[Post]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
+        return self.under_way(service, posts, [(drop.feed, drop.id)] * len(posts))
+
+    def under_way(self, service: str, posts: Sequence[Post], origins: Sequence[tuple[str, int]]) -> list[int]:
+        """The same for posts of several feeds and drops: ``origins`` are each post's feed and drop."""
         if not posts:
             return []
         with self._state.transaction() as connection:
             key = int(self._state.get("next_post_key") or 1)
             taken = set(connection.scalars(select(schema.in_flight.c.post_id)))
             post_ids, rows = [], []
-            for post in posts:
+            for post, (feed, drop_id) in zip(posts, origins, strict=True):
                 while (post_id := (key - 1) % LAST_POST_ID + 1) in taken:
                     key += 1
                 post_ids.append(post_id)
@@ -101,8 +105,8 @@ class Ledger:
                     {
                         "service": service,
                         "ric": post.ric,
-                        "feed": drop.feed,
-                        "drop_id": drop.id,
+                        "feed": feed,
+                        "drop_id": drop_id,
                         "row": post.row,
                         "post_key": key,
                         "post_id": post_id,

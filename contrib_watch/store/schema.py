@@ -144,12 +144,35 @@ reports = Table(
 )
 """The report's name, reserved before it is written, so that a restart finishes the same file."""
 
+repairs = Table(
+    "repairs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("service", String, nullable=False),
+    Column("ric", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("status", String, nullable=False),
+    Column("post_id", BigInteger),
+    Column("nak_code", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("sent_at_utc", String, nullable=False),
+    Column("acked_at_utc", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""What was posted again for no drop's sake, because the ADS did not hold it or a person asked, and what the ADS said."""
+
 
 def _first(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+def _with_repairs(connection: Connection) -> None:
+    repairs.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _with_repairs)
 """Step N brings schema version N to N + 1; a new state takes them all."""
 
 VERSION = len(MIGRATIONS)

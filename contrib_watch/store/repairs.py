@@ -1,0 +1,171 @@
+"""What the ADS should hold, and what is posted again because it does not.
+
+Posts of a repair belong to no drop: they are in flight, and dirty, under REPAIR in place of a drop's number. As with
+a drop's posts, a RIC has at most one outstanding, and the record advances in the transaction of the Ack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Table, and_, delete, insert, select
+
+from contrib_watch.core.model import Outcome, Post
+from contrib_watch.store import schema
+from contrib_watch.store.ledger import IN_LIST, Advance, Ledger
+from contrib_watch.store.state import State
+
+REPAIR = 0
+"""Stands where a post of a drop has the drop's number."""
+
+
+class Wanted(NamedTuple):
+    """What the ADS should hold of an item."""
+
+    feed: str
+    """The feed that owns it."""
+    drop_id: int
+    """The drop whose values they are."""
+    fields: str
+    """The JSON object that a full Refresh carries: attempted values before acknowledged ones."""
+    certain: bool
+    """The ADS acknowledged exactly these, and no drop has tried to change them since."""
+
+
+class Repaired(NamedTuple):
+    """One RIC that was posted again, and what came of it."""
+
+    service: str
+    reason: str
+    fields: str
+    outcome: Outcome
+
+
+class Repairs:
+    """What a state says the ADS should hold."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._ledger = Ledger(state)
+
+    def rics(self, service: str, feeds: Collection[str], *, uncertain: bool) -> list[str]:
+        """The RICs of a Service that these feeds own, in order; ``uncertain``: also those in doubt."""
+        known, lost = schema.snapshot, schema.dirty
+        with self._state.transaction() as connection:
+            acked = select(known.c.ric).where(known.c.service == service, known.c.feed.in_(feeds))
+            doubted = select(lost.c.ric).where(lost.c.service == service, lost.c.feed.in_(feeds))
+            rics = set(connection.scalars(acked))
+            if uncertain:
+                rics |= set(connection.scalars(doubted))
+            else:
+                rics -= set(connection.scalars(doubted.where(lost.c.drop_id != REPAIR)))
+        return sorted(rics)
+
+    def wanted(self, service: str, rics: Sequence[str]) -> dict[str, Wanted]:
+        """What the ADS should hold of these RICs; left out is what was never posted, or is just on its way."""
+        found: dict[str, Wanted] = {}
+        with self._state.transaction():
+            for ric, feed, drop_id, fields in self._rows("snapshot", service, rics):
+                found[ric] = Wanted(feed, drop_id, fields, certain=True)
+            for ric, feed, drop_id, full in self._rows("dirty", service, rics):
+                acked = found.get(ric)
+                if drop_id != REPAIR or acked is None or acked.fields != full:
+                    found[ric] = Wanted(feed, drop_id, full, certain=False)
+            for row in self._rows("in_flight", service, rics):
+                found.pop(row.ric, None)
+        return found
+
+    def doubt(self, service: str, rics: Sequence[str]) -> None:
+        """The ADS does not hold what it acknowledged of these RICs: from now on their next post is a full Refresh.
+
+        Those that are in doubt already stay as they are.
+        """
+        known, lost = schema.snapshot, schema.dirty
+        query = (
+            select(known.c.service, known.c.ric, known.c.feed, known.c.fields.label("full"))
+            .outerjoin(lost, and_(lost.c.service == known.c.service, lost.c.ric == known.c.ric))
+            .where(known.c.service == service, lost.c.ric.is_(None))
+        )
+        with self._state.transaction() as connection:
+            for chunk in _chunks(rics):
+                rows = connection.execute(query.where(known.c.ric.in_(chunk))).mappings().all()
+                if rows:
+                    connection.execute(insert(lost), [{**row, "drop_id": REPAIR, "attempts": 0} for row in rows])
+
+    def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
+        """Record posts durably before they go on the wire, and give each its PostID."""
+        return self._ledger.under_way(service, posts, [(wanted[post.ric].feed, REPAIR) for post in posts])
+
+    def landed(self, service: str, advances: Sequence[Advance]) -> None:
+        """The ADS acknowledged these posts: their RICs are clean.
+
+        What the snapshot holds already stays as it is, since its values are as old as they were.
+        """
+        rics = [advance.post.ric for advance in advances]
+        with self._state.transaction() as connection:
+            held = {row.ric: row.fields for row in self._rows("snapshot", service, rics)}
+            doubted = {row.ric: row for name in ("in_flight", "dirty") for row in self._rows(name, service, rics)}
+            rows = [
+                {
+                    "service": service,
+                    "ric": post.ric,
+                    "feed": doubted[post.ric].feed,
+                    "fields": post.full,
+                    "carried": "",
+                    "drop_id": doubted[post.ric].drop_id,
+                    "acked_at_utc": acked_at_utc,
+                }
+                for post, acked_at_utc in advances
+                if held.get(post.ric) != post.full
+            ]
+            self._delete(schema.in_flight, service, rics)
+            self._delete(schema.dirty, service, rics)
+            self._delete(schema.snapshot, service, [str(row["ric"]) for row in rows])
+            if rows:
+                connection.execute(insert(schema.snapshot), rows)
+
+    def record(self, repaired: Sequence[Repaired]) -> None:
+        """RICs whose posting again has ended."""
+        if repaired:
+            kept = {column.name for column in schema.repairs.columns}
+            rows = [
+                {
+                    "service": one.service,
+                    "reason": one.reason,
+                    "fields": one.fields,
+                    **{name: value for name, value in one.outcome._asdict().items() if name in kept},
+                }
+                for one in repaired
+            ]
+            with self._state.transaction() as connection:
+                connection.execute(insert(schema.repairs), rows)
+
+    def _rows(self, name: str, service: str, rics: Sequence[str]) -> list[_Row]:
+        """The rows of a table that are of these RICs."""
+        table = schema.metadata.tables[name]
+        values = table.c.fields if name == "snapshot" else table.c.full
+        query = select(table.c.ric, table.c.feed, table.c.drop_id, values).where(table.c.service == service)
+        with self._state.transaction() as connection:
+            return [
+                _Row(*row)
+                for chunk in _chunks(rics)
+                for row in connection.execute(query.where(table.c.ric.in_(chunk)))
+            ]
+
+    def _delete(self, table: Table, service: str, rics: Sequence[str]) -> None:
+        with self._state.transaction() as connection:
+            for chunk in _chunks(rics):
+                connection.execute(delete(table).where(table.c.service == service, table.c.ric.in_(chunk)))
+
+
+class _Row(NamedTuple):
+    ric: str
+    feed: str
+    drop_id: int
+    fields: str
+
+
+def _chunks(rics: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(rics), IN_LIST):
+        yield rics[start : start + IN_LIST]
