@@ -28,7 +28,8 @@ def accept(desk: Desk, feed: str, scan: Scan) -> list[Drop]:
             drop = _decide(desk, feed, file, feed_is_new=is_new)
             if drop is not None:
                 accepted.append(drop)
-        if scan.next_look_s is None:  # the first look is over only when nothing of it still settles
+        # The first look is over only when nothing of it still settles or waits for room.
+        if scan.next_look_s is None and not scan.postponed:
             desk.drops.feed_scanned(feed, desk.clock.utc())
     return accepted
 

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from contrib_watch.adapters.folder import is_sound
 from contrib_watch.adapters.sheets.reader import Reader, shared_reader
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import StateError, UnreadableFile
-from contrib_watch.store import Drops, Ledger, State, utc_text
+from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
 VERSION = version("contrib-watch")
 
@@ -82,11 +83,23 @@ class Desk:
 
     @classmethod
     def open(
-        cls, settings: Settings, dictionary: Dictionary, clock: Clock | None = None, *, reading: bool = False
+        cls,
+        settings: Settings,
+        dictionary: Dictionary,
+        clock: Clock | None = None,
+        *,
+        reading: bool = False,
+        accept_empty: bool = False,
     ) -> Desk:
-        """Open the state that the settings name; raises StateError."""
+        """Open the state that the settings name, see State.open; raises StateError."""
         where = settings.state
-        state = State.open(url=where.url, folder=where.folder, target=settings.ads.target, reading=reading)
+        state = State.open(
+            url=where.url,
+            folder=where.folder,
+            target=settings.ads.target,
+            reading=reading,
+            accept_empty=accept_empty,
+        )
         return cls(
             settings=settings,
             dictionary=dictionary,
@@ -103,6 +116,11 @@ class Desk:
         """A moment of the monotonic clock as the time of day, in text."""
         return utc_text(self.clock.utc() - timedelta(seconds=self.clock.monotonic() - monotonic_s))
 
+    def shortage(self) -> str:
+        """Why no file may be accepted for want of room; empty: there is room."""
+        where = self.settings.state
+        return shortage(where.folder, where.min_free_bytes)
+
     def spooled(self, sha256: str) -> Path:
         """Where the bytes of a drop are kept."""
         return self.settings.state.folder / "spool" / sha256[:2] / sha256
@@ -114,16 +132,19 @@ class Desk:
     def reading(self, drop: Drop) -> Reading:
         """Read a drop's bytes by its feed's rules of today.
 
-        Raises UnreadableFile, or StateError where the bytes are gone.
+        Raises UnreadableFile, or StateError where the bytes are gone or are not those that were dropped.
         """
         path, name, feed = self.file_of(drop)
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
+        hint = "Save the file again, which puts the copy right; the state folder must keep its spool"
         try:
+            if not is_sound(path, drop.sha256):  # a damaged disk, a power cut: nobody knows what it would publish
+                what = f"the copy of drop {drop.id} is damaged: its bytes do not have the SHA-256 that was recorded"
+                raise StateError(what, where=str(path), hint=hint)
             return self.read(path, name, feed)
         except OSError as error:
-            hint = "Drop the file again; the state folder must keep its spool"
             what = f"the bytes of drop {drop.id} cannot be read: {error.strerror}"
             raise StateError(what, where=str(path), hint=hint) from error
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
+
 from contrib_watch.adapters.folder import FileState, FileStatus, Folder, Scan, Watch
 from contrib_watch.adapters.sheets import is_whole
 from contrib_watch.core.model import Feed
 from contrib_watch.core.settle import Signature, Verdict, judge
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import names, utc_text
+
+log = structlog.get_logger()
 
 SCAN_INTERVAL_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
@@ -33,14 +37,21 @@ class Inbox:
     """
 
     def __init__(
-        self, desk: Desk, on_scan: Callable[[str, Scan], None], *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        desk: Desk,
+        on_scan: Callable[[str, Scan], None],
+        *,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        contested: Callable[[Path], str] = lambda _: "",
     ) -> None:
+        """``contested(folder)`` says why nothing may be taken from a folder at present, or ``""``."""
         self._on_scan = on_scan
         self._answer_timeout_s = answer_timeout_s
         self._lock = threading.Lock()
         self._last: dict[str, Scan] = {}
         self._watches = {
-            feed.name: Watch(_folder(desk, feed), SCAN_INTERVAL_S, self._scanned) for feed in desk.settings.feeds
+            feed.name: Watch(_folder(desk, feed, contested), SCAN_INTERVAL_S, self._scanned)
+            for feed in desk.settings.feeds
         }
 
     def start(self) -> None:
@@ -71,13 +82,23 @@ class Inbox:
         silent = [feed for feed in self._watches if self._is_silent(feed)]
         return found | {feed: _silence(self._answer_timeout_s) for feed in silent}
 
+    def postponed(self) -> dict[str, str]:
+        """Feeds with complete files that may not be taken, and why."""
+        with self._lock:
+            return {feed: scan.postponed for feed, scan in self._last.items() if scan.postponed}
+
     def _is_silent(self, feed: str) -> bool:
         return self._watches[feed].silent_s() > self._answer_timeout_s
 
     def _scanned(self, feed: str, scan: Scan) -> None:
         self._on_scan(feed, scan)
         with self._lock:
+            before = self._last.get(feed, Scan()).postponed
             self._last[feed] = scan
+        if scan.postponed and not before:
+            log.warning("files are not taken", feed=feed, why=scan.postponed)
+        elif before and not scan.postponed and not scan.outage:
+            log.info("files are taken again", feed=feed)
 
 
 # What scans leave for ``status``.
@@ -134,7 +155,7 @@ def sights(desk: Desk) -> dict[str, Sight]:
     A folder that does not answer within LOOK_TIMEOUT_S is an outage.
     """
     looks: dict[str, Scan] = {}
-    folders = {feed.name: _folder(desk, feed) for feed in desk.settings.feeds}
+    folders = {feed.name: _folder(desk, feed, lambda _: "") for feed in desk.settings.feeds}
     # One thread each, which dies with the process where it hangs.
     threads = [
         threading.Thread(target=_look, args=(name, folder, looks), daemon=True) for name, folder in folders.items()
@@ -201,8 +222,11 @@ def make_folders(desk: Desk) -> list[Path]:
     return made
 
 
-def _folder(desk: Desk, feed: Feed) -> Folder:
-    return Folder(feed, desk.settings.state.folder / "spool", known(desk, feed), is_whole)
+def _folder(desk: Desk, feed: Feed, contested: Callable[[Path], str]) -> Folder:
+    def closed() -> str:
+        return contested(Path(feed.folder)) or desk.shortage()
+
+    return Folder(feed, desk.settings.state.folder / "spool", known(desk, feed), is_whole, closed=closed)
 
 
 def known(desk: Desk, feed: Feed) -> dict[str, Signature]:

@@ -9,7 +9,7 @@ _MB = 1024 * 1024
 
 
 def shortage(folder: Path, min_free_bytes: int) -> str:
-    """Why nothing more may be accepted into the state in ``folder``; empty: there is room.
+    """Why nothing more may be recorded in ``folder``; empty: there is room.
 
     A folder whose file system does not say how much is free counts as one with room: writing to it will tell.
     """
@@ -22,6 +22,4 @@ def shortage(folder: Path, min_free_bytes: int) -> str:
     if free_bytes >= min_free_bytes:
         return ""
     free, needed = f"{free_bytes / _MB:,.1f} MB", f"{min_free_bytes / _MB:,.1f} MB"
-    return (
-        f"only {free} are free for the state in {folder} (min_free is {needed}): make room, and it goes on by itself"
-    )
+    return f"only {free} are free in {folder} (min_free is {needed}): make room there, and it goes on by itself"

@@ -47,6 +47,8 @@ class Scan:
     """Why the folder could not be read; nothing is then known about its files."""
     next_look_s: float | None = None
     """Seconds from now until the next file settles; None where none is waited for."""
+    postponed: str = ""
+    """Why complete files were left where they are; empty: there were none, or they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Folder:
     ``spool`` is the folder of private copies. ``known`` are the files that earlier runs have dealt with (name to
     signature). ``whole(content, name)`` says in what way a content is broken in structure, or ``""``; a file that
     is broken is read once more a little later and then handed out all the same. ``clock`` gives monotonic seconds.
+    ``closed()`` says why nothing may be taken at present, or ``""``; complete files then wait.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Folder:
         known: Mapping[str, Signature],
         whole: Callable[[bytes, str], str],
         clock: Callable[[], float] = time.monotonic,
+        closed: Callable[[], str] = lambda: "",
     ) -> None:
         self.feed = feed
         self.path = Path(feed.folder)
@@ -83,6 +87,7 @@ class Folder:
         self._known = dict(known)
         self._whole = whole
         self._clock = clock
+        self._closed = closed
         self._waits: dict[str, Wait] = {}
         self._forgotten: deque[str] = deque()
 
@@ -173,7 +178,8 @@ class Folder:
             return FileState(FileStatus.IGNORED, str(refusal))
         except OSError as error:
             return states.unreadable(error)
-        return FileState(FileStatus.FOUND, signature=signature)
+        reason = self._closed()
+        return states.postponed(reason, signature) if reason else FileState(FileStatus.FOUND, signature=signature)
 
     def _take_settled(self, listing: _Listing, now_s: float) -> Scan:
         known = {name: sig for name, sig in self._known.items() if listing.files.get(name) == sig}
@@ -184,6 +190,10 @@ class Folder:
 
         files = []
         due = [name for name in settle.settled(waits, now_s) if name not in unmarked]
+        postponed = self._closed() if due else ""
+        if postponed:
+            told |= {name: states.postponed(postponed, waits[name].signature) for name in due}
+            due = []
         kind = mounts.file_system(self.path) if due else ""
         for name in due:
             match self._take(name, waits[name], now_s, kind):
@@ -209,6 +219,7 @@ class Folder:
             files=tuple(files),
             states=_shown(told),
             next_look_s=None if next_due_s is None else max(0.0, next_due_s - self._clock()),
+            postponed=postponed,
         )
 
     def _take(self, name: str, wait: Wait, now_s: float, kind: str) -> CompleteFile | Wait | FileState | None:

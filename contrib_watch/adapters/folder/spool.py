@@ -30,6 +30,12 @@ def keep(spool: Path, content: bytes) -> tuple[str, Path]:
     return sha256, path
 
 
+def is_sound(path: Path, sha256: str) -> bool:
+    """Whether a copy still has the bytes that it is named by. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
 def _holds(path: Path, content: bytes) -> bool:
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content

@@ -21,6 +21,8 @@ class FileStatus(StrEnum):
     """The feed has a ``done_marker``, and the file's is not there or is older than the file."""
     FOUND = "found"
     """Not handed out yet, as far as a single look can tell."""
+    POSTPONED = "postponed"
+    """Complete, but nothing may be taken at present; the reason says why, and it goes on by itself."""
     TAKEN = "taken"
     """Complete, and handed out by this very scan."""
     KNOWN = "known"
@@ -54,6 +56,11 @@ def settling(wait: Wait, now_s: float, settle_s: float) -> FileState:
     else:
         reason = f"may still be being written; is taken when it has not changed for {settle_s:g} s"
     return FileState(state, reason, max(0.0, wait.due_s - now_s), wait.signature)
+
+
+def postponed(reason: str, signature: Signature) -> FileState:
+    """A complete file that is left where it is for the present."""
+    return FileState(FileStatus.POSTPONED, f"not taken yet: {reason}", signature=signature)
 
 
 def unreadable(error: OSError) -> FileState:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import structlog
 from watchdog.events import (
@@ -161,13 +162,19 @@ def _polls(feed: Feed) -> bool:
 
 
 class _Hint(FileSystemEventHandler):
-    """Wakes the scanner, whatever the event; setting a flag cannot raise, which would end the observer's thread."""
+    """Wakes the scanner, unless all that happened is hidden: this program's own lease and unfinished reports, say.
+
+    Nothing here can raise, which would end the observer's thread.
+    """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
 
-    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - which one makes no difference
-        self._wake()
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+        # The watched folder itself may have a hidden name.
+        if event.is_directory or not all(PurePath(path).name.startswith(".") for path in paths):
+            self._wake()
 
 
 class _Listener:
