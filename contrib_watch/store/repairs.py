@@ -147,11 +147,8 @@ class Repairs:
         values = table.c.fields if name == "snapshot" else table.c.full
         query = select(table.c.ric, table.c.feed, table.c.drop_id, values).where(table.c.service == service)
         with self._state.transaction() as connection:
-            return [
-                _Row(*row)
-                for chunk in _chunks(rics)
-                for row in connection.execute(query.where(table.c.ric.in_(chunk)))
-            ]
+            chunks = [connection.execute(query.where(table.c.ric.in_(chunk))) for chunk in _chunks(rics)]
+            return [_Row(*row) for rows in chunks for row in rows]
 
     def _delete(self, table: Table, service: str, rics: Sequence[str]) -> None:
         with self._state.transaction() as connection:

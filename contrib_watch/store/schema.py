@@ -161,7 +161,7 @@ repairs = Table(
     Column("attempts", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
-"""What was posted again for no drop's sake, because the ADS did not hold it or a person asked, and what the ADS said."""
+"""What was posted for no drop's sake: the ADS did not hold it, or a person asked; and what the ADS said."""
 
 
 def _first(connection: Connection) -> None:

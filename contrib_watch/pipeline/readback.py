@@ -1,0 +1,134 @@
+"""Reading items back and comparing them with what the ADS should hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from contrib_watch.ads.reading import MOST_OUTSTANDING, ItemAnswer, ItemRequest, Seen
+from contrib_watch.core.compare import Difference, differences
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.repair import IsClaimed
+from contrib_watch.store.repairs import Repairs, Wanted
+
+AHEAD = 2 * MOST_OUTSTANDING
+"""Items that are handed over at a time: the second half is ready when the first is answered."""
+NOT_THERE = frozenset({"NotFound"})
+"""State codes that say that there is no such item; every other one says nothing about what the ADS holds."""
+
+
+class Held(StrEnum):
+    """What the ADS turned out to hold of an item."""
+
+    SAME = "same"
+    MISSING = "missing"
+    DIFFERENT = "different"
+    UNREADABLE = "unreadable"
+    """It could not be read back: nobody knows."""
+
+
+class Finding(NamedTuple):
+    """One item that was read back."""
+
+    service: str
+    ric: str
+    held: Held
+    differences: tuple[Difference, ...] = ()
+    why: str = ""
+    """Why it could not be read back: code and text."""
+    feed: str = ""
+    certain: bool = True
+    """What it was compared with was acknowledged; otherwise it is the newest that was attempted."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.differences)) or self.why or self.held.value
+
+
+class ReadBack:
+    """RICs of one Service that are read back: ask and hear until :attr:`done`."""
+
+    def __init__(self, desk: Desk, service: str, rics: Sequence[str], *, uncertain: bool = False) -> None:
+        """``uncertain``: compare values in doubt, too; otherwise such RICs are passed over."""
+        self.service = service
+        self.findings: list[Finding] = []
+        """The items that are not as they should be, or could not be read."""
+        self.same = 0
+        """How many items are as they should be."""
+        self._desk = desk
+        self._repairs = Repairs(desk.state)
+        self._uncertain = uncertain
+        self._todo = deque(rics)
+        self._asked: dict[str, Wanted] = {}
+
+    @property
+    def done(self) -> bool:
+        """Every RIC has been read back, or has turned out to be no matter of ours."""
+        return not (self._todo or self._asked)
+
+    @property
+    def heard(self) -> int:
+        """Items that were read back, or could not be."""
+        return self.same + len(self.findings)
+
+    def may_ask(self) -> bool:
+        """Whether there is something to ask for, and room for it."""
+        return bool(self._todo) and len(self._asked) <= AHEAD // 2
+
+    def ask(self, is_claimed: IsClaimed) -> ItemRequest | None:
+        """The next items to ask for; None: not now. RICs to which a drop is posting wait until it is over."""
+        if not self.may_ask():
+            return None
+        room = AHEAD - len(self._asked)
+        picked = [self._todo.popleft() for _ in range(min(room, len(self._todo)))]
+        claimed = [ric for ric in picked if is_claimed(self.service, ric)]
+        self._todo.extend(claimed)
+        names = [ric for ric in picked if not is_claimed(self.service, ric)] if claimed else picked
+        wanted = self._repairs.wanted(self.service, names)
+        asked = {ric: wanted[ric] for ric in names if ric in wanted and (wanted[ric].certain or self._uncertain)}
+        self._asked |= asked
+        return ItemRequest(self.service, tuple(asked)) if asked else None
+
+    def hear(self, answers: Iterable[ItemAnswer], is_claimed: IsClaimed) -> None:
+        """Compare what came with what should be there.
+
+        Where that has changed since it was asked for, or may just be changing, the item is asked for again.
+        """
+        mine = [one for one in answers if one.service == self.service and one.name in self._asked]
+        now = self._repairs.wanted(self.service, [answer.name for answer in mine]) if mine else {}
+        for answer in mine:
+            wanted = self._asked.pop(answer.name)
+            if answer.seen is Seen.LOST or now.get(answer.name) != wanted or is_claimed(self.service, answer.name):
+                self._todo.append(answer.name)
+                continue
+            finding = self._compared(answer, wanted)
+            if finding.held is Held.SAME:
+                self.same += 1
+            else:
+                self.findings.append(finding)
+
+    def _compared(self, answer: ItemAnswer, wanted: Wanted) -> Finding:
+        finding = Finding(self.service, answer.name, Held.SAME, feed=wanted.feed, certain=wanted.certain)
+        if answer.seen is Seen.FIELDS:
+            found = differences(wanted.fields, answer.fields, self._desk.dictionary)
+            return finding._replace(held=Held.DIFFERENT, differences=found) if found else finding
+        if answer.code in NOT_THERE:
+            return finding._replace(held=Held.MISSING)
+        why = ": ".join(part for part in (answer.code, answer.text) if part)
+        return finding._replace(held=Held.UNREADABLE, why=why or "the ADS closed it without a word")
+
+
+def wrong(findings: Iterable[Finding]) -> list[Finding]:
+    """The items that are missing or different."""
+    return [one for one in findings if one.held in (Held.MISSING, Held.DIFFERENT)]
+
+
+def owners(desk: Desk, service: str) -> list[str]:
+    """The configured feeds that post to a Service; a feed that is no longer configured owns nothing."""
+    return [feed.name for feed in desk.feeds.values() if feed.service == service]
+
+
+def services(desk: Desk) -> list[str]:
+    """The Services to which the configured feeds post."""
+    return list(dict.fromkeys(feed.service for feed in desk.feeds.values()))

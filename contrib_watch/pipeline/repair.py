@@ -1,0 +1,144 @@
+"""Posting again, in full, what the ADS acknowledged once; for no drop's sake."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from contrib_watch.ads.breaker import Breaker
+from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import Answer, Outgoing
+from contrib_watch.core.model import Action, Outcome, Post, Status
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import Advance
+from contrib_watch.store.repairs import Repaired, Repairs, Wanted
+
+IsClaimed = Callable[[str, str], bool]
+"""Whether a drop is posting to this RIC (Service, RIC): it is then left to the drop."""
+
+
+class Repair:
+    """RICs of one Service that are posted again: take and settle until :attr:`done`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        service: str,
+        reasons: Mapping[str, str],
+        *,
+        by_hand: bool = False,
+        breaker: Breaker | None = None,
+    ) -> None:
+        """``reasons``: RIC to why it goes again, as the record and the log tell it.
+
+        ``by_hand``: a person asked, so that values in doubt go too. Otherwise only what the ADS has acknowledged, and
+        what no drop has tried to change since, is posted by itself.
+        """
+        self.service = service
+        self.totals: Counter[Status] = Counter()
+        """What became of the RICs so far; those that were left to a drop are not among them."""
+        self.acked: list[str] = []
+        self._desk = desk
+        self._repairs = Repairs(desk.state)
+        self._reasons = reasons
+        self._by_hand = by_hand
+        self._on_wire: set[str] = set()
+        wanted = self._repairs.wanted(service, list(reasons))
+        posts = [_post(ric, wanted[ric], reasons[ric]) for ric in reasons if ric in wanted]
+        self.planned = len(posts)
+        self._delivery = Delivery(posts, retries=desk.settings.ads.retries, breaker=breaker)
+
+    @property
+    def done(self) -> bool:
+        """Every RIC has been posted, refused, given up, or left to a drop."""
+        return self._delivery.done
+
+    @property
+    def on_wire(self) -> frozenset[str]:
+        """RICs whose post has no answer yet."""
+        return frozenset(self._on_wire)
+
+    def due_s(self) -> float | None:
+        """When it has something to send, by the monotonic clock; None: not before the next answer."""
+        return self._delivery.due_s()
+
+    def take(self, room: int, form: PostFormat, is_claimed: IsClaimed) -> list[Outgoing]:
+        """At most ``room`` posts, recorded as in flight: they may go on the wire once the transaction is over.
+
+        A post whose values are no longer those that the ADS should hold is not sent: a drop has brought newer ones.
+        """
+        taken = self._delivery.take(room, self._desk.clock.monotonic())
+        if not taken:
+            return []
+        wanted = self._repairs.wanted(self.service, [post.ric for post in taken])
+        due = [post for post in taken if not is_claimed(self.service, post.ric) and self._is_due(post, wanted)]
+        post_ids = self._repairs.in_flight(self.service, due, wanted)
+        self._delivery.sent(post_ids, due)
+        self._on_wire.update(post.ric for post in due)
+        return [
+            Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone)
+            for post_id, post in zip(post_ids, due, strict=True)
+        ]
+
+    def settle(self, answers: Iterable[Answer]) -> int:
+        """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
+        decisions = [decision for answer in answers if (decision := self._delivery.settle(answer))]
+        if not decisions:
+            return 0
+        ledger, utc_of = self._desk.ledger, self._desk.utc_of
+        advances = [Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
+        with self._desk.state.transaction():
+            self._repairs.landed(self.service, advances)
+            ledger.refused(self.service, _rics(decisions, Next.REFUSED, Next.AGAIN))
+            ledger.unknown(self.service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
+            self._repairs.record([self._repaired(one, one.status) for one in decisions if one.status is not None])
+        self._on_wire.difference_update(one.post.ric for one in decisions)
+        self.acked += [advance.post.ric for advance in advances]
+        ended = [one.status for one in decisions if one.status is not None]
+        self.totals.update(ended)
+        return len(ended)
+
+    def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
+        now = wanted.get(post.ric)
+        return now is not None and now.fields == post.full and (now.certain or self._by_hand)
+
+    def _repaired(self, decision: Decision, status: Status) -> Repaired:
+        post, answer = decision.post, decision.answer
+        outcome = Outcome(
+            row=post.row,
+            ric=post.ric,
+            status=status,
+            action=post.action.value,
+            post_id=answer.post_id,
+            nak_code=answer.code,
+            text=answer.text,
+            sent_at_utc="" if answer.sent_s is None else self._desk.utc_of(answer.sent_s),
+            acked_at_utc="" if status is Status.UNCONFIRMED else self._desk.utc_of(answer.answered_s),
+            attempts=post.attempts,
+        )
+        return Repaired(self.service, self._reasons[post.ric], post.full, outcome)
+
+
+def summed(repairs: Iterable[Repair]) -> Counter[Status]:
+    """What became of the RICs of several repairs."""
+    totals: Counter[Status] = Counter()
+    for repair in repairs:
+        totals += repair.totals
+    return totals
+
+
+def by_service(reasons: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Service, RIC and reason of what is to go again, as each Service's reasons."""
+    grouped: dict[str, dict[str, str]] = {}
+    for service, ric, reason in reasons:
+        grouped.setdefault(service, {})[ric] = reason
+    yield from grouped.items()
+
+
+def _post(ric: str, wanted: Wanted, reason: str) -> Post:
+    return Post(0, ric, Action.REFRESH, wanted.fields, wanted.fields, changes="", note=reason)
+
+
+def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:
+    return [one.post.ric for one in decisions if one.next in after]
