@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 import sys
 from dataclasses import dataclass
@@ -213,9 +214,9 @@ def _header(body: _Body, records: Records, filename: str, feed: Feed) -> tuple[s
             hint="Check that it is the right file",
         )
     text = body.data[records.starts[0] : records.stops[0]].decode()
-    # A line end inside quotes stays in the name, so the lines are handed over with their ends.
+    # A line end inside quotes stays in the name. Nothing but LF ends a line here, least of all U+2028.
     csv.field_size_limit(sys.maxsize)  # an endless name is refused where names are judged, not by csv.Error
-    names = next(csv.reader(text.splitlines(keepends=True), delimiter=feed.delimiter), [])
+    names = next(csv.reader(io.StringIO(text, newline="\n"), delimiter=feed.delimiter), [])
     header = tuple(name.strip(" \ufeff") for name in names)
     if not any(header):
         raise UnreadableFile(

@@ -66,7 +66,7 @@ class Marks:
     """Cells that are not blank, those in ``special`` included."""
     last_row: int = 0
     last_column: int = 0
-    """The furthest cell that is not blank."""
+    """The furthest cell with a value, be it an empty text: calamine's grid reaches as far."""
     hidden_rows: set[int] = field(default_factory=set)
     hidden_columns: list[tuple[int, int]] = field(default_factory=list)
     """First and last column of each hidden run."""
@@ -294,6 +294,9 @@ class _SheetScanner:
         return column
 
     def _end_cell(self) -> None:
+        if self._has_value or self._formula:
+            self.marks.last_row = self._row
+            self.marks.last_column = max(self.marks.last_column, self._column)
         text = "".join(self._pieces)
         kind = self._attributes.get("t", "n")
         special: tuple[CellKind, str] | None = None
@@ -322,8 +325,6 @@ class _SheetScanner:
                 return
             self.marks.special[self._row, self._column] = special
         self.marks.filled += 1
-        self.marks.last_row = self._row
-        self.marks.last_column = max(self.marks.last_column, self._column)
 
     def _is_uncalculated(self, text: str, kind: str) -> bool:
         """A formula's cell without a result, or any result in a workbook whose results nobody calculated.
