@@ -70,7 +70,8 @@ def main() -> None:
 @JSON
 @TRACE
 @click.option("--once", is_flag=True, help="Do all that is there, waiting for files to settle, then exit.")
-def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None) -> None:
+@click.option("--accept-empty-state", is_flag=True, help="Begin anew even where an earlier state was lost.")
+def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, accept_empty_state: bool) -> None:
     """Watch the feeds' folders and contribute what changes."""
     from contrib_watch.cli.running import run_feeds, traced, worst
     from contrib_watch.cli.views import drops_json, print_json, print_outcomes
@@ -79,12 +80,12 @@ def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None) -
         raise click.UsageError("--json goes with --once: the daemon never ends, its log is on stderr")
     settings, dictionary = _configured(config_path)
     with traced(trace_path) as trace:
-        result = run_feeds(settings, dictionary, once=once, trace=trace)
+        result = run_feeds(settings, dictionary, once=once, trace=trace, accept_empty=accept_empty_state)
     if as_json:
         print_json(drops_json(result.finished))
     elif once and result.finished:
         print_outcomes(result.finished)
-    elif once and result.failure is None:
+    elif once and result.failure is None and not result.outages:
         click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
     if result.failure is not None:
         raise result.failure
@@ -225,6 +226,41 @@ def adopt(config_path: Path, feed: str, choice: str | None) -> None:
         adopted = decide(desk, feed, choice)
     numbers = ", ".join(str(drop.id) for drop in adopted) or "none"
     click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
+
+
+@main.group(short_help="Back up the state, or put a backup in its place.")
+def state() -> None:
+    """Copies of the program's record: what the ADS acknowledged, the drops, and what became of every row.
+
+    `run` makes one a day by itself, and keeps the last seven in the folder `backups` of the state. The files that
+    were dropped are not in a backup; they are in the folder `spool` of the state.
+    """
+
+
+@state.command(short_help="Copy the database, also while `run` is running.")
+@CONFIG
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+def backup(config_path: Path, file: Path | None) -> None:
+    """Copy the state's database to FILE, also while `run` is running. [default: a new one in its folder backups]"""
+    from contrib_watch.cli.safeguards import backup_by_hand
+
+    settings, _ = _configured(config_path)
+    click.echo(backup_by_hand(settings.state, file))
+
+
+@state.command(short_help="Put a backup in the database's place.")
+@CONFIG
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def restore(config_path: Path, file: Path) -> None:
+    """Put the backup FILE in the database's place, which is kept under another name. Nothing may be running.
+
+    What the ADS acknowledged after the backup is then unknown: the next drop posts each of its RICs in full, and
+    drops that were not over in the backup are held.
+    """
+    from contrib_watch.cli.safeguards import restore_backup
+
+    settings, _ = _configured(config_path)
+    click.echo(restore_backup(settings, file), err=True)
 
 
 @main.command(short_help="Run the simulated ADS alone.")

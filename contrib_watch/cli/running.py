@@ -17,15 +17,17 @@ import click
 import structlog
 
 from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
+from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.cli.progress import shown_progress
+from contrib_watch.cli.safeguards import DailyBackups, refuse_forgotten_past
 from contrib_watch.config import Ads, Settings, load_dictionary
 from contrib_watch.config import Fields as BuiltIn
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
-from contrib_watch.errors import ConfigurationError, ConnectionFailed
+from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
@@ -36,6 +38,9 @@ from contrib_watch.store import Lock
 
 log = structlog.get_logger()
 
+ROOM_LOOK_S = 1.0
+"""How often a full disk is looked at."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -43,7 +48,7 @@ class Result:
 
     finished: tuple[Finished, ...]
     outages: dict[str, str]
-    """Feeds whose folder could not be read, and why."""
+    """Feeds whose folder could not be read, or whose files could not be taken, and why."""
     failure: ConnectionFailed | None = None
     """What ended the run before everything was sent."""
 
@@ -56,32 +61,67 @@ def run_feeds(
     faults: FaultScript | None = None,
     progress: Progress | None = None,
     trace: Trace | None = None,
+    accept_empty: bool = False,
 ) -> Result:
     """Run until there is nothing to do (``once``) or until a signal says stop.
 
     ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one. ``trace`` is
-    told of every frame.
+    told of every frame. ``accept_empty``: begin with an empty state even where an earlier one was lost.
     """
     lock = Lock(settings.state.folder)
     try:
-        desk = Desk.open(settings, dictionary)
+        desk = Desk.open(settings, dictionary, accept_empty=accept_empty)
         desk.reader.start()  # ready by the time that the first file has settled
         with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
+            refuse_forgotten_past(desk, accept_empty=accept_empty)
             if not settings.ads.simulated:
-                return _run(desk, link(settings.ads, endpoints_of(settings.ads), trace=trace), shown, once=once)
+                endpoints = endpoints_of(settings.ads)
+                return _run(desk, lambda: link(settings.ads, endpoints, trace=trace), shown, once=once)
             for folder in make_folders(desk):
                 log.info("made the folder of a feed, to try it out", folder=str(folder))
             with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
-                return _run(desk, _SimulatedLink(desk, server, trace), shown, once=once)
+                return _run(desk, lambda: _SimulatedLink(desk, server, trace), shown, once=once)
     finally:
         lock.release()
 
 
-def _run(desk: Desk, connection: Connection, progress: Progress, *, once: bool) -> Result:
+def _run(desk: Desk, connect: Callable[[], Connection], progress: Progress, *, once: bool) -> Result:
+    """One run, begun anew from the record where the disk was full in the middle of it and no longer is."""
+    folders = dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds)
+    with Leases(folders, desk.state.state_id) as leases, DailyBackups(desk):
+        while True:
+            try:
+                result = _attempt(desk, connect(), progress, leases, once=once)
+            except StateError as error:
+                if once or not desk.shortage():
+                    raise
+                log.warning("the state cannot be written; waiting for room", why=str(error))
+                if not _room_again(desk, leases):
+                    return Result((), {})
+            else:
+                if leases.lost is not None:
+                    raise leases.lost
+                return result
+
+
+def _room_again(desk: Desk, leases: Leases) -> bool:
+    """Wait until there is room for the state; False where something said stop."""
+    stopping = threading.Event()
+    leases.when_lost(stopping.set)
+    with _signals(stopping.set):
+        while desk.shortage():
+            if stopping.wait(ROOM_LOOK_S):
+                return False
+    log.info("there is room again")
+    return True
+
+
+def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Leases, *, once: bool) -> Result:
     loop = Loop(desk, connection, _form(desk.settings.ads, connection.own_address), progress)
-    inbox = Inbox(desk, loop.arrived)
+    inbox = Inbox(desk, loop.arrived, contested=leases.contested)
+    leases.when_lost(loop.stop)
     failure = None
-    with _signals(loop):
+    with _signals(loop.stop):
         inbox.start()
         try:
             loop.run(once=once, quiet=inbox.quiet)
@@ -89,10 +129,12 @@ def _run(desk: Desk, connection: Connection, progress: Progress, *, once: bool) 
             failure = error
         finally:
             inbox.stop()
-    outages = inbox.outages()
+    outages, postponed = inbox.outages(), inbox.postponed()
     for feed, why in outages.items():
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
-    return Result(tuple(loop.finished), outages, failure)
+    for feed, why in postponed.items():
+        log.error("files of a feed were not taken", feed=feed, why=why)
+    return Result(tuple(loop.finished), postponed | outages, failure)
 
 
 def link(ads: Ads, endpoints: Sequence[Endpoint], *, trace: Trace | None = None) -> Connection:
@@ -185,7 +227,7 @@ def _is_ipv4(text: str) -> bool:
 
 
 @contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
+def _signals(stop_all: Callable[[], object]) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -193,7 +235,7 @@ def _signals(loop: Loop) -> Iterator[None]:
             signal.signal(each, handler)
         log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
         # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
-        threading.Thread(target=loop.stop, name="stop").start()
+        threading.Thread(target=stop_all, name="stop").start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -17,7 +17,7 @@ from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.core.settle import Verdict
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.inbox import SeenState, Sight, last_sight, sights
-from contrib_watch.store import Lock, SeenFile, utc_text
+from contrib_watch.store import Lock, SeenFile, daily_backups, utc_text
 
 NOT_SEEN_YET = "not seen yet"
 NOT_WATCHED = "not watched"
@@ -27,8 +27,9 @@ NOT_THERE = "not there"
 def status_of(desk: Desk) -> dict[str, Any]:
     """The feeds with their files, the newest drops, what waits for a decision, and the connection, as JSON.
 
-    ``running`` is the pid of the process that sends, or null: nobody sends. ``now_utc`` is when this was asked. Each
-    of ``feeds`` has:
+    ``state`` has its ``folder`` and ``id``, ``shortage`` (why no file is taken for want of room, or empty), and the
+    newest daily ``backup`` (or empty). ``running`` is the pid of the process that sends, or null: nobody sends.
+    ``now_utc`` is when this was asked. Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
     - ``last_scan_utc``: when the folder was last looked at; ``last_good_scan_utc``: when that last succeeded, and
@@ -37,9 +38,10 @@ def status_of(desk: Desk) -> dict[str, Any]:
       of the drop that came of it or has the same content, or null; ``taken_in_s``, the seconds until it is taken if
       it does not change, or null.
 
-    ``state`` is ``settling``, ``being written``, ``waiting for its marker``, ``found`` (nobody runs who would take
-    it), ``ignored``, ``unreadable``, ``same`` (the content of an earlier drop), ``backlog`` (old when the feed was
-    first watched), or the status of its drop: ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
+    A file's ``state`` is ``settling``, ``being written``, ``waiting for its marker``, ``found`` (nobody runs who would
+    take it), ``postponed`` (complete, but nothing may be taken at present), ``ignored``, ``unreadable``, ``same`` (the
+    content of an earlier drop), ``backlog`` (old when the feed was first watched), or the status of its drop:
+    ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
     """
     running = Lock.holder(desk.settings.state.folder)
     seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)
@@ -47,7 +49,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
         waiting = desk.drops.with_status(DropStatus.HELD, DropStatus.FAILED)
         return {
             "target": desk.settings.ads.target,
-            "state": {"folder": str(desk.settings.state.folder), "id": desk.state.state_id},
+            "state": _state(desk),
             "running": running,
             "now_utc": utc_text(desk.clock.utc()),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
@@ -106,6 +108,12 @@ def _unlisted(found: Mapping[str, Any], here: Sequence[Mapping[str, Any]], path:
 def _same_folder(folder: str, path: Path) -> bool:
     # The path's folder is resolved and not the path, which may be a link.
     return Path(folder).resolve() == path.absolute().parent.resolve()
+
+
+def _state(desk: Desk) -> dict[str, str]:
+    folder = desk.settings.state.folder
+    newest = max(map(str, daily_backups(folder)), default="")
+    return {"folder": str(folder), "id": desk.state.state_id, "shortage": desk.shortage(), "backup": newest}
 
 
 def _feed(desk: Desk, name: str, sight: Sight) -> dict[str, Any]:

@@ -159,6 +159,8 @@ def print_status(found: Mapping[str, Any]) -> None:
             f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
             "their next post is a full Refresh[/]"
         )
+    if found["state"]["shortage"]:
+        console.print(f"[bold red]No file is taken:[/] {escape(found['state']['shortage'])}")
     console.print()
     feeds = []
     for feed in found["feeds"]:

@@ -14,7 +14,12 @@ from click.testing import CliRunner
 from contrib_watch import cli, errors
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = cli.main.commands
+COMMANDS = {
+    f"{name} {part}" if part else name: command
+    for name, group in cli.main.commands.items()
+    for part, command in (group.commands.items() if isinstance(group, click.Group) else [("", group)])
+}
+"""What can be typed; the commands of a group with the group's name: ``state backup``."""
 EVERYWHERE = {"--config", "--help"}
 """Options that the README tells once for all commands."""
 
@@ -22,14 +27,20 @@ EVERYWHERE = {"--config", "--help"}
 def documented() -> dict[str, str]:
     """Command to what its line in the README's table of commands begins with: ``run [--once] [--json]``."""
     usages = re.findall(r"^\| `((?:[^`])+)` \|", README[README.index("## Commands") :], re.MULTILINE)
-    return {usage.split()[0]: usage.replace("\\|", "|") for usage in usages if usage.split()[0].islower()}
+    return {_command(usage): usage.replace("\\|", "|") for usage in usages if usage.split()[0].islower()}
+
+
+def _command(line: str) -> str:
+    """The command that a line begins with."""
+    words = line.split()
+    return next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), words[0])
 
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=60, env={"COLUMNS": "80"})
     table = done.stdout[done.stdout.index("Commands:") :]
     listed = re.findall(r"^  ([a-z]+)  ", table, re.MULTILINE)
-    assert listed == sorted(COMMANDS)
+    assert listed == sorted(cli.main.commands)
     assert "..." not in table  # each is told in a line
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -43,13 +54,13 @@ def test_every_option_and_argument_of_a_command(name: str) -> None:
     usage = documented()[name]
     options = {opt for param in COMMANDS[name].params for opt in param.opts if opt.startswith("--")}
     arguments = {str(p.name).upper().rstrip("S") for p in COMMANDS[name].params if isinstance(p, click.Argument)}
-    assert set(re.findall(r"--[a-z]+", usage)) == options - EVERYWHERE
+    assert set(re.findall(r"--[a-z-]+", usage)) == options - EVERYWHERE
     assert arguments <= set(re.findall(r"\b[A-Z]+\b", usage))
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_a_command(name: str) -> None:
-    done = CliRunner(env={"COLUMNS": "80"}).invoke(cli.main, [name, "--help"])
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(cli.main, [*name.split(), "--help"])
     assert done.exit_code == 0
     undescribed = [
         param.name for param in COMMANDS[name].params if isinstance(param, click.Option) and not param.help
@@ -81,9 +92,8 @@ def test_the_exit_codes() -> None:
 
 def test_commands_shown_in_blocks_can_be_typed() -> None:
     """Each command line of the README's blocks is one that the program understands."""
-    lines = re.findall(r"^(?:.*/)?contrib-watch ([a-z]+)((?: [^#\n]*)?)", README, re.MULTILINE)
+    lines = re.findall(r"^(?:.*/)?contrib-watch ([a-z]+(?: [^#\n]*)?)", README, re.MULTILINE)
     assert len(lines) >= 4
-    for name, rest in lines:
-        assert name in COMMANDS
-        known = {opt for param in COMMANDS[name].params for opt in param.opts}
-        assert set(re.findall(r"--[a-z]+", rest)) <= known
+    for line in lines:
+        known = {opt for param in COMMANDS[_command(line)].params for opt in param.opts}
+        assert set(re.findall(r"--[a-z-]+", line)) <= known

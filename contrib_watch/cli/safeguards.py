@@ -1,0 +1,119 @@
+"""What keeps the record safe around a run: a past that is not forgotten, and a copy of it every day."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy.engine import make_url
+
+from contrib_watch.adapters.past_reports import newest_report
+from contrib_watch.config import Settings, State
+from contrib_watch.errors import StateError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import back_up, back_up_daily, backups_folder, restore, shortage, utc_text
+from contrib_watch.store.backup import free_name
+
+log = structlog.get_logger()
+
+LOOK_S = 60.0
+"""How often it is asked whether today's backup is due."""
+_ACCEPTED = "accepted_empty_utc"
+
+
+def refuse_forgotten_past(desk: Desk, *, accept_empty: bool) -> None:
+    """Refuse a state without any drop where a feed's folder has reports: its own record was lost.
+
+    What it sent would be sent again, and without knowing what the ADS holds. ``accept_empty``: a person says that
+    this is meant. Raises StateError.
+    """
+    if desk.drops.recent(1) or desk.state.get(_ACCEPTED):
+        return
+    if accept_empty:
+        desk.state.put(_ACCEPTED, utc_text(desk.clock.utc()))
+        return
+    for feed in desk.settings.feeds:
+        report = newest_report(Path(feed.report_folder or feed.folder), simulated=desk.settings.ads.simulated)
+        if report is not None:
+            hint = (
+                f"If the state of {desk.settings.state.folder} was lost, put back a backup: `contrib-watch state "
+                "restore FILE`. If it is meant to be new, `contrib-watch run --accept-empty-state`: every file that "
+                "is no older than max_age is then posted again"
+            )
+            what = f"the state is new, but the folder of feed {feed.name} has reports of {_named(report.state)}"
+            raise StateError(what, where=str(report.path), hint=hint)
+
+
+def _named(state: str) -> str:
+    return f"the state {state}" if state else "another state"
+
+
+def backup_by_hand(state: State, file: Path | None) -> Path:
+    """Back the state up to a file, by default to a new one among its backups; returns its path."""
+    now = datetime.now(UTC)
+    return back_up(state.url, file or free_name(backups_folder(state.folder) / f"state-{now:%Y%m%dT%H%M%SZ}.db"))
+
+
+def restore_backup(settings: Settings, file: Path) -> str:
+    """Put a backup in the database's place; returns what a person has to know now."""
+    state = settings.state
+    kept = restore(file, url=state.url, folder=state.folder, target=settings.ads.target, now_utc=datetime.now(UTC))
+    aside = f"; the replaced database is kept as {kept}" if kept else ""
+    return (
+        f"the state is restored from {file}{aside}.\n"
+        "What was acknowledged after that backup is unknown to it, so the next drop posts each of its RICs in full: "
+        "where a cell of it is blank, the backup's value goes out, which may be older than the market's.\n"
+        "Files that were dropped after the backup and still lie in their folders are processed again, in order, by "
+        "the next run; drops that were not over in the backup are held. `contrib-watch status` lists both."
+    )
+
+
+class DailyBackups:
+    """Makes each day's backup of the state while it is entered, in a thread of its own, and at the end."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._state = desk.settings.state
+        self._stopping = threading.Event()
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._run, name="backup", daemon=True)
+
+    def __enter__(self) -> Self:
+        if make_url(self._state.url).get_backend_name() == "sqlite":  # a server has backups of its own
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_S):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        try:
+            path = self._make()
+        except (StateError, OSError) as error:
+            if str(error) != self._trouble:
+                log.warning("today's backup of the state was not made; earlier ones stay", why=str(error))
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+        if path is not None:
+            log.info("the state is backed up", file=str(path))
+
+    def _make(self) -> Path | None:
+        size_bytes = Path(make_url(self._state.url).database or "").stat().st_size
+        short = shortage(self._state.folder, self._state.min_free_bytes + size_bytes)
+        if short:
+            raise StateError(f"there is no room for it: {short}")
+        return back_up_daily(self._state.url, self._state.folder, self._desk.clock.utc())
