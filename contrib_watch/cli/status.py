@@ -38,10 +38,10 @@ def status_of(desk: Desk) -> dict[str, Any]:
       of the drop that came of it or has the same content, or null; ``taken_in_s``, the seconds until it is taken if
       it does not change, or null.
 
-    A file's ``state`` is ``settling``, ``being written``, ``waiting for its marker``, ``found`` (nobody runs who would
-    take it), ``postponed`` (complete, but nothing may be taken at present), ``ignored``, ``unreadable``, ``same`` (the
-    content of an earlier drop), ``backlog`` (old when the feed was first watched), or the status of its drop:
-    ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
+    A file's ``state`` is ``settling``, ``being written``, ``waiting for its marker``, ``found`` (nobody runs who
+    would take it), ``postponed`` (complete, but nothing may be taken at present), ``ignored``, ``unreadable``,
+    ``same`` (the content of an earlier drop), ``backlog`` (old when the feed was first watched), or the status of
+    its drop: ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
     """
     running = Lock.holder(desk.settings.state.folder)
     seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)

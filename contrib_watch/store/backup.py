@@ -73,13 +73,13 @@ def copy_database(source: Path, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)  # what an earlier attempt left: a journal would be played into this one
         try:
             _copy(source, temporary)
             _sync(temporary)
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
         _sync_folder(path.parent)
     except sqlite3.Error as error:
         hint = "See that it is a whole SQLite database, that it can be read, and that there is room for the copy"
@@ -118,6 +118,11 @@ def _has_drops(database: Path) -> bool:
             return connection.execute("SELECT 1 FROM drops LIMIT 1").fetchone() is not None
     except sqlite3.Error as error:
         raise StateError(f"the database cannot be read: {error}", where=str(database)) from error
+
+
+def _remove(database: Path) -> None:
+    for ending in ("", "-journal", "-wal", "-shm"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
