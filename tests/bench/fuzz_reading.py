@@ -56,6 +56,7 @@ from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import UnreadableFile
 
 LIMIT_S = 20
+_SAID_EVERY = 20_000
 MAX_BYTES = 64 << 10
 """Larger inputs only cost time."""
 
@@ -165,6 +166,7 @@ class Fuzzer:
 
     def __init__(self, findings: Path) -> None:
         self.inputs = 0
+        self._begun_s = time.monotonic()
         self.ends: Counter[str] = Counter()
         self.findings = findings
         self.found: set[str] = set()
@@ -176,6 +178,8 @@ class Fuzzer:
         if len(data) < 3 or len(data) > MAX_BYTES:
             return
         self.inputs += 1
+        if self.inputs % _SAID_EVERY == 0:
+            self.say()
         self.last.write_bytes(data)  # what is left to see of an input that ends the process
         signal.alarm(LIMIT_S)
         try:
@@ -186,6 +190,14 @@ class Fuzzer:
             self._keep(data, error)
         finally:
             signal.alarm(0)
+
+    def say(self) -> None:
+        """Print what the inputs have ended in so far; libFuzzer leaves no moment for it at the end."""
+        took_s, peak_kb = time.monotonic() - self._begun_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(f"{self.inputs:,} inputs in {took_s:,.0f} s, at most {peak_kb // 1024:,} MB; findings in {self.findings}")
+        for end, count in self.ends.most_common():
+            print(f"{count:12,}  {end}")
+        sys.stdout.flush()
 
     def _end_of(self, data: bytes) -> str:
         feed, kind = FEEDS[data[0] % len(FEEDS)], data[1] % 6
@@ -269,7 +281,7 @@ def _says(cells: dict[str, str], field: str, token: object, feed: Feed) -> bool:
         case Kind.REAL | Kind.INT | Kind.UINT:
             return _number(bare, feed) == Decimal(token)
         case Kind.DATE:
-            return datetime.strptime(bare, feed.date_format).date().isoformat() == json.loads(token)  # noqa: DTZ007
+            return _date(bare, feed) == json.loads(token)
         case Kind.TIME:
             return (bare if bare.count(":") == 2 else f"{bare}:00").rstrip("0").rstrip(".") == json.loads(token).rstrip("0")
         case Kind.ENUM:
@@ -278,10 +290,20 @@ def _says(cells: dict[str, str], field: str, token: object, feed: Feed) -> bool:
     return bool(json.loads(token) == written)
 
 
-def _number(text: str, feed: Feed) -> Decimal:
+def _number(text: str, feed: Feed) -> Decimal | None:
     percent = text.endswith("%")
     plain = text.removesuffix("%").replace(feed.thousands or "\0", "").replace(feed.decimal, ".")
-    return Decimal(plain) / (100 if percent and feed.percent == "fraction" else 1)
+    try:
+        return Decimal(plain) / (100 if percent and feed.percent == "fraction" else 1)
+    except ArithmeticError:
+        return None
+
+
+def _date(text: str, feed: Feed) -> str | None:
+    try:
+        return datetime.strptime(text, feed.date_format).date().isoformat()
+    except ValueError:
+        return None
 
 
 # --- what stands in a workbook, by its XML
@@ -380,7 +402,7 @@ def by_atheris(fuzzer: Fuzzer, seconds: float, seed: int) -> None:
         (corpus / f"seed-{number}").write_bytes(data)
     words = fuzzer.findings / "words"
     words.write_text("".join('"' + "".join(f"\\x{octet:02x}" for octet in token) + '"\n' for token in TOKENS))
-    options = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-dict={words}", "-rss_limit_mb=4096"]
+    options = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-dict={words}", f"-artifact_prefix={fuzzer.findings}/", "-rss_limit_mb=4096"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], fuzzer.one)
     atheris.Fuzz()
 
@@ -423,18 +445,9 @@ def _fuzz(chosen: argparse.Namespace, findings: Path) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, _too_slow)
     fuzzer = Fuzzer(findings)
-    begun_s = time.monotonic()
-    atexit.register(_say, fuzzer, begun_s)
+    atexit.register(fuzzer.say)
     {"atheris": by_atheris, "random": at_random}[chosen.engine](fuzzer, chosen.seconds, chosen.seed)
     return 1 if fuzzer.found else 0
-
-
-def _say(fuzzer: Fuzzer, begun_s: float) -> None:
-    took_s, peak_kb = time.monotonic() - begun_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{fuzzer.inputs:,} inputs in {took_s:,.0f} s, at most {peak_kb // 1024:,} MB; findings in {fuzzer.findings}")
-    for end, count in fuzzer.ends.most_common():
-        print(f"{count:12,}  {end}")
-    sys.stdout.flush()
 
 
 def _too_slow(*_: object) -> None:

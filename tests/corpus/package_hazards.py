@@ -144,7 +144,7 @@ def _parts(content: bytes) -> list[tuple[str, bytes]]:
 
 
 def _bombs() -> Iterator[Hazard]:
-    yield book("zip-bomb", "2 MB that unpack to 1.2 GB", _bomb)
+    yield book("zip-bomb", "1 MB that unpacks to 1.2 GB", _bomb)
     yield book("lying-zip-bomb", "the same, declared as 1 kB", lambda: _bomb(declared_bytes=1000))
     yield book("zip-of-many-parts", "20,000 parts", lambda: archive(*_parts(sheet()), *((f"xl/{n}.xml", b"") for n in range(20_000))))
     yield book("row-bomb", "a million rows without a cell, well packed", lambda: by_hand(HEADER_ROW + '<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1.5</v></c></row>' + "".join(f'<row r="{n}"/>' for n in range(3, 1_048_577))), {"A=X": "BID 1.5"})  # fmt: skip
@@ -152,11 +152,12 @@ def _bombs() -> Iterator[Hazard]:
 
 
 def _bomb(declared_bytes: int = 0) -> bytes:
-    """A sheet of spaces; packed once and repeated, as whoever makes such files does."""
-    size = 1200 << 20
+    """A sheet of spaces, of which one MB is packed and repeated."""
+    size, piece = 1200 << 20, b" " * (1 << 20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    piece = b" " * (1 << 20)
-    packed = b"".join(packer.compress(piece) for _ in range(size >> 20)) + packer.flush()
+    begin = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = begin + again * ((size >> 20) - 1) + packer.flush()
     content = archive(*_parts(_without("xl/worksheets/sheet1.xml")), ("xl/worksheets/sheet1.xml", b"@@"), packed=zipfile.ZIP_STORED)
     info_before, _, rest = content.rpartition(b"xl/worksheets/sheet1.xml")
     start = content.index(b"@@")

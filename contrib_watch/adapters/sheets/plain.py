@@ -16,10 +16,10 @@ _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = re.compile(rb'<c r="([A-Z]{1,3})\d+"(?: s="\d+")?(?: t="(?:s|str|b|n|inlineStr)")?/?>')
 """A cell as spreadsheet programs write it; an error (``e``) or an ISO date (``d``) is not among its types."""
 
-_WHOLE_ROW = re.compile(
-    rb'<row r="(\d+)"[^>]*(?:/>|>(?><c r="[A-Z]{1,3}\1"(?:[^>]*/>|[^>]*>.*?</c>))*+</row>)', re.DOTALL
+_WHOLE_ROWS = re.compile(
+    rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?><c r="[A-Z]{1,3}\1"(?:[^>]*/>|[^>]*>.*?</c>))*+</row>))*+', re.DOTALL
 )
-"""A row whose cells all say that they stand in it; calamine goes by what the cells say."""
+"""Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
 
 _SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
 
@@ -65,7 +65,7 @@ def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent
     columns = _CELL.findall(data)
     if len(rows) != data.count(b"<row") or len(columns) != data.count(b"<c"):
         return None
-    if len(_WHOLE_ROW.findall(data)) != len(rows):
+    if _WHOLE_ROWS.fullmatch(data) is None:
         return None
     if _has(b"".join(attributes for _, attributes in rows), _IN_ROWS):
         return None
