@@ -213,7 +213,7 @@ class Lease:
 
     def _prepared(self) -> Path:
         """The lease of this moment under another hidden name, to be renamed: nobody ever reads half of one."""
-        temporary = self._path.with_name(f".contrib-watch-lease-{self._holder.state[:12]}.part")
+        temporary = self._path.with_name(f".contrib-watch-lease-{self._holder.state}.part")
         told = {**self._holder._asdict(), "heartbeat_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
         temporary.write_text(json.dumps(told) + "\n", encoding="utf-8")
         return temporary
