@@ -10,7 +10,8 @@ from pathlib import Path
 from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import Job, publish
+from contrib_watch.pipeline.job import Job
+from contrib_watch.pipeline.publishing import publish
 
 
 def approve(desk: Desk, drop_id: int) -> Drop:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
-import structlog
 
-from contrib_watch.adapters.report_files import report_name, write_report
+from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, diff
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
-from contrib_watch.core.report import PROBLEM_STATUSES, Report, build_report
+from contrib_watch.core.report import PROBLEM_STATUSES, Report
 from contrib_watch.errors import StateError, UnreadableFile
-from contrib_watch.pipeline.desk import VERSION, Desk
-from contrib_watch.pipeline.second_look import second_look
-from contrib_watch.store import Advance, Findings, ReportName
-
-log = structlog.get_logger()
+from contrib_watch.pipeline.aside import Steps, done_at_once
+from contrib_watch.pipeline.desk import Desk, Reading
+from contrib_watch.pipeline.presence import pending_warning, warning_told
+from contrib_watch.pipeline.publishing import report_of, reserve
+from contrib_watch.pipeline.second_look import SecondLook, second_look
+from contrib_watch.store import Advance, Findings
 
 
 def examine(desk: Desk, drop: Drop, quotes: Quotes, claimed: Collection[str] = ()) -> Changes:
@@ -54,29 +53,52 @@ class Job:
     """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then finish."""
 
     def __init__(
-        self, desk: Desk, drop: Drop, quotes: Quotes | None, planned: pd.DataFrame | None, findings: Findings
+        self,
+        desk: Desk,
+        drop: Drop,
+        quotes: Quotes | None,
+        planned: pd.DataFrame | None,
+        findings: Findings,
+        breaker: Breaker | None = None,
     ) -> None:
-        """Use :meth:`begin`."""
+        """Use :meth:`begin` or :meth:`starting`."""
         self.drop = drop
         self._desk = desk
         self._quotes = quotes
         self._findings = findings
         self._planned = planned if planned is not None else pd.DataFrame()
         unsent = iter(()) if planned is None else posts(planned)
-        self._delivery = Delivery(unsent, retries=desk.settings.ads.retries)
+        self._delivery = Delivery(unsent, retries=desk.settings.ads.retries, breaker=breaker)
 
     @classmethod
-    def begin(cls, desk: Desk, drop: Drop, *, claimed: Collection[str] = (), ended: str = "") -> Job:
+    def begin(cls, desk: Desk, drop: Drop, *, ended: str = "") -> Job:
         """Read a drop and decide what to post, and record every row that needs no post.
 
-        ``claimed`` are RICs that other feeds are posting at this moment. ``ended`` is a person's reason to post
-        nothing: all that would be posted is then rejected.
+        ``ended`` is a person's reason to post nothing: all that would be posted is then rejected.
+        """
+        return done_at_once(cls.starting(desk, drop, ended=ended))
+
+    @classmethod
+    def starting(
+        cls,
+        desk: Desk,
+        drop: Drop,
+        *,
+        claimed: Callable[[], Collection[str]] = tuple,
+        ended: str = "",
+        breaker: Breaker | None = None,
+    ) -> Steps[Job]:
+        """The steps of :meth:`begin`; the file is read aside.
+
+        ``claimed`` gives the RICs that other feeds are posting at the moment when it is asked; no other drop of its
+        Service may start between two steps. ``breaker`` is of its Service.
         """
         try:
-            reading = desk.reading(drop)
+            reading: Reading = yield lambda: desk.reading(drop)
             quotes = reading.quotes
-            changes = examine(desk, drop, quotes, claimed)
-            look = second_look(desk, *desk.file_of(drop), reading, () if ended else changes.given.index)
+            changes = examine(desk, drop, quotes, claimed())
+            to_post = () if ended else changes.given.index
+            look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
         except UnreadableFile as error:
             if drop.status is DropStatus.SENDING:  # rows of it may have been sent: "rejected" would be untrue
                 hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
@@ -102,7 +124,7 @@ class Job:
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=ended), quotes, None, findings)
         if held:
             return cls(desk, replace(drop, status=DropStatus.HELD, reason=held), quotes, None, findings)
-        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings)
+        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings, breaker)
 
     @property
     def service(self) -> str:
@@ -123,6 +145,15 @@ class Job:
     def on_wire(self) -> int:
         """Posts without an answer."""
         return self._delivery.on_wire
+
+    @property
+    def healed(self) -> int:
+        """Updates that met an item which the ADS had acknowledged once and does not know any more."""
+        return self._delivery.healed
+
+    def claims(self, ric: str) -> bool:
+        """Whether it posts to a RIC."""
+        return ric in self._planned.index
 
     def due_s(self) -> float | None:
         """When it has something to send, by the monotonic clock; None: not before the next answer."""
@@ -160,14 +191,10 @@ class Job:
         self._record(ended)
         return len(ended)
 
-    def finish(self) -> Path:
-        """Record that the drop is over and write its report; returns the path of the CSV."""
-        return publish(self._desk, self.conclude())
-
     def conclude(self) -> Report:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
-        warnings = (*self._findings.warnings, *_cache_lost(self._delivery.healed))
+        warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings)
         report = report_of(desk, self.drop, findings, self._quotes)
         problem_rows = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, PROBLEM_STATUSES))
@@ -179,97 +206,13 @@ class Job:
                 has_problem_rows=problem_rows,
                 now_utc=desk.clock.utc(),
             )
-            _reserve(desk, self.drop)
+            warning_told(desk, self.drop.feed)
+            reserve(desk, self.drop)
         return report
 
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:
             self._desk.ledger.record(self.drop, list(_with_twins(outcomes, self._quotes)))
-
-
-def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None) -> Report:
-    """The report of a drop's present run, from the record and the drop's own bytes alone."""
-    rejected = quotes.problems if quotes is not None else ()
-    return build_report(
-        drop=drop,
-        service=desk.feeds[drop.feed].service,
-        target=desk.settings.ads.target,
-        simulated=desk.settings.ads.simulated or desk.settings.ads.target == "simulated",
-        version=VERSION,
-        config_hash=desk.settings.sha256,
-        state_id=desk.state.state_id,
-        local_tz=desk.local_tz,
-        quotes=quotes,
-        outcomes=desk.ledger.outcomes(drop),
-        problems=(*rejected, *findings.problems),
-        missing=findings.missing,
-        warnings=findings.warnings,
-        unreadable=drop.reason if quotes is None else "",
-    )
-
-
-def publish(desk: Desk, report: Report) -> Path:
-    """Write a report under its reserved name, beside the file or, where that cannot be, in the state's folder."""
-    drop = report.drop
-    while True:
-        name = desk.drops.report(drop) or _reserve(desk, drop)
-        folder = Path(name.folder)
-        try:
-            written, _ = write_report(report, folder, name.base)
-        except FileExistsError:
-            _reserve(desk, drop, folder)  # somebody else's file has the name: take the next one
-        except OSError as error:
-            fallback = reports_folder(desk)
-            if folder == fallback:
-                log.warning("report not written; the next start tries again", drop=drop.id, why=error.strerror)
-                return folder / f"{name.base}.ack.csv"
-            log.warning("report not beside its file", folder=str(folder), why=error.strerror, instead=str(fallback))
-            fallback.mkdir(exist_ok=True)
-            _reserve(desk, drop, fallback)
-        else:
-            desk.drops.report_whole(drop)
-            return written
-
-
-def finish_reports(desk: Desk) -> None:
-    """Write the reports that an earlier process had reserved and not finished."""
-    for drop in desk.drops.unreported():
-        if drop.feed in desk.feeds:
-            publish(desk, rebuilt(desk, drop))
-
-
-def rebuilt(desk: Desk, drop: Drop) -> Report:
-    """The report of a drop that is over, made anew."""
-    try:
-        quotes = desk.quotes(drop)
-    except UnreadableFile:
-        quotes = None
-    return report_of(desk, drop, desk.drops.findings(drop), quotes)
-
-
-def reports_folder(desk: Desk) -> Path:
-    """Where reports go that cannot be written beside their file."""
-    return desk.settings.state.folder / "reports"
-
-
-def _reserve(desk: Desk, drop: Drop, folder: Path | None = None) -> ReportName:
-    feed = desk.feeds[drop.feed]
-    folder = folder or Path(feed.report_folder or Path(drop.path).parent)
-
-    def taken(base: str) -> bool:
-        return desk.drops.report_taken(folder=str(folder), base=base) or _is_there(folder / f"{base}.ack.csv")
-
-    simulated = desk.settings.ads.simulated
-    base = report_name(Path(drop.path).name, drop.seen_at_utc, simulated=simulated, taken=taken)
-    return desk.drops.reserve_report(drop, folder=str(folder), base=base)
-
-
-def _is_there(path: Path) -> bool:
-    """A folder that cannot be looked into has nothing: writing to it will fail, and say why."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:

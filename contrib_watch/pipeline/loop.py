@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,15 +16,26 @@ import structlog
 
 from contrib_watch.adapters.connection import Collected, ConnectionLost
 from contrib_watch.adapters.folder import Scan
+from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.reading import ItemRequest
 from contrib_watch.ads.session import LoggedIn, LoginEnded, Notice, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.posts import Coverage
-from contrib_watch.errors import ConnectionFailed, ContribWatchError, NoConnection, UnreadableFile
+from contrib_watch.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ContribWatchError,
+    NoConnection,
+    UnreadableFile,
+)
 from contrib_watch.pipeline.arrivals import accept
+from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import record_scan
-from contrib_watch.pipeline.job import Job, examine, finish_reports, why_held
+from contrib_watch.pipeline.job import Job, examine, why_held
+from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
+from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.pipeline.second_look import agreed_quotes
 from contrib_watch.store import utc_text
 
@@ -30,7 +44,10 @@ log = structlog.get_logger()
 LONGEST_TURN_S = 1.0
 """How long a turn may wait: decisions that other processes record are seen after this at the latest."""
 FAREWELL_S = 5.0
-"""How long a stop waits for the answers to what is on the wire."""
+"""How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
+AHEAD_S = 0.5
+"""How much more than the rate limit lets go at once is handed to the connection, in seconds: what waits there is not
+overtaken by a drop that comes later."""
 
 
 class Link(Protocol):
@@ -42,6 +59,10 @@ class Link(Protocol):
 
     def post(self, posts: Sequence[Outgoing]) -> None:
         """Hand over posts; each ends in one answer."""
+        ...
+
+    def request(self, wanted: ItemRequest) -> None:
+        """Read items back; each ends in one answer."""
         ...
 
     def collect(self, timeout_s: float) -> Collected:
@@ -71,14 +92,36 @@ class Loop:
     Every method runs in the caller's thread; :meth:`stop` and :meth:`arrived` may be called from any.
     """
 
-    def __init__(self, desk: Desk, link: Link, form: Callable[[str], PostFormat], progress: Progress) -> None:
-        """``form`` gives the format of a Service's posts."""
+    def __init__(
+        self,
+        desk: Desk,
+        link: Link,
+        form: Callable[[str], PostFormat],
+        progress: Progress,
+        *,
+        aside: Aside = at_once,
+        dice: random.Random | None = None,
+    ) -> None:
+        """``form`` gives the format of a Service's posts. ``aside`` reads files and writes reports.
+
+        ``dice`` picks the items that are read back after a login.
+        """
         self.finished: list[Finished] = []
         self._desk = desk
         self._link = link
         self._form = form
         self._progress = progress
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
+        self._aside = aside
+        self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
+        self._started_last: dict[str, int] = {}  # by feed: the drop
+        self._publisher = Publisher(desk, aside, self._wake)
+        self._over: dict[tuple[int, int], Drop] = {}  # by drop and run: what waits for its report to be written
+        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)  # by Service
+        dice = dice or random.Random()  # noqa: S311 - a sample is no secret
+        self._presence = Presence(desk, dice, lambda service: self._breakers[service])
+        self._told_down: dict[str, float] = {}  # by Service: when it is tried again
+        self._told_state = self._told_since_utc = ""
         self._coverage: dict[str, Coverage] = {}
         self._covered: dict[str, set[tuple[int, int]]] = {}  # by feed: (drop, run) that were looked at for it
         self._known_columns: dict[str, dict[int, frozenset[str]]] = {}  # by feed and drop
@@ -91,6 +134,7 @@ class Loop:
         self._down_since_s = 0.0
         self._down_because = "no connection was tried yet"
         self._handed = 0  # posts that the link has and has not answered
+        self._paid_until_s = 0.0  # until when the posts handed over use up the rate limit
 
     def stop(self) -> None:
         """Send nothing more, wait a little for what is on the wire, and return from run()."""
@@ -130,10 +174,16 @@ class Loop:
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
             self._begin()
-            if once and idle and not self._jobs and not self._scans:
-                return
+            self._publish()
+            if once and idle and not self._scans:
+                if self._is_over():
+                    return
+                self._check_services()
             self._turn(once=once)
         self._farewell()
+
+    def _is_over(self) -> bool:
+        return not (self._jobs or self._reading is not None or self._publisher.busy or self._presence.busy)
 
     def _wake(self) -> None:
         self._woken.set()
@@ -144,7 +194,10 @@ class Loop:
         lost = self._desk.ledger.all_unknown()
         if lost:
             log.warning("posts without an answer when the last process ended", posts=lost)
-        finish_reports(self._desk)
+        self._desk.state.put("services_down", "{}")
+        for drop in self._desk.drops.unreported():
+            if drop.feed in self._desk.feeds:
+                self._publisher.add(rebuilt(self._desk, drop))
 
     def _accept(self) -> None:
         with self._scans_lock:
@@ -154,27 +207,42 @@ class Loop:
             record_scan(self._desk, feed, scan)
 
     def _begin(self) -> None:
-        """Start the next drop of each feed that has none in hand; end those that have nothing to post."""
-        for drop in self._desk.drops.pending():
-            if drop.feed in self._jobs:
-                if drop.id > self._jobs[drop.feed].drop.id:
-                    self._cover(drop)
-                continue
-            if drop.feed not in self._desk.feeds:
-                reason = f"feed {drop.feed!r} is no longer in the configuration; retry it when it is"
-                failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
-                self.finished.append(Finished(failed, {}, Path()))
-                log.error("drop failed", drop=drop.id, why=reason)
-                continue
-            self._start(drop)
+        """Read what is to be sent next; the loop goes on while that takes its time."""
+        while self._reading is not None or self._read_next():
+            if self._reading is None or not self._reading.advance():
+                return
+            over, self._reading = self._reading, None
+            over.result()
 
-    def _start(self, drop: Drop) -> None:
+    def _read_next(self) -> bool:
+        """Begin with the next drop of a feed that has none in hand, or else with a newer one of a feed that has."""
+        first: dict[str, Drop] = {}
+        newer: list[Drop] = []
+        for drop in self._desk.drops.pending():
+            if drop.feed not in self._desk.feeds:
+                what = f"feed {drop.feed!r} is no longer in the configuration; retry it when it is"
+                self._fail(drop, ConfigurationError(what))
+            elif drop.feed not in self._jobs:
+                first.setdefault(drop.feed, drop)
+            elif drop.id > self._jobs[drop.feed].drop.id and not self._is_covered(drop):
+                newer.append(drop)
+        if first:
+            drop = min(first.values(), key=lambda one: (self._started_last.get(one.feed, 0), one.id))
+            self._started_last[drop.feed] = drop.id
+            self._reading = Procedure(self._start(drop), self._aside, self._wake)
+        elif newer:
+            self._reading = Procedure(self._cover(newer[0]), self._aside, self._wake)
+        return self._reading is not None
+
+    def _start(self, drop: Drop) -> Steps[None]:
+        """Read a drop, and what is newer than it, and take it in hand."""
         service = self._desk.feeds[drop.feed].service
-        claimed = [ric for job in self._jobs.values() if job.service == service for ric in job.rics]
         try:
             for newer in self._desk.drops.newer(drop):
-                self._cover(newer)
-            job = Job.begin(self._desk, drop, claimed=claimed)
+                yield from self._cover(newer)
+            job = yield from Job.starting(
+                self._desk, drop, claimed=lambda: self._claimed(service), breaker=self._breakers[service]
+            )
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             self._fail(drop, error)
             return
@@ -183,15 +251,20 @@ class Loop:
         if job.done:
             self._end(job)
 
-    def _cover(self, drop: Drop) -> None:
+    def _claimed(self, service: str) -> list[str]:
+        return [ric for job in self._jobs.values() if job.service == service for ric in job.rics]
+
+    def _is_covered(self, drop: Drop) -> bool:
+        return (drop.id, drop.run) in self._covered.get(drop.feed, ())
+
+    def _cover(self, drop: Drop) -> Steps[None]:
         """Learn what a newer drop gives values for, unless it is to be held or cannot be read."""
-        covered = self._covered.setdefault(drop.feed, set())
-        if (drop.id, drop.run) in covered:
+        if self._is_covered(drop):
             return
-        covered.add((drop.id, drop.run))
+        self._covered.setdefault(drop.feed, set()).add((drop.id, drop.run))
         try:
-            quotes = agreed_quotes(self._desk, drop)
-            if drop.status is not DropStatus.DONE and self._will_be_held(drop, quotes):
+            quotes: Quotes = yield lambda: agreed_quotes(self._desk, drop)
+            if drop.status is not DropStatus.DONE and (yield from self._will_be_held(drop, quotes)):
                 return
         except Exception as error:
             if drop.status is DropStatus.DONE:
@@ -201,54 +274,82 @@ class Loop:
             return
         self._coverage.setdefault(drop.feed, Coverage()).add(drop.id, quotes)
 
-    def _will_be_held(self, drop: Drop, quotes: Quotes) -> bool:
+    def _will_be_held(self, drop: Drop, quotes: Quotes) -> Steps[bool]:
         """Whether a person will have to decide about a drop once the older ones of its feed have been sent."""
         if drop.approved or drop.reason or not self._desk.feeds[drop.feed].complete:
             return bool(drop.reason)
         if why_held(self._desk, drop, quotes, examine(self._desk, drop, quotes)):
             return True
-        older = (one for one in self._desk.drops.pending() if one.feed == drop.feed and one.id < drop.id)
-        return any(self._columns(one) - set(quotes.values.columns) for one in older)
+        for one in self._desk.drops.pending():
+            if one.feed == drop.feed and one.id < drop.id:
+                columns = yield from self._columns(one)
+                if columns - set(quotes.values.columns):
+                    return True
+        return False
 
-    def _columns(self, drop: Drop) -> frozenset[str]:
+    def _columns(self, drop: Drop) -> Steps[frozenset[str]]:
         """The fields for which a drop has a column; none where it cannot be read."""
         known = self._known_columns.setdefault(drop.feed, {})
         if drop.id not in known:
             try:
-                known[drop.id] = frozenset(self._desk.quotes(drop).values.columns)
+                quotes: Quotes = yield lambda: self._desk.quotes(drop)
+                known[drop.id] = frozenset(quotes.values.columns)
             except UnreadableFile:
                 known[drop.id] = frozenset()
         return known[drop.id]
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
-        if self._jobs:
+        if self._jobs and not self._stopping.is_set():
             self._connect()
         if not self._started:
             self._woken.wait(LONGEST_TURN_S)
             self._woken.clear()
             return
-        answers, events, _ = self._link.collect(self._patience_s())
+        answers, events, items = self._link.collect(self._patience_s())
         self._handed -= len(answers)
         for event in events:
             self._note(event)
-        if once and not self._up and self._jobs:
+        if once and not self._up and (self._jobs or self._presence.busy):
             self._check_patience()
+        self._presence.hear(items, self._is_claimed)
         outgoing: list[Outgoing] = []
         with self._desk.state.transaction():
             for job in self._jobs.values():
+                healed = job.healed
                 ended = job.settle(answers) if answers else 0
                 if ended:
                     self._progress.advanced(job.drop, ended)
+                if job.healed > healed:
+                    self._presence.doubt(UNKNOWN_ITEM)
+            self._presence.settle(answers)
             if self._up and not self._stopping.is_set():
                 for job, room in self._shares():
+                    if self._must_wait(job):
+                        continue
                     taken = job.take(room, self._form(job.service), self._coverage.get(job.drop.feed))
-                    self._handed += len(taken)
+                    self._hand_over(len(taken))
                     outgoing += taken
+                again = self._presence.take(self._room(), self._form, self._is_claimed)
+                self._hand_over(len(again))
+                outgoing += again
         if outgoing:  # only now, when they are durably in flight
             self._link.post(outgoing)
+        self._presence.advance()
+        if self._up and not self._stopping.is_set():
+            for wanted in self._presence.requests(self._is_claimed):
+                self._link.request(wanted)
+        self._tell_services()
         for job in [job for job in self._jobs.values() if job.done]:
             self._end(job)
+
+    def _is_claimed(self, service: str, ric: str) -> bool:
+        """Whether a drop in hand posts to this RIC."""
+        return any(job.service == service and job.claims(ric) for job in self._jobs.values())
+
+    def _must_wait(self, job: Job) -> bool:
+        """One of its RICs is just being posted again, and no RIC may have two posts outstanding."""
+        return any(map(job.claims, self._presence.holds(job.service)))
 
     def _shares(self) -> Iterator[tuple[Job, int]]:
         """The room on the connection, in turns: a small drop does not wait for a large one."""
@@ -260,31 +361,66 @@ class Loop:
         self._jobs = {job.drop.feed: job for job in (*jobs[1:], *jobs[:1])}
 
     def _room(self) -> int:
-        """Posts that the link may be handed: a second window is made ready while the first is on the wire."""
-        return 2 * self._desk.settings.ads.window - self._handed if self._up else 0
+        """Posts that the link may be handed now: a second window is made ready while the first is on the wire.
+
+        Where the rate limit is what holds posts back, they are kept here, where feeds take turns.
+        """
+        if not self._up:
+            return 0
+        ads = self._desk.settings.ads
+        room = max(2 * ads.window - self._handed, 0)
+        if not ads.rate_limit:
+            return room
+        now_s = self._desk.clock.monotonic()
+        if now_s < self._paid_until_s - AHEAD_S:  # compared as _patience_s adds it up
+            return 0
+        left_s = AHEAD_S - max(self._paid_until_s - now_s, 0.0)
+        return min(room, 1 + max(int(left_s * ads.rate_limit), 0))
+
+    def _hand_over(self, posts: int) -> None:
+        self._handed += posts
+        if posts and self._desk.settings.ads.rate_limit:
+            paid_s = max(self._paid_until_s, self._desk.clock.monotonic())
+            self._paid_until_s = paid_s + posts / self._desk.settings.ads.rate_limit
 
     def _patience_s(self) -> float:
         """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
-        due = [due_s for job in self._jobs.values() if (due_s := job.due_s()) is not None]
-        if not due or not self._room() or self._stopping.is_set():
+        ready = (job for job in self._jobs.values() if not self._must_wait(job))
+        due = [due_s for due_s in (*(job.due_s() for job in ready), self._presence.due_s()) if due_s is not None]
+        if not due or self._stopping.is_set() or not self._up:
             return LONGEST_TURN_S
-        return min(max(min(due) - self._desk.clock.monotonic(), 0.0), LONGEST_TURN_S)
+        due_s = min(due)
+        if not self._room():
+            if self._handed >= 2 * self._desk.settings.ads.window:
+                return LONGEST_TURN_S
+            due_s = max(due_s, self._paid_until_s - AHEAD_S)
+        return min(max(due_s - self._desk.clock.monotonic(), 0.0), LONGEST_TURN_S)
 
     def _end(self, job: Job) -> None:
+        """Record that a drop is over; its report is written aside."""
         feed = job.drop.feed
-        del self._jobs[feed]
+        self._jobs.pop(feed, None)
         try:
-            report = job.finish()
+            self._publisher.add(job.conclude())
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(job.drop, error)
             return
-        totals = self._desk.drops.totals(job.drop)
-        self.finished.append(Finished(job.drop, totals, report))
-        self._progress.finished(job.drop, totals, report)
+        self._over[job.drop.id, job.drop.run] = job.drop
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
             self._coverage.pop(feed, None)
             self._covered.pop(feed, None)
             self._known_columns.pop(feed, None)
+
+    def _publish(self) -> None:
+        """Tell of the drops whose report is written."""
+        for published in self._publisher.advance():
+            drop = self._over.pop((published.drop.id, published.drop.run), None)
+            if published.fault is not None:
+                self._fail(drop or published.drop, published.fault)
+            elif drop is not None:
+                totals = self._desk.drops.totals(drop)
+                self.finished.append(Finished(drop, totals, published.csv))
+                self._progress.finished(drop, totals, published.csv)
 
     def _fail(self, drop: Drop, error: Exception) -> None:
         expected = isinstance(error, ContribWatchError)
@@ -303,22 +439,64 @@ class Loop:
         if isinstance(event, LoggedIn):
             self._up = True
             self._tell("up", "")
+            self._presence.logged_in()
         elif isinstance(event, ConnectionLost):
             if self._up:
                 self._down_since_s = self._desk.clock.monotonic()
             if self._up or event.reason != self._down_because:
-                log.warning("no connection", endpoint=event.endpoint, why=event.reason)
-                self._tell("down", f"{event.endpoint}: {event.reason}")
+                wait_s = round(event.retry_in_s, 1)
+                log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
+            self._tell("down", f"{event.endpoint}: {event.reason}", retry_in_s=event.retry_in_s)
             self._up, self._down_because = False, event.reason
+            self._presence.lost()
         elif isinstance(event, LoginEnded):
-            log.error("login ended", code=event.code, text=event.text)
+            if not event.final:  # the final one is raised, and told by whoever catches it
+                log.error("login ended", code=event.code, text=event.text)
         elif isinstance(event, Notice) and event.text:
             log.warning("from the ADS", text=event.text)
 
-    def _tell(self, state: str, reason: str) -> None:
+    def _tell(self, state: str, reason: str, retry_in_s: float | None = None) -> None:
         """Leave the connection's state where ``status`` finds it."""
-        told = {"state": state, "reason": reason, "since_utc": utc_text(self._desk.clock.utc())}
+        now = self._desk.clock.utc()
+        if state != self._told_state:
+            self._told_state, self._told_since_utc = state, utc_text(now)
+        told = {"state": state, "reason": reason, "since_utc": self._told_since_utc}
+        if retry_in_s is not None:
+            told["next_try_utc"] = utc_text(now + timedelta(seconds=retry_in_s))
         self._desk.state.put("connection", json.dumps(told))
+
+    def _tell_services(self) -> None:
+        """Leave where ``status`` finds it which Services are down, and say it once."""
+        down = {service: one.probe_at_s for service, one in self._breakers.items() if one.open}
+        if down == self._told_down:
+            return
+        for service in down.keys() - self._told_down.keys():
+            log.warning("Service is down: posts for it wait", service=service, why=self._breakers[service].why)
+        for service in self._told_down.keys() - down.keys():
+            log.info("Service takes posts again", service=service)
+        self._told_down = down
+        told = {
+            service: {
+                "reason": self._breakers[service].why,
+                "since_utc": self._desk.utc_of(self._breakers[service].open_since_s or 0.0),
+                "next_try_utc": self._desk.utc_of(probe_at_s),
+            }
+            for service, probe_at_s in down.items()
+        }
+        self._desk.state.put("services_down", json.dumps(told))
+
+    def _check_services(self) -> None:
+        """End a run for which only Services are left that have been down for ``ads.connect_timeout_s``."""
+        if self._handed or self._reading is not None:
+            return
+        now_s, limit_s = self._desk.clock.monotonic(), self._desk.settings.ads.connect_timeout_s
+        down = dict.fromkeys((*(job.service for job in self._jobs.values()), *self._presence.posting_to))
+        since_s = [self._breakers[service].open_since_s for service in down]
+        if not since_s or any(one is None or now_s - one < limit_s for one in since_s):
+            return
+        reasons = "; ".join(f"{service}: {self._breakers[service].why}" for service in down)
+        hint = "What was not sent waits for the next run; tell your Market Data team which source is down"
+        raise NoConnection(f"no source has taken posts for {limit_s:g} s ({reasons})", hint=hint)
 
     def _check_patience(self) -> None:
         waited_s = self._desk.clock.monotonic() - self._down_since_s
@@ -329,7 +507,13 @@ class Loop:
             raise NoConnection(f"no connection for {limit_s:g} s: {self._down_because}", where=hosts, hint=hint)
 
     def _farewell(self) -> None:
-        """Wait for the answers to what is on the wire; what stays unanswered is dirty at the next start."""
+        """Wait for the answers to what is on the wire, and for the reports of what is over.
+
+        What stays unanswered is dirty at the next start, which writes the other reports.
+        """
         until_s = self._desk.clock.monotonic() + FAREWELL_S
-        while self._up and self._handed and self._desk.clock.monotonic() < until_s:
+        while self._desk.clock.monotonic() < until_s:
+            self._publish()
+            if not (self._up and self._handed) and not self._publisher.busy:
+                return
             self._turn(once=False)

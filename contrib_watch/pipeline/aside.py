@@ -1,0 +1,103 @@
+"""Work that may take long, beside the run loop: reading a file, writing to a share.
+
+Such work touches neither the state nor the loop's own data. A procedure that needs some of it is written as a
+generator, :data:`Steps`: it yields each piece of work and goes on with what came of it, and all of its own code runs
+in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[Callable[[], Any], Any, T]
+"""A procedure: yields work, is sent its result or thrown its exception, and returns a T."""
+
+
+class Aside(Protocol):
+    """Does a piece of work, now or in a while."""
+
+    def __call__(self, work: Callable[[], T], /) -> Future[T]:
+        """What will come of the work."""
+        ...
+
+
+def at_once(work: Callable[[], T], /) -> Future[T]:
+    """Do the work here and now."""
+    future: Future[T] = Future()
+    _fulfil(future, work)
+    return future
+
+
+def in_thread(work: Callable[[], T], /) -> Future[T]:
+    """Do the work in a thread of its own, which dies with the process where it hangs."""
+    future: Future[T] = Future()
+    threading.Thread(target=_fulfil, args=(future, work), name="aside", daemon=True).start()
+    return future
+
+
+def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+        future.set_exception(error)
+
+
+class Procedure(Generic[T]):
+    """Steps on their way."""
+
+    def __init__(self, steps: Steps[T], aside: Aside, on_progress: Callable[[], object] = lambda: None) -> None:
+        """``on_progress`` is called, from any thread, when :meth:`advance` can go on."""
+        self._steps = steps
+        self._aside = aside
+        self._on_progress = on_progress
+        self._work: Future[Any] | None = None
+        self._result: Future[T] = Future()
+
+    def advance(self) -> bool:
+        """Go on as far as that is possible without waiting; True once it is over."""
+        while not self._result.done() and (self._work is None or self._work.done()):
+            try:
+                work = self._next()
+            except StopIteration as end:
+                self._result.set_result(end.value)
+            except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+                self._result.set_exception(error)
+            else:
+                self._work = self._aside(work)
+                self._work.add_done_callback(lambda _: self._on_progress())
+        return self._result.done()
+
+    def give_up(self, error: Exception) -> Future[Any]:
+        """Do not wait any longer for the work in hand: to the steps it has failed with this error.
+
+        Returns what may still come of it. Only while :meth:`advance` says that it is not over.
+        """
+        abandoned, self._work = self._work, Future()
+        self._work.set_exception(error)
+        if abandoned is None:
+            raise RuntimeError("no work is in hand")
+        return abandoned
+
+    def result(self) -> T:
+        """What the steps returned, or raised; only once it is over."""
+        return self._result.result(timeout=0)
+
+    def _next(self) -> Callable[[], Any]:
+        if self._work is None:
+            return next(self._steps)
+        error = self._work.exception()
+        if error is not None:
+            return self._steps.throw(error)
+        return self._steps.send(self._work.result())
+
+
+def done_at_once(steps: Steps[T]) -> T:
+    """Go through all of the steps here and now."""
+    procedure = Procedure(steps, at_once)
+    procedure.advance()
+    return procedure.result()
