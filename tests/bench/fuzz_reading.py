@@ -35,6 +35,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -47,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.agreement import compare, compared_headers
+from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.reader import MEMORY_BYTES
 from contrib_watch.adapters.sheets.second import read_again
 from contrib_watch.config import Fields, load_dictionary
@@ -203,6 +205,8 @@ class Fuzzer:
         feed, kind = FEEDS[data[0] % len(FEEDS)], data[1] % 6
         content = data[2:] if kind in (CSV, BOOK) else book_with(PARTS[kind], data[2:])
         filename = "fuzz.csv" if kind == CSV else "fuzz.xlsx"
+        with suppress(UnreadableFile):
+            outline(content, filename)
         try:
             cells = read_cells(content, filename, feed)
             quotes = read_quotes(cells, feed, dictionary())

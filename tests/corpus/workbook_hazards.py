@@ -218,6 +218,9 @@ def _extent() -> Iterator[Hazard]:
     yield book("styled-blanks", "blank cells with borders to the end of the world", lambda: by_hand(HEADER_ROW + '<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1.5</v></c><c r="XFD2" s="0"/></row><row r="1048576"><c r="A1048576" s="0"/></row>'), {"A=X": "BID 1.5"})  # fmt: skip
     yield book("many-styled-blanks", "100,000 blank styled rows", lambda: by_hand(HEADER_ROW + '<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1.5</v></c></row>' + "".join(f'<row r="{n}"><c r="A{n}" s="0"/></row>' for n in range(3, 100_003))), {"A=X": "BID 1.5"})  # fmt: skip
     yield book("far-value", "one value in the last cell of the sheet", lambda: by_hand(HEADER_ROW + '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'))  # fmt: skip
+    yield book("far-empty-text", "an empty text in the last cell of the sheet", lambda: by_hand(HEADER_ROW + '<row r="1048576"><c r="XFD1048576" t="str"><v></v></c></row>'))  # fmt: skip
+    yield book("cell-of-another-row", "a cell in row 2 that says it is the last of the sheet", lambda: cells('<c r="XFD1048576"><v>1</v></c>'))  # fmt: skip
+    yield book("cell-outside-rows", "the same between the rows, in XML that is not well-formed", lambda: by_hand(HEADER_ROW + '<rowr="9"><c r="XFD1048576"><v>1</v></c></row>'))  # fmt: skip
     yield book("value-beside-table", "a note beside the table", rows(["A=X", 1, 2, "check!"]), PUBLISHED)
     yield book("column-beside-table", "a whole column without a header", table(HEADER, [*GOOD, 1], ["A=X", 1, 2, 3]))
     yield book("note-below-table", "a note below the table", lambda: by_openpyxl(HEADER, GOOD, [], ["Source: desk 4"]), {**PUBLISHED, "Source: desk 4": ""},

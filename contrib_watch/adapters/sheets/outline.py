@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
 
 from contrib_watch.adapters.sheets.content import Content, content_of, is_workbook_name
+from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS
+from contrib_watch.adapters.sheets.markup import column_of, letters_of, read_book
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.core.layout import SAMPLE_ROWS, Layout, Rows, text_layout
 from contrib_watch.errors import UnreadableFile
+
+_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Z]{0,3})([0-9]{1,7})["']""")
+"""Where a row or a cell says that it stands."""
 
 MAX_BYTES = 16 << 20
 """A larger file is not looked at: its first rows, saved as a file of their own, tell as much."""
@@ -36,6 +42,7 @@ def outline(content: bytes, filename: str) -> Layout:
     package = Package(content, filename)
     package.check()
     try:
+        _refuse_far_cells(package)
         tops = _tops(content)
     except (CalamineError, ValueError, OSError) as error:
         raise package.refuse(f"the workbook cannot be read: {error}") from error
@@ -48,6 +55,18 @@ def outline(content: bytes, filename: str) -> Layout:
         raise package.refuse("the workbook has no visible sheet")
     fullest = max(tops, key=lambda name: sum(sum(map(bool, row)) for row in tops[name]))
     return Layout(tops[fullest], sheet=fullest, sheets=tuple(tops))
+
+
+def _refuse_far_cells(package: Package) -> None:
+    """calamine builds a grid as far as the furthest cell, were it the only one, and that can end the program."""
+    book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
+    for entry in book.sheets:
+        if entry.part and entry.visible:
+            found = set(_REFERENCE.findall(package.read_xml(entry.part)))
+            column = max((column_of(letters.decode()) for letters, _ in found if letters), default=1)
+            row = max((int(number) for _, number in found), default=1)
+            if row * column > MAX_GRID_CELLS:
+                raise package.refuse(f'the sheet "{entry.name}" reaches to {letters_of(column)}{row}')
 
 
 def _tops(content: bytes) -> dict[str, Rows]:
