@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from os import getpid
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +29,7 @@ from contrib_watch.config import Fields as BuiltIn
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
+from contrib_watch.pipeline.aside import in_thread
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
@@ -117,7 +119,8 @@ def _room_again(desk: Desk, leases: Leases) -> bool:
 
 
 def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Leases, *, once: bool) -> Result:
-    loop = Loop(desk, connection, _form(desk.settings.ads, connection.own_address), progress)
+    form = _form(desk.settings.ads, connection.own_address)
+    loop = Loop(desk, connection, form, progress, aside=in_thread)
     inbox = Inbox(desk, loop.arrived, contested=leases.contested)
     leases.when_lost(loop.stop)
     failure = None
@@ -216,7 +219,7 @@ def _form(ads: Ads, address: str) -> Callable[[str], PostFormat]:
 
     @cache
     def form(service: str) -> PostFormat:
-        return PostFormat(service=service, address=position, user_id=ads.user_id or getpid())
+        return PostFormat(service=service, address=position, user_id=ads.user_id or os.getpid())
 
     return form
 
@@ -231,8 +234,8 @@ def _signals(stop_all: Callable[[], object]) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each in before:
+            signal.signal(each, _leave)
         log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
         # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
         threading.Thread(target=stop_all, name="stop").start()
@@ -243,6 +246,13 @@ def _signals(stop_all: Callable[[], object]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End at once: what is recorded is on the disk already, and the next start goes on from there."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
+    os._exit(128 + number)  # what shells make of an end by this signal
 
 
 def _fault_script(path: Path) -> FaultScript:
