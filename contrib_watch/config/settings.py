@@ -223,6 +223,8 @@ class Ads:
     """How often a post is repeated after a Nak that is worth it, or no answer."""
     connect_timeout_s: _Positive = 30.0
     """How long to look for a connection before saying that there is none."""
+    presence_sample: Annotated[int, Limits(ge=0, le=10_000)] = 50
+    """Items of each Service that are read back after a login; 0: none, and nothing is posted again by itself."""
 
     @property
     def simulated(self) -> bool:
