@@ -28,7 +28,9 @@ def status_of(desk: Desk) -> dict[str, Any]:
     """The feeds with their files, the newest drops, what waits for a decision, and the connection, as JSON.
 
     ``state`` has its ``folder`` and ``id``, ``shortage`` (why no file is taken for want of room, or empty), and the
-    newest daily ``backup`` (or empty). ``running`` is the pid of the process that sends, or null: nobody sends.
+    newest daily ``backup`` (or empty). ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try
+    is made, ``next_try_utc``; so has each of ``services_down``, by Service: posts for it wait, because its source
+    takes none. ``running`` is the pid of the process that sends, or null: nobody sends.
     ``now_utc`` is when this was asked. Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
@@ -53,6 +55,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "running": running,
             "now_utc": utc_text(desk.clock.utc()),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
+            "services_down": json.loads(desk.state.get("services_down") or "{}"),
             **desk.ledger.uncertain(),
             "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
             "waiting_for_a_decision": [_drop(desk, drop) for drop in waiting],

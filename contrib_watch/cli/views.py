@@ -151,9 +151,15 @@ def print_status(found: Mapping[str, Any]) -> None:
     reason = f" ({connection['reason']})" if connection.get("reason") else ""
     since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
     console.print(
-        f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}",
+        f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}"
+        + (_next_try(connection, found["now_utc"]) if found["running"] else ""),
         markup=False,
     )
+    for service, down in found["services_down"].items() if found["running"] else ():
+        console.print(
+            f"[bold red]Service {escape(service)} is down[/] since {_moment(down['since_utc'])} UTC, its posts wait: "
+            f"{escape(down['reason'])}{_next_try(down, found['now_utc'])}"
+        )
     if found["in_flight"] or found["dirty"]:
         console.print(
             f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
@@ -272,6 +278,14 @@ def _last_scan(feed: Mapping[str, Any], now_utc: str, *, running: bool) -> str:
     if not running:
         return "yes"
     return f"[red]no answer since[/] {when}" if age_s > SILENCE_S else when
+
+
+def _next_try(told: Mapping[str, str], now_utc: str) -> str:
+    """``, next try in 12 s``; empty where none is made."""
+    if "next_try_utc" not in told:
+        return ""
+    left_s = (datetime.fromisoformat(told["next_try_utc"]) - datetime.fromisoformat(now_utc)).total_seconds()
+    return f", next try in {_duration(left_s)}" if left_s >= 1 else ", trying now"
 
 
 def _duration(duration_s: float) -> str:
