@@ -38,7 +38,7 @@ def login_refresh(stream_id: int, user: str, limits: Mapping[str, float]) -> Ans
         "ID": stream_id,
         "Type": "Refresh",
         "Domain": "Login",
-        "Key": {"Name": user, "Elements": {"SupportPost": 1, "SupportBatchRequests": 7}},
+        "Key": {"Name": user, "Elements": {"SupportOMMPost": 1, "SupportBatchRequests": 7}},
         "State": {"Stream": "Open", "Data": "Ok", "Text": "Login accepted by the simulated ADS"},
         "Elements": limits,
     }
