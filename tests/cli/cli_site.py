@@ -109,7 +109,7 @@ class Site:
 
     def invoke(self, command: str, *args: str, **environ: str) -> Result:
         """A command in this process, which is quicker."""
-        return CliRunner(env=environ).invoke(main, [command, "--config", str(self.config), *args])
+        return CliRunner(env=environ).invoke(main, self._words(command, args))
 
     def once(self) -> tuple[int, list[dict[str, Any]]]:
         """``run --once --json`` in this process: its exit code and drops."""
@@ -168,7 +168,10 @@ class Site:
             return list(csv.DictReader(lines))
 
     def _line(self, command: str, args: Sequence[str]) -> list[str]:
-        return [str(PROGRAM), command, "--config", str(self.config), *args]
+        return [str(PROGRAM), *self._words(command, args)]
+
+    def _words(self, command: str, args: Sequence[str]) -> list[str]:
+        return [*command.split(), "--config", str(self.config), *args]
 
     def _environ(self, more: Mapping[str, str]) -> dict[str, str]:
         return {k: v for k, v in os.environ.items() if k != "COLUMNS"} | more
