@@ -130,7 +130,7 @@ class ServerMessage(msgspec.Struct, frozen=True, rename="pascal"):
     key: Key | None = None
     state: StreamState | None = None
     elements: LoginElements | None = None
-    fields: msgspec.Raw | None = None
+    fields: msgspec.Raw = msgspec.Raw()
     debug: Debug | None = None
 
 
@@ -155,7 +155,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def field_texts(message: ServerMessage) -> dict[str, str]:
     """The ``Fields`` of a Refresh, each value as it is written; empty where they are no object."""
     try:
-        values = _FIELDS.decode(message.fields) if message.fields is not None else {}
+        values = _FIELDS.decode(message.fields) if message.fields else {}
     except msgspec.ValidationError:
         return {}
     return {name: bytes(value).decode() for name, value in values.items()}
