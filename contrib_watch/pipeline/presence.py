@@ -197,7 +197,7 @@ class Presence:
             self._deny(unreadable[0])
             return
         self._denied = "" if heard else self._denied
-        if bad:
+        if bad and not self._suspicion:
             self._suspect(f"{bad[0].ric} is not as it was acknowledged: {bad[0]}")
         if self._suspicion and not self._denied:
             self._start(_Phase.READING, self._all)

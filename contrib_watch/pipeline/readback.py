@@ -97,16 +97,19 @@ class ReadBack:
         """
         mine = [one for one in answers if one.service == self.service and one.name in self._asked]
         now = self._repairs.wanted(self.service, [answer.name for answer in mine]) if mine else {}
+        present: list[str] = []
         for answer in mine:
             wanted = self._asked.pop(answer.name)
             if answer.seen is Seen.LOST or now.get(answer.name) != wanted or is_claimed(self.service, answer.name):
                 self._todo.append(answer.name)
                 continue
             finding = self._compared(answer, wanted)
-            if finding.held is Held.SAME:
-                self.same += 1
-            else:
+            if finding.held is not Held.SAME:
                 self.findings.append(finding)
+            elif wanted.certain:
+                present.append(answer.name)
+            self.same += finding.held is Held.SAME
+        self._repairs.present(self.service, present)
 
     def _compared(self, answer: ItemAnswer, wanted: Wanted) -> Finding:
         finding = Finding(self.service, answer.name, Held.SAME, feed=wanted.feed, certain=wanted.certain)

@@ -93,6 +93,14 @@ class Repairs:
                 if rows:
                     connection.execute(insert(lost), [{**row, "drop_id": REPAIR, "attempts": 0} for row in rows])
 
+    def present(self, service: str, rics: Sequence[str]) -> None:
+        """The ADS was seen to hold what it acknowledged of these RICs: a repair left them in doubt for nothing."""
+        lost = schema.dirty
+        with self._state.transaction() as connection:
+            for chunk in _chunks(rics):
+                gone = delete(lost).where(lost.c.service == service, lost.c.drop_id == REPAIR, lost.c.ric.in_(chunk))
+                connection.execute(gone)
+
     def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
         return self._ledger.under_way(service, posts, [(wanted[post.ric].feed, REPAIR) for post in posts])

@@ -1,0 +1,434 @@
+"""The ADS still holds what it acknowledged, or is made whole again, or somebody is told."""
+
+from __future__ import annotations
+
+import json
+import random
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, script, sheet
+
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Status
+from contrib_watch.pipeline.loop import Loop
+from contrib_watch.pipeline.readback import ReadBack
+from contrib_watch.pipeline.repair import Repair
+from contrib_watch.simulator.faults import Fault, FaultKind
+from contrib_watch.store import schema
+from contrib_watch.store.repairs import Repairs
+
+
+def many(count: int, *changed: str) -> str:
+    """A sheet of so many RICs, and lines that replace its first."""
+    lines = [f"R{number:04}=,{number}.5,{number}" for number in range(count)]
+    lines[: len(changed)] = changed
+    return sheet("RIC,BID,ASK", *lines)
+
+
+def told(site: Site, key: str = "presence") -> dict[str, Any]:
+    """What the state says of the last check."""
+    with site.desk() as desk:
+        found: dict[str, Any] = json.loads(desk.state.get(key) or "{}")
+        return found
+
+
+def repairs(site: Site) -> list[tuple[str, str, str]]:
+    """RIC, reason and status of what was posted again."""
+    table = schema.repairs
+    with site.desk() as desk, desk.state.transaction() as connection:
+        rows = connection.execute(select(table.c.ric, table.c.reason, table.c.status).order_by(table.c.id)).all()
+        return [(row.ric, row.reason, row.status) for row in rows]
+
+
+def page(site: Site, drop_id: int) -> str:
+    report = site.report(drop_id)
+    return report.with_name(report.name.removesuffix(".csv") + ".html").read_text(encoding="utf-8")
+
+
+def whole(site: Site) -> bool:
+    """The ADS holds just what the state says."""
+    return site.cache() == site.snapshot() and not site.dirty()
+
+
+def test_an_ads_that_restarts_empty_is_whole_again_after_the_next_drop(new_site: NewSite) -> None:
+    site = new_site(rate_limit=0)
+    site.save(many(3000))
+    site.run()
+    before = site.cache()
+    site.ads.items.forget()
+    site.save(many(3000, "R0000=,7,8"))
+    site.run()
+    assert len(site.cache()) == 3000
+    assert whole(site)
+    assert site.value("R0000=", "BID") == 7
+    assert {item: site.cache()[item] for item in before if item[1] != "R0000="} == {
+        item: fields for item, fields in before.items() if item[1] != "R0000="
+    }
+    again = site.sent(since=3000)
+    assert len(again) == 3001  # an Update that meets nothing, its Refresh, and one Refresh for each of the others
+    assert {kind for kind, ric, _ in again if ric != "R0000="} == {"Refresh"}
+    assert repairs(site) == [(f"R{number:04}=", "missing", "acked") for number in range(1, 3000)]
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"]) == ("repaired", 2999, 2999)
+    assert site.totals(2) == {"acked": 1, "unchanged": 2999}
+
+
+def test_the_next_report_says_so_once(site: Site) -> None:
+    site.save(many(5))
+    site.run()
+    site.ads.items.forget()
+    site.save(many(5, "R0000=,7,8"))
+    site.run()
+    site.save(many(5, "R0000=,9,8"))
+    site.run()
+    site.save(many(5, "R0000=,10,8"))
+    site.run()
+    text = "4 were missing and 0 different; posted again: 4 acknowledged"
+    assert [text in page(site, drop) for drop in (1, 2, 3, 4)] == [False, False, True, False]
+    assert len(list(site.base.rglob("*.ack.csv"))) == 4  # a repair has no report of its own
+
+
+def test_nothing_wrong_and_nothing_is_posted(site: Site) -> None:
+    site.save(many(80))
+    site.run()
+    site.save(many(80, "R0000=,7,8"))
+    site.run()
+    assert len(site.posts) == 81
+    assert repairs(site) == []
+    assert told(site)["state"] == "fine"
+    assert told(site)["items"] == 50
+
+
+def test_a_run_that_needs_no_connection_makes_none_for_a_check(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.ads.items.forget()
+    connections = site.wire.connections
+    site.run()
+    assert site.wire.connections == connections
+
+
+def test_a_daemon_repairs_at_its_login_without_any_drop(site: Site) -> None:
+    site.save(many(120))
+    site.run()
+    site.ads.items.forget()
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert whole(site)
+    assert len(repairs(site)) == 120
+
+
+def test_after_every_login(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+
+    def restart(_: Loop) -> None:
+        site.ads.items.forget()
+        site.wire.reachable = False
+
+    def back(_: Loop) -> None:
+        site.wire.reachable = True
+
+    site.run(once=False, meanwhile={20: restart, 30: back, 60: restart, 70: back, 100: Loop.stop})
+    assert whole(site)
+    assert len(repairs(site)) == 6
+
+
+def test_a_value_that_differs_is_posted_again(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.ads.load(SERVICE, "R0001=", '{"BID":99,"ASK":1,"BIDSIZE":5}')
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert site.value("R0001=", "BID") == Decimal("1.5")
+    assert repairs(site) == [("R0001=", "BID 99 instead of 1.5", "acked")]
+    assert site.sent(since=3) == [("Refresh", "R0001=", {"BID": "1.5", "ASK": "1"})]
+
+
+def test_fields_of_others_are_no_difference(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    for number in range(3):
+        site.ads.load(SERVICE, f"R{number:04}=", f'{{"BID":{number}.50,"ASK":{number},"BIDSIZE":5}}')
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert len(site.posts) == 3
+
+
+def test_0_reads_nothing_back(new_site: NewSite) -> None:
+    site = new_site(presence_sample=0)
+    site.save(many(3))
+    site.run()
+    site.ads.items.forget()
+    site.save(many(3, "R0000=,7,8"))
+    site.run()
+    assert {ric for _, ric in site.cache()} == {"R0000="}
+    assert told(site) == {}
+
+
+def test_an_update_that_meets_nothing_raises_the_alarm_while_connected(site: Site) -> None:
+    site.save(many(200))
+
+    def lose(loop: Loop) -> None:
+        site.ads.items.forget()
+        site.save(many(200, "R0000=,7,8"))
+        site.arrive(loop)
+
+    site.run(once=False, meanwhile={30: lose, 60: Loop.stop})
+    assert whole(site)
+    assert len(repairs(site)) == 199
+    assert site.wire.connections == 1
+
+
+def test_what_a_drop_posts_is_left_to_the_drop(new_site: NewSite) -> None:
+    site = new_site(rate_limit=2)
+    site.save(many(6))
+    site.run()
+    site.ads.items.forget()
+    site.save(sheet("RIC,BID,ASK", *(f"R{number:04}=,{number}.75,{number}" for number in range(3))))
+    site.run()
+    assert whole(site)
+    assert {ric for ric, _, _ in repairs(site)} == {"R0003=", "R0004=", "R0005="}
+    assert site.value("R0001=", "BID") == Decimal("1.75")
+
+
+def test_a_drop_that_comes_during_a_repair_wins(new_site: NewSite) -> None:
+    site = new_site(rate_limit=2)
+    site.save(many(20))
+    site.run()
+    site.ads.items.forget()
+
+    def newer(loop: Loop) -> None:
+        site.save(sheet("RIC,BID,ASK", *(f"R{number:04}=,1000,{number}" for number in range(20))), "new.csv")
+        site.arrive(loop)
+
+    site.run(once=False, meanwhile={3: newer, 200: Loop.stop})
+    assert 0 < len(repairs(site)) < 20
+    assert {fields["BID"] for fields in site.cache().values()} == {Decimal(1000)}
+    assert whole(site)
+    newest: dict[str, str] = {}
+    for _, ric, fields in site.sent():
+        assert newest.get(ric) != "1000", "an older price went out after a newer one"
+        newest[ric] = fields["BID"]
+
+
+def deny(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on items cannot be read back."""
+    from contrib_watch.simulator import answers, core
+
+    def denied(session: Any, stream_id: int, request: Any, name: str) -> None:
+        key = (request.service, name)
+        session._send(answers.closed_item(stream_id, key, "NotEntitled", "Access denied to this item"))
+
+    monkeypatch.setattr(core.ServerSession, "_open_item", denied)
+
+
+def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.save(many(5))
+    site.run()
+    deny(site, monkeypatch)
+    site.ads.items.forget()
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert len(site.posts) == 5
+    found = told(site)
+    assert (found["state"], found["why"]) == ("unreadable", "NotEntitled: Access denied to this item")
+    site.save(many(5, "R0000=,7,8"))
+    site.run()
+    assert len(site.posts) == 7  # the Update, and the Refresh after it
+    site.save(many(5, "R0000=,9,8"))
+    site.run()
+    assert "this user cannot read items back" in page(site, 3)
+
+
+def test_a_refused_repair_leaves_the_ric_to_the_next_drop(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="R0001=", code="AccessDenied", text="Not yours"))
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert {(ric, status) for ric, _, status in repairs(site)} == {
+        ("R0000=", "acked"),
+        ("R0001=", "nakked"),
+        ("R0002=", "acked"),
+    }
+    assert site.dirty() == {(SERVICE, "R0001=")}
+    found = told(site)
+    assert (found["state"], found["nakked"], found["acked"]) == ("incomplete", 1, 2)
+    site.ads.faults = script()
+    site.save(many(3, "R0000=,7,8"))
+    site.run()
+    assert site.sent(since=6) == [
+        ("Update", "R0000=", {"BID": "7", "ASK": "8"}),
+        ("Refresh", "R0001=", {"BID": "1.5", "ASK": "1"}),
+    ]
+    assert whole(site)
+
+
+def test_what_stays_different_although_acknowledged_is_posted_once(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    connections = []
+
+    def spoil(_: Loop) -> None:
+        connections.append(site.wire.connections)
+        site.wire.reachable = False
+        site.ads.load(SERVICE, "R0001=", '{"BID":99,"ASK":1}')
+
+    def back(_: Loop) -> None:
+        site.wire.reachable = True
+
+    apply = site.ads.items.apply
+
+    def keeps_its_own(post: Any, key: tuple[str, str]) -> bool:
+        applied = apply(post, key)
+        if key[1] == "R0001=":
+            site.ads.items._cache[key]["BID"] = Decimal(99)
+        return applied
+
+    site.ads.items.apply = keeps_its_own  # type: ignore[method-assign]
+    site.run(once=False, meanwhile={10: spoil, 20: back, 40: spoil, 50: back, 80: Loop.stop})
+    assert connections == [2, 3]
+    assert repairs(site) == [("R0001=", "BID 99 instead of 1.5", "acked")]
+    assert told(site)["state"] == "fine"
+
+
+def test_a_lost_connection_during_the_repair_does_not_end_it(site: Site) -> None:
+    site.save(many(50))
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.DROP_CONNECTION_AFTER, nth=20))
+    site.run(once=False, meanwhile={60: Loop.stop})
+    assert whole(site)
+
+
+def test_a_process_that_dies_during_the_repair_changes_nothing(tmp_path: Path, dictionary: Dictionary) -> None:
+    for die_at in range(60, 1000, 19):
+        (tmp_path / str(die_at)).mkdir()
+        site = Site(tmp_path / str(die_at), dictionary, make_feed("fx"), rate_limit=0, window=2)
+        site.save(many(12))
+        site.run()
+        site.ads.items.forget()
+        site.save(many(12, "R0000=,7,8"))
+        try:
+            site.run(die_at=die_at)
+        except Killed:
+            site.run(once=False, meanwhile={60: Loop.stop})
+        else:
+            assert die_at > 200, "it died at no step that matters"
+            return
+        assert site.value("R0000=", "BID") == 7
+        assert whole(site), die_at
+        assert told(site, "suspect") == {}
+    raise AssertionError("the process never ended")
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    lost=st.sets(st.integers(0, 11)),
+    spoiled=st.sets(st.integers(0, 11)),
+    fault=st.none()
+    | st.builds(
+        Fault,
+        kind=st.sampled_from(
+            (FaultKind.LOSE_ACK, FaultKind.LOSE_POST, FaultKind.DROP_CONNECTION_AFTER, FaultKind.FORGET_CACHE)
+        ),
+        nth=st.integers(1, 10),
+    ),
+    die_at=st.none() | st.integers(20, 400),
+)
+def test_whatever_was_lost_and_whatever_happens_meanwhile_it_ends_whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    dictionary: Dictionary,
+    lost: set[int],
+    spoiled: set[int],
+    fault: Fault | None,
+    die_at: int | None,
+) -> None:
+    site = Site(tmp_path_factory.mktemp("site"), dictionary, make_feed("fx"), rate_limit=0, window=3)
+    site.save(many(12))
+    site.run()
+    for number in lost:
+        del site.ads.items._cache[SERVICE, f"R{number:04}="]
+    for number in spoiled:
+        site.ads.load(SERVICE, f"R{number:04}=", '{"BID":1000,"ASK":1}')
+    site.ads.faults = script(*([fault] if fault else []))
+    try:
+        site.run(once=False, die_at=die_at, meanwhile={100: Loop.stop})
+    except Killed:
+        pass
+    site.ads.faults = script()
+    site.run(once=False, meanwhile={100: Loop.stop})
+    assert whole(site)
+
+
+def test_the_sample_is_drawn_by_the_dice_that_are_given(site: Site) -> None:
+    """Another seed reads other items back; the same seed the same."""
+    site.save(many(200))
+    site.run()
+    with site.desk() as desk:
+        rics = Repairs(desk.state).rics(SERVICE, ["fx"], uncertain=False)
+    assert random.Random(1).sample(rics, 50) != random.Random(2).sample(rics, 50)
+    assert len(rics) == 200
+
+
+def test_a_repair_never_sends_what_a_drop_has_replaced(site: Site) -> None:
+    """The values are looked at when a post is taken for sending, not when the miss was found."""
+    site.save(many(2))
+    site.run()
+    with site.desk() as desk:
+        repair = Repair(desk, SERVICE, {"R0000=": "missing", "R0001=": "missing"})
+        assert repair.planned == 2
+    site.save(many(2, "R0000=,7,8"))
+    site.run()
+    with site.desk() as desk:
+        repair._desk = desk
+        repair._repairs = Repairs(desk.state)
+        from contrib_watch.ads.messages import PostFormat
+
+        form = PostFormat(service=SERVICE, address="127.0.0.1", user_id=1)
+        sent = repair.take(10, form, lambda *_: False)
+        assert [json.loads(one.text)["Key"]["Name"] for one in sent] == ["R0001="]
+        assert repair.totals[Status.ACKED] == 0
+
+
+def test_an_item_is_asked_for_again_where_the_snapshot_has_moved_on_meanwhile(site: Site) -> None:
+    from contrib_watch.ads.reading import ItemAnswer, Seen
+
+    def free(service: str, ric: str) -> bool:
+        return False
+
+    site.save(many(1))
+    site.run()
+    with site.desk() as desk:
+        read = ReadBack(desk, SERVICE, ["R0000="])
+        assert read.ask(free) is not None
+    site.save(many(1, "R0000=,7,8"))
+    site.run()
+    with site.desk() as desk:
+        read._desk, read._repairs = desk, Repairs(desk.state)
+        old = {"BID": "0.5", "ASK": "0"}
+        read.hear([ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, old)], free)
+        assert (read.done, read.findings) == (False, [])
+        assert read.ask(free) is not None
+        read.hear([ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, {"BID": "7", "ASK": "8.0"})], free)
+        assert (read.done, read.findings, read.same) == (True, [], 1)
+
+
+def test_folders_of_a_site_stay_free_of_reports_of_repairs(site: Site, tmp_path: Path) -> None:
+    site.save(many(2))
+    site.run()
+    before = site.report_files()
+    site.ads.items.forget()
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert len(repairs(site)) == 2
+    assert site.report_files() == before
