@@ -14,8 +14,9 @@ from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.core.layout import SAMPLE_ROWS, Layout, Rows, text_layout
 from contrib_watch.errors import UnreadableFile
 
-_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Z]{0,3})([0-9]{1,7})["']""")
+_PLACE = re.compile(rb"""\sr\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 """Where a row or a cell says that it stands."""
+_REFERENCE = re.compile(rb"([A-Z]{0,3})([0-9]{1,7})")
 
 MAX_BYTES = 16 << 20
 """A larger file is not looked at: its first rows, saved as a file of their own, tell as much."""
@@ -62,9 +63,12 @@ def _refuse_far_cells(package: Package) -> None:
     book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
     for entry in book.sheets:
         if entry.part and entry.visible:
-            found = set(_REFERENCE.findall(package.read_xml(entry.part)))
-            column = max((column_of(letters.decode()) for letters, _ in found if letters), default=1)
-            row = max((int(number) for _, number in found), default=1)
+            found = set(map(b"".join, _PLACE.findall(package.read_xml(entry.part))))
+            places = [place for place in map(_REFERENCE.fullmatch, found) if place is not None]
+            if len(places) != len(found):
+                raise package.refuse(f'the sheet "{entry.name}" has a cell that stands nowhere')
+            column = max((column_of(place[1].decode()) for place in places), default=1)
+            row = max((int(place[2]) for place in places), default=1)
             if row * column > MAX_GRID_CELLS:
                 raise package.refuse(f'the sheet "{entry.name}" reaches to {letters_of(column)}{row}')
 
