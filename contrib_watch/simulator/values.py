@@ -2,6 +2,10 @@
 
 Every rule here was seen on a provider built on LSEG's Real-Time SDK, whose JSON converter an ADS shares. Several are
 traps: a wrong value is stored and acknowledged. They are kept, because a publisher must be tested against them.
+
+LSEG's SDK for Java has a converter of its own. What it stores of the same frames is set beside this one's results in
+tests/interop/test_sdk_values.py. The gravest difference: it reads decimals into a double, so that a number of more
+than 17 digits is stored as another one, and acknowledged.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ def converter(definition: FieldDef) -> Convert:
     """The conversion of one field's values."""
     if definition.kind is Kind.ENUM:
         return _enumeration(definition.enum_values)
+    if definition.rwf_type == "UTF8_STRING":
+        return _utf8_text
     return _CONVERTERS.get(definition.kind, _null)
 
 
@@ -111,6 +117,10 @@ def _enumeration(displays: Mapping[int, str]) -> Convert:
         return displays.get(value, value)
 
     return convert
+
+
+def _utf8_text(token: str) -> Value:
+    return unescape(token[1:-1]) or None if token.startswith('"') else _null(token)
 
 
 def _text(token: str) -> Value:

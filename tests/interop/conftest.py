@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from price_site import Site
-from sdk_provider import SERVICE, Provider, Unavailable, build
+from sdk_provider import SERVICE, Provider, Unavailable, build, dictionary_texts
 
-from contrib_watch.config import Fields, load_dictionary
+from contrib_watch.core.fields import Dictionary
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.server import SimulatedServer
 
@@ -34,7 +34,7 @@ def provider(classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def simulated() -> Iterator[SimulatedServer]:
     """The simulated ADS with the same dictionary and the same only service."""
-    with SimulatedServer(SimulatedAds(load_dictionary(Fields()), services=[SERVICE], users=["raw"])) as server:
+    with SimulatedServer(SimulatedAds(Dictionary.parse(*dictionary_texts()), services=[SERVICE], users=["raw"])) as server:
         yield server
 
 

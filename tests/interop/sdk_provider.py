@@ -29,6 +29,20 @@ DEADLINE_S = 20
 LOGIN = '{"ID":1,"Domain":"Login","Key":{"Name":"raw","Elements":{"ApplicationId":"256","Position":"127.0.0.1"}}}'
 
 
+MORE_FIELDS = """
+NET_INT    "NET INT"          12001  NULL        INTEGER        15      INT64           8
+NAME_U     "NAME U"           12002  NULL        ALPHANUMERIC   20      UTF8_STRING    20
+"""
+"""Of the types that the built-in dictionary has no field of."""
+
+
+def dictionary_texts(more_fields: str = MORE_FIELDS) -> tuple[str, str]:
+    """The product's own RDMFieldDictionary with a few fields more, and its enumtype.def."""
+    data = resources.files("contrib_watch") / "data"
+    fields, enums = ((data / name).read_text(encoding="utf-8") for name in ("RDMFieldDictionary", "enumtype.def"))
+    return fields + more_fields, enums
+
+
 class Unavailable(Exception):  # noqa: N818 - the reason of a skip
     """The provider cannot be built on this machine, and why."""
 
@@ -78,9 +92,8 @@ class Provider:
 
     def __init__(self, classpath: str, home: Path, port: int = 0) -> None:
         self.stderr = home / "stderr.txt"
-        data = resources.files("contrib_watch") / "data"
-        for name in ("RDMFieldDictionary", "enumtype.def"):
-            (home / name).write_text((data / name).read_text(encoding="utf-8"), encoding="utf-8")
+        for path, text in zip((home / "RDMFieldDictionary", home / "enumtype.def"), dictionary_texts(), strict=True):
+            path.write_text(text, encoding="utf-8")
         # Quick to start matters here, speed later does not.
         java = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx768m", "-cp", classpath, "Provider"]
         with self.stderr.open("w") as stderr:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import websocket
-from sdk_provider import LOGIN, Provider, RawClient, post
+from sdk_provider import DEADLINE_S, LOGIN, Provider, RawClient, post
 
 from contrib_watch.simulator.server import SimulatedServer
 
@@ -41,14 +41,35 @@ def pack(*posts: str) -> str:
 # Connecting and logging in.
 
 
-@pytest.mark.parametrize(("path", "subprotocols"), [("/wrong", ["tr_json2"]), ("/WebSocket", ["TR_JSON2"])])
-def test_a_wrong_path_or_subprotocol_gets_no_websocket(port: int, path: str, subprotocols: list[str]) -> None:
+@pytest.mark.parametrize("subprotocols", [[], ["tr_json3"]])
+def test_without_its_subprotocol_there_is_no_websocket(port: int, subprotocols: list[str]) -> None:
+    assert handshake(port, "/WebSocket", subprotocols) == 400
+
+
+def test_at_a_wrong_path_the_sdk_closes_without_a_word(provider: Provider, simulated: SimulatedServer) -> None:
+    answers = [handshake(server.port, "/wrong", ["tr_json2"]) for server in (provider, simulated)]
+    assert answers == [0, 400]
+
+
+def test_a_subprotocol_in_capitals_is_good_enough_for_the_sdk_alone(
+    provider: Provider, simulated: SimulatedServer
+) -> None:
+    answers = [handshake(server.port, "/WebSocket", ["TR_JSON2"]) for server in (provider, simulated)]
+    assert answers == [101, 400]
+
+
+def handshake(port: int, path: str, subprotocols: list[str]) -> int:
+    """The HTTP status that a WebSocket's handshake gets; 0 for none."""
     channel = websocket.WebSocket()
-    with pytest.raises((websocket.WebSocketException, ConnectionError)):
-        channel.connect(f"ws://127.0.0.1:{port}{path}", subprotocols=subprotocols, timeout=5)
-        if not channel.getsubprotocol():
-            raise websocket.WebSocketException("a WebSocket without a subprotocol")
-    channel.shutdown()
+    try:
+        channel.connect(f"ws://127.0.0.1:{port}{path}", subprotocols=subprotocols, timeout=DEADLINE_S)
+    except websocket.WebSocketBadStatusException as refused:
+        return int(refused.status_code)
+    except websocket.WebSocketConnectionClosedException:
+        return 0
+    finally:
+        channel.shutdown()
+    return 101
 
 
 def test_a_login_announces_its_limits(port: int) -> None:
@@ -235,10 +256,10 @@ def test_a_message_above_64_kb_is_dropped_by_the_sdk(provider: Provider) -> None
 
 def test_an_item_is_read_back_and_followed(port: int) -> None:
     with RawClient(port) as poster, RawClient(port) as reader:
-        poster.ask(post('{"BID":22.1,"ASK":24.5,"CURRENCY":"USD","QUOTIM":"16:30:05"}', ric="READ"))
+        poster.ask(post('{"BID":22.1,"ASK":24.5,"DSPLY_NAME":"ACME","QUOTIM":"16:30:05"}', ric="READ"))
         (image,) = reader.ask('{"ID":5,"Key":{"Service":"NIPROV","Name":"READ"}}')
         assert image["State"]["Stream"] == "Open"
-        assert image["Fields"] == {"BID": 22.1, "ASK": 24.5, "CURRENCY": "USD", "QUOTIM": "16:30:05"}
+        assert image["Fields"] == {"BID": 22.1, "ASK": 24.5, "DSPLY_NAME": "ACME", "QUOTIM": "16:30:05"}
         poster.ask(post('{"BID":22.3}', ric="READ", kind="Update"))
         update = reader.next()
         assert update is not None
@@ -256,6 +277,17 @@ def test_a_view_has_the_fields_asked_for(port: int) -> None:
         client.ask(post('{"BID":22.1,"ASK":24.5}', ric="VIEW"))
         (image,) = client.ask('{"ID":5,"Key":{"Name":"VIEW"},"View":["ASK","HIGH_1"],"Streaming":false}')
         assert image["Fields"] == {"ASK": 24.5}
+
+
+def test_the_sdk_serves_enumerations_by_number(provider: Provider, simulated: SimulatedServer) -> None:
+    """Unless JsonExpandedEnumFields is set there."""
+    served = []
+    for server in (provider, simulated):
+        with RawClient(server.port) as client:
+            client.ask(post('{"CURRENCY":"USD"}', ric="ENUM"))
+            (image,) = client.ask('{"ID":5,"Key":{"Name":"ENUM"},"Streaming":false}')
+            served.append(image["Fields"]["CURRENCY"])
+    assert served == [840, "USD"]
 
 
 def test_null_is_read_back_as_null(port: int) -> None:
@@ -298,7 +330,7 @@ def test_a_batch_is_beyond_the_sdk(provider: Provider, simulated: SimulatedServe
 def test_the_sdk_pings_every_third_of_its_timeout_and_ends_who_is_silent(provider: Provider) -> None:
     with RawClient(provider.port) as client:
         started_s = time.monotonic()
-        assert client.next(timeout_s=2.5) is None
+        assert client.next(timeout_s=2.2) is None
         assert client.pings >= 2
         assert client.close_code is None
         while client.close_code is None and time.monotonic() < started_s + 15:

@@ -60,6 +60,10 @@ record Field(String name, String type, String value, String bytes, FieldEntry ag
                 if (blank) return new Field(name, "ASCII", null, null, again.codeAscii(fid));
                 String ascii = entry.ascii().ascii();
                 return new Field(name, "ASCII", ascii, hex(copy(entry.ascii().asHex())), again.ascii(fid, ascii));
+            case DataTypes.UTF8:
+                if (blank) return new Field(name, "UTF8", null, null, again.codeUtf8(fid));
+                ByteBuffer utf8 = copy(entry.utf8().asHex());
+                return new Field(name, "UTF8", entry.utf8().toString(), hex(utf8), again.utf8(fid, utf8));
             default:
                 throw new IllegalArgumentException(name + " has a type that no contributor uses: " + entry.loadType());
         }
