@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,22 @@ def test_a_damaged_copy_is_not_read(site: Site, damage: Callable[[Path], None]) 
         assert held(server) == {"A=T": "12.5"}
 
 
+def test_a_report_that_cannot_be_made_anew_stops_nothing_else(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("old.csv", sheet("OLD=T,1"))
+        site.once()
+        with contextlib.closing(sqlite3.connect(site.database)) as connection, connection:
+            connection.execute("UPDATE reports SET whole = 0")  # it was not known to be on the disk yet
+        emptied(spooled(site))
+        site.drop("new.csv", sheet("NEW=T,2"))
+        done = site.invoke("run", "--once")
+        assert done.exit_code == 0
+        assert "report not written" in done.stderr
+        assert "is damaged" in done.stderr
+        assert held(server) == {"OLD=T": "1", "NEW=T": "2"}
+
+
 def test_an_empty_report_left_by_a_power_cut_is_not_taken_for_the_report(site: Site) -> None:
     with ads() as server:
         site.configure(server.address)
@@ -67,7 +83,7 @@ def test_an_empty_report_left_by_a_power_cut_is_not_taken_for_the_report(site: S
         (report,) = site.reports()
         emptied(report)
         emptied(report.with_suffix(".html"))
-        with closing(sqlite3.connect(site.database)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(site.database)) as connection, connection:
             connection.execute("UPDATE reports SET whole = 0")  # it was not known to be on the disk yet
         assert site.once()[0] == 0
     whole = [path for path in site.reports() if path.stat().st_size]
@@ -240,10 +256,11 @@ def disk(site: Site) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave_bytes: int) -> Path:
-    """Let so much be free."""
-    usage = os.statvfs(disk)
+    """Let so much be free; the program may be writing meanwhile."""
     filler = disk / "filler"
-    filler.write_bytes(bytes(max(0, usage.f_bavail * usage.f_frsize - leave_bytes)))
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while shutil.disk_usage(disk).free > leave_bytes:
+            file.write(bytes(4096))
     return filler
 
 
