@@ -27,6 +27,7 @@ from contrib_watch.errors import (
     ConnectionFailed,
     ContribWatchError,
     NoConnection,
+    StateError,
     UnreadableFile,
 )
 from contrib_watch.pipeline.arrivals import accept
