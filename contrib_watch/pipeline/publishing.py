@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
         name = desk.drops.report(drop) or reserve(desk, drop)
         folder = Path(name.folder)
         try:
-            written, _ = yield _writing(report, name)
+            written, _ = yield partial(write_report, report, folder, name.base)
         except FileExistsError:  # somebody else's file has the name: take the next one
             others.add(name.base)
             reserve(desk, drop, folder, beside=others)
@@ -110,10 +111,6 @@ def _divert(desk: Desk, drop: Drop, folder: Path, error: OSError) -> None:
     log.warning("report not beside its file", folder=str(folder), why=error.strerror, instead=str(fallback))
     fallback.mkdir(exist_ok=True)
     reserve(desk, drop, fallback)
-
-
-def _writing(report: Report, name: ReportName) -> Callable[[], tuple[Path, Path]]:
-    return lambda: write_report(report, Path(name.folder), name.base)
 
 
 class Published(NamedTuple):

@@ -44,6 +44,8 @@ class Wire:
         self.outstanding: dict[tuple[str, str], int] = {}
         self.held: defaultdict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
         """Everything that the ADS ever held of an item after a post for it."""
+        self.sent_at: list[tuple[float, str]] = []
+        """When which RIC was posted to, in order."""
 
     def posted(self, frame: str) -> list[tuple[str, str]]:
         """A frame goes out: the items that it posts to."""
@@ -191,6 +193,7 @@ class VirtualLink:
             if self._server is None:
                 continue
             items = self._wire.posted(frame)
+            self._wire.sent_at += [(self._clock.now_s, ric) for _, ric in items]
             self._react(self._server.receive(frame, self._clock.now_s))
             self._wire.arrived(items)
         self._learn()

@@ -31,6 +31,7 @@ from contrib_watch.config import State as StateTable
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
+from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
@@ -137,6 +138,7 @@ class Site:
         scan: bool = True,
         die_at: int | None = None,
         meanwhile: Mapping[float, Callable[[Loop], object]] | None = None,
+        aside: Aside = at_once,
     ) -> list[Finished]:
         """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
         life = self.clock.life = Life(die_at)
@@ -151,7 +153,7 @@ class Site:
                 ),
             )
             self.link = VirtualLink(session, self.wire, self.clock)
-            loop = Loop(desk, self.link, _form, Silent())
+            loop = Loop(desk, self.link, _form, Silent(), aside=aside)
             for after_s, happens in (meanwhile or {}).items():
                 self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
             if scan:

@@ -1,0 +1,234 @@
+"""Feeds take turns: a large load, a slow file or a share that hangs leaves the other feeds alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from virtual_site import NewSite, Site, make_feed, sheet
+
+from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once, done_at_once, in_thread
+from contrib_watch.pipeline.loop import Loop
+from contrib_watch.pipeline.publishing import PATIENCE_S
+
+T = TypeVar("T")
+RATE = 500
+URGENT = [f"U{number}=" for number in range(10)]
+
+
+def prices(value: int, *rics: str) -> str:
+    """The same BID for each of these RICs."""
+    return sheet("RIC,BID", *(f"{ric},{value}" for ric in rics))
+
+
+def load(rows: int) -> str:
+    return prices(1, *(f"L{number}=" for number in range(rows)))
+
+
+# --- the wire
+
+
+@pytest.mark.parametrize("window", [256, 10_000])
+def test_ten_urgent_rows_overtake_a_large_load(new_site: NewSite, window: int) -> None:
+    """The run ends once the urgent rows are through: what then becomes of the 100,000 others says nothing more."""
+    site = new_site(make_feed("bulk"), make_feed("urgent"), window=window, rate_limit=RATE)
+    saved_s: list[float] = []
+
+    def urgent(loop: Loop) -> None:
+        site.save(prices(1, *URGENT), feed="urgent")
+        saved_s.append(site.clock.now_s)
+        site.arrive(loop, "urgent")
+
+    site.save(load(100_000), feed="bulk")
+    site.run(once=False, meanwhile={0.5: urgent, 3.6: Loop.stop})
+    sent = {ric: at_s for at_s, ric in site.wire.sent_at}
+    assert max(sent[ric] for ric in URGENT) - saved_s[0] <= 2.0
+    assert site.totals(2) == {"acked": len(URGENT)}
+    before = [ric for at_s, ric in site.wire.sent_at if at_s <= saved_s[0]]
+    assert len(before) > RATE / 4  # the load was on its way
+
+
+def test_the_rate_limit_is_used_and_kept(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"), make_feed("desk"), window=64, rate_limit=100)
+    site.save(load(200), feed="fx")
+    site.save(prices(1, *(f"D{number}=" for number in range(200))), feed="desk")
+    site.run()
+    moments = [at_s for at_s, _ in site.wire.sent_at]
+    took_s = moments[-1] - moments[0]
+    assert 3.5 < took_s < 4.2
+    later = [moment - first for first, moment in zip(moments, moments[111:], strict=False)]
+    assert min(later) >= 0.99
+
+
+# --- what is done aside
+
+
+class Held:
+    """An aside whose work is done when somebody says so."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Callable[[], object], Future[object]]] = []
+
+    def __call__(self, work: Callable[[], T], /) -> Future[T]:
+        future: Future[T] = Future()
+        self.held.append((work, future))  # type: ignore[arg-type]
+        return future
+
+    def do_next(self) -> None:
+        work, future = self.held.pop(0)
+        future.set_result(work())
+
+
+def test_steps_wait_for_their_work() -> None:
+    held, told = Held(), []
+
+    def steps() -> Steps[int]:
+        first: int = yield lambda: 1
+        second: int = yield lambda: first + 1
+        return second + 1
+
+    procedure = Procedure(steps(), held, lambda: told.append(1))
+    for _ in range(2):
+        assert not procedure.advance()
+        assert not procedure.advance()
+        held.do_next()
+    assert procedure.advance()
+    assert procedure.result() == 3
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("aside", [at_once, in_thread])
+def test_what_fails_aside_fails_in_the_steps(aside: object) -> None:
+    done = threading.Event()
+
+    def fail() -> None:
+        raise OSError("gone")
+
+    def steps() -> Steps[str]:
+        try:
+            yield fail
+        except OSError as error:
+            return str(error)
+
+    procedure = Procedure(steps(), aside, done.set)  # type: ignore[arg-type]
+    procedure.advance()
+    assert done.wait(10)
+    assert procedure.advance()
+    assert procedure.result() == "gone"
+
+
+def test_steps_that_fail() -> None:
+    def steps() -> Steps[None]:
+        yield lambda: None
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        done_at_once(steps())
+
+
+def test_work_that_is_given_up() -> None:
+    held = Held()
+
+    def steps() -> Steps[str]:
+        try:
+            yield lambda: None
+        except TimeoutError:
+            return "went on"
+        return "waited"
+
+    procedure = Procedure(steps(), held)
+    procedure.advance()
+    abandoned = procedure.give_up(TimeoutError())
+    assert procedure.advance()
+    assert procedure.result() == "went on"
+    assert not abandoned.done()
+
+
+# --- a share that hangs
+
+
+def hanging(folder: Path) -> Aside:
+    """An aside in which whatever is to be written into a folder never ends, as in a dead share."""
+
+    def aside(work: Callable[[], T], /) -> Future[T]:
+        return Future() if folder in getattr(work, "args", ()) else at_once(work)
+
+    return aside
+
+
+def test_a_report_on_a_share_that_hangs_goes_elsewhere_and_stops_nobody(new_site: NewSite) -> None:
+    site = new_site(make_feed("dead"), make_feed("fx"))
+
+    def more(loop: Loop) -> None:
+        for feed in ("dead", "fx"):
+            site.save(prices(2, f"{feed.upper()}="), "2.csv", feed)
+            site.arrive(loop, feed)
+
+    def late(loop: Loop) -> None:
+        site.save(prices(3, "DEAD="), "3.csv", "dead")
+        site.arrive(loop, "dead")
+
+    for feed in ("dead", "fx"):
+        site.save(prices(1, f"{feed.upper()}="), "1.csv", feed)
+    moments = {5.0: more, PATIENCE_S + 10.0: late, PATIENCE_S + 15.0: Loop.stop}
+    site.run(once=False, meanwhile=moments, aside=hanging(site.base / "inbox" / "dead"))
+    drops = site.drops()
+    assert [(drop.feed, site.totals(drop.id)) for drop in drops] == [
+        (feed, {"acked": 1}) for feed in ("dead", "fx", "dead", "fx", "dead")
+    ]
+    assert [site.report(drop.id).parent.name for drop in drops] == ["reports", "fx", "reports", "fx", "reports"]
+    assert [row["status"] for row in site.rows(3)] == ["acked"]
+
+
+def test_a_report_that_was_not_written_before_a_stop_is_written_by_the_next_start(site: Site) -> None:
+    site.save(prices(1, "A="))
+    begun_s = site.clock.now_s
+    site.run(once=False, meanwhile={3.0: Loop.stop}, aside=hanging(site.base / "inbox" / "fx"))
+    assert site.clock.now_s - begun_s < 10.0
+    assert site.totals(1) == {"acked": 1}
+    assert not site.report_files()
+    site.run()
+    assert site.statuses(1) == {"A=": "acked"}
+    assert site.report(1).parent.name == "fx"
+
+
+# --- a file that takes long to read
+
+
+def test_other_feeds_go_on_while_a_file_is_read(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"), make_feed("slow"), rate_limit=1)
+    held = Held()
+    held_from_now_on: list[bool] = []
+
+    def aside(work: Callable[[], T], /) -> Future[T]:
+        return held(work) if held_from_now_on else at_once(work)
+
+    def slow(loop: Loop) -> None:
+        held_from_now_on.append(True)
+        site.save(prices(1, "SLOW="), feed="slow")
+        site.arrive(loop, "slow")
+
+    def read(loop: Loop) -> None:
+        held_from_now_on.clear()
+        held.do_next()
+
+    site.save(prices(1, *(f"F{number}=" for number in range(20))), feed="fx")
+    site.run(once=False, meanwhile={3.0: slow, 15.0: read, 40.0: Loop.stop}, aside=aside)
+    sent = {ric: at_s - site.wire.sent_at[0][0] for at_s, ric in site.wire.sent_at}
+    assert sum(3.0 < at_s < 15.0 for at_s in sent.values()) >= 10
+    assert 15.0 <= sent["SLOW="] < 20.0
+    assert site.statuses(2) == {"SLOW=": "acked"}
+
+
+def test_a_feed_with_many_files_leaves_turns_to_the_others(new_site: NewSite) -> None:
+    site = new_site(make_feed("many"), make_feed("one"))
+    for number in range(20):
+        site.save(prices(number, "M="), f"{number}.csv", "many")
+    site.save(prices(1, "ONE="), feed="one")
+    site.run()
+    assert [drop.feed for drop in site.drops()].count("many") == 20
+    assert [ric for _, ric, _ in site.sent()].index("ONE=") <= 1
