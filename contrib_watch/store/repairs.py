@@ -1,7 +1,8 @@
 """What the ADS should hold, and what is posted again because it does not.
 
-Posts of a repair belong to no drop: they are in flight, and dirty, under REPAIR in place of a drop's number. As with
-a drop's posts, a RIC has at most one outstanding, and the record advances in the transaction of the Ack.
+Posts of a repair belong to no drop: they are in flight, and dirty, under REPAIR in place of a drop's number, unless a
+person sends values in doubt once more, which stay their drop's. As with a drop's posts, a RIC has at most one
+outstanding, and the record advances in the transaction of the Ack.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class Repairs:
 
     def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
-        return self._ledger.under_way(service, posts, [(wanted[post.ric].feed, REPAIR) for post in posts])
+        origins = [(one.feed, REPAIR if one.certain else one.drop_id) for one in (wanted[post.ric] for post in posts)]
+        return self._ledger.under_way(service, posts, origins)
 
     def landed(self, service: str, advances: Sequence[Advance]) -> None:
         """The ADS acknowledged these posts: their RICs are clean.

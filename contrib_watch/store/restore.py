@@ -31,6 +31,19 @@ _HOLD_UNFINISHED = """
     UPDATE drops SET approved = 0, reason = CASE reason WHEN '' THEN ? ELSE reason END
     WHERE status IN ('waiting', 'sending')
 """
+_END_REPAIRS = (
+    """
+    UPDATE dirty SET drop_id = (SELECT known.drop_id FROM snapshot AS known
+                                WHERE known.service = dirty.service AND known.ric = dirty.ric) WHERE drop_id = 0
+    """,
+    """
+    UPDATE in_flight SET drop_id = (SELECT known.drop_id FROM snapshot AS known
+                                    WHERE known.service = in_flight.service AND known.ric = in_flight.ric)
+    WHERE drop_id = 0
+    """,
+    "DELETE FROM meta WHERE key = 'suspect'",
+)
+"""A repair that was under way would go on by itself, and post what is older than what the ADS holds."""
 _NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'drops'"
 _NUMBER_POSTS_ANEW = "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE key = 'next_post_key'"
 
@@ -84,6 +97,8 @@ def _check(prepared: Path, file: Path, target: str) -> None:
 def _make_uncertain(prepared: Path, now_utc: datetime) -> None:
     reason = f"not over in the backup that was restored on {now_utc:%Y-%m-%d}: newer prices may have gone out since"
     with closing(sqlite3.connect(prepared)) as connection, connection:
+        for statement in _END_REPAIRS:
+            connection.execute(statement)
         connection.execute(_MAKE_DIRTY)
         connection.execute(_HOLD_UNFINISHED, [reason])
         connection.execute(_NUMBER_DROPS_ANEW, [DROP_STEP])
