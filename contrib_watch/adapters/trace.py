@@ -101,8 +101,12 @@ class Trace:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY)
         found = os.fstat(self._file)
         self._size_bytes = found.st_size
-        if stat.S_IMODE(found.st_mode) != OWNER_ONLY:  # made by somebody else's hand
-            self._path.chmod(OWNER_ONLY)
+        if stat.S_IMODE(found.st_mode) != OWNER_ONLY:  # made by somebody's hand
+            try:
+                self._path.chmod(OWNER_ONLY)
+            except OSError:
+                self._shut()
+                raise
 
     def _shut(self) -> None:
         if self._file is not None:

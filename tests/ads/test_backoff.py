@@ -1,0 +1,73 @@
+"""The waits between connections: growing, bounded, spread, and never a storm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
+
+
+def lost(backoff: Backoff, logged_in_s: float | None = None, *, refused: bool = False, chance: float = 1.0) -> float:
+    """A connection ends: the wait."""
+    return backoff.wait_s(logged_in_s=logged_in_s, refused=refused, chance=chance)
+
+
+def test_hosts_are_tried_in_order_and_the_wait_doubles_with_each_round() -> None:
+    backoff = Backoff(3, USUAL_WAITS)
+    tried, waits = [], []
+    for _ in range(9):
+        tried.append(backoff.host)
+        waits.append(lost(backoff))
+    assert tried == [0, 1, 2] * 3
+    assert waits == [0.5, 0.5, 1, 1, 1, 2, 2, 2, 4]
+
+
+def test_a_login_that_lasted_begins_anew_with_the_first_host() -> None:
+    backoff = Backoff(2, USUAL_WAITS)
+    for _ in range(9):
+        lost(backoff)
+    assert lost(backoff, USUAL_WAITS.lasting_s) == USUAL_WAITS.first_s
+    assert backoff.host == 0
+
+
+def test_a_server_that_takes_each_login_and_drops_it_sees_growing_waits() -> None:
+    backoff = Backoff(1, USUAL_WAITS)
+    waits = [lost(backoff, 0.1) for _ in range(8)]
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_refusal_for_now_waits_a_minute_and_then_minutes() -> None:
+    backoff = Backoff(2, USUAL_WAITS)
+    assert [lost(backoff, refused=True, chance=0.0) for _ in range(6)] == [60, 120, 240, 480, 600, 600]
+    lost(backoff, 1.0)  # taken, and dropped at once
+    assert lost(backoff, refused=True, chance=0.0) == 600
+    lost(backoff, 100.0)
+    assert lost(backoff, refused=True, chance=0.0) == 60
+
+
+def test_waits_of_ones_own() -> None:
+    backoff = Backoff(1, Waits(first_s=0.0))
+    assert {lost(backoff) for _ in range(5000)} == {0.0}
+
+
+ends = st.tuples(st.none() | st.floats(0, 1000), st.booleans(), st.floats(0, 1))
+
+
+@given(st.integers(1, 5), st.lists(ends, max_size=60))
+def test_never_a_storm(hosts: int, endings: list[tuple[float | None, bool, float]]) -> None:
+    """However connections end, an hour sees no more than some hundreds of attempts."""
+    backoff, passed_s = Backoff(hosts, USUAL_WAITS), 0.0
+    for attempts, (logged_in_s, refused, chance) in enumerate(endings, 1):
+        assert 0 <= backoff.host < hosts
+        wait_s = lost(backoff, logged_in_s, refused=refused, chance=chance)
+        assert wait_s >= (60 if refused else 0.25)
+        assert wait_s <= (750 if refused else 30)
+        passed_s += wait_s + (logged_in_s or 0.0)
+        assert attempts <= 10 * hosts + passed_s / 7
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_waits_are_spread(chance: float) -> None:
+    assert lost(Backoff(2, USUAL_WAITS), chance=chance) == 0.25 * (1 + chance)
