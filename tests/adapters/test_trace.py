@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, where:
 
 def test_what_cannot_be_written_ends_the_trace_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "trace.txt.1").mkdir()  # no room for an older file
-    with Trace(tmp_path / "trace.txt", max_bytes=100) as trace:
+    with Trace(tmp_path / "trace.txt", max_bytes=100, kept_files=1) as trace:
         for text in ("first", "x" * 100, "third"):
             trace.sent("ads:1", text)
     assert [text for _, _, text in lines(tmp_path / "trace.txt")] == ["first"]
