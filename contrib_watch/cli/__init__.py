@@ -228,6 +228,46 @@ def adopt(config_path: Path, feed: str, choice: str | None) -> None:
     click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
 
 
+@main.command(short_help="Compare what the ADS holds with what it should hold.")
+@CONFIG
+@JSON
+@click.option("--repair", is_flag=True, help="Post again, in full, what is missing or different.")
+@click.option("--service", metavar="SERVICE", help="Only this Service. [default: all to which feeds post]")
+def reconcile(config_path: Path, as_json: bool, repair: bool, service: str | None) -> None:
+    """Read back all that the ADS acknowledged, and show what it does not hold. Nothing else may be running.
+
+    Values that were posted and never acknowledged are shown, too, and left to the next drop.
+    """
+    from contrib_watch.cli.reconciling import print_reconciled, reconciled_json
+    from contrib_watch.cli.reconciling import reconcile as compare
+    from contrib_watch.cli.views import print_json
+
+    result = compare(*_configured(config_path), service=service, repair=repair)
+    if as_json:
+        print_json(reconciled_json(result))
+    else:
+        print_reconciled(result)
+    sys.exit(result.exit_code)
+
+
+@main.command(short_help="Post everything again, in full.")
+@CONFIG
+@click.argument("pattern", default="*")
+@click.option("--service", metavar="SERVICE", help="Only this Service. [default: all to which feeds post]")
+def resend(config_path: Path, pattern: str, service: str | None) -> None:
+    """Post again, in full, what the ADS should hold of the RICs that PATTERN fits, such as "*=ACME". [default: all]
+
+    That is what it acknowledged, and where newer values were posted without an answer, those; after `state restore`
+    it may be older than what the ADS holds. Nothing else may be running.
+    """
+    from contrib_watch.cli.reconciling import exit_code_of, print_resent
+    from contrib_watch.cli.reconciling import resend as post_again
+
+    totals = post_again(*_configured(config_path), service=service, pattern=pattern)
+    print_resent(totals)
+    sys.exit(exit_code_of(totals))
+
+
 @main.group(short_help="Back up the state, or put a backup in its place.")
 def state() -> None:
     """Copies of the program's record: what the ADS acknowledged, the drops, and what became of every row.

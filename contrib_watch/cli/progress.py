@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,18 @@ class BarProgress(LogProgress):
         if drop.id in self._tasks:
             self._bars.remove_task(self._tasks.pop(drop.id))
         super().finished(drop, totals, report)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Count items on a terminal; the context's value is told how many more there are."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda more: bars.advance(task, more)
 
 
 @contextmanager

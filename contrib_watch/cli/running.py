@@ -8,7 +8,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,10 @@ log = structlog.get_logger()
 
 ROOM_LOOK_S = 1.0
 """How often a full disk is looked at."""
+
+
+Forms = Callable[[str], PostFormat]
+"""Gives the format of a Service's posts."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,28 @@ def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Lea
     return Result(tuple(loop.finished), postponed | outages, failure)
 
 
+@contextmanager
+def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, Connection, Forms]]:
+    """The state, and a connection that is not started yet, for a command that posts or reads items by itself.
+
+    Raises StateError where another process uses the state, or another installation the folders.
+    """
+    lock = Lock(settings.state.folder)
+    try:
+        desk = Desk.open(settings, dictionary)
+        folders = dict.fromkeys(Path(feed.folder) for feed in settings.feeds if Path(feed.folder).is_dir())
+        with desk.state, Leases(folders, desk.state.state_id), ExitStack() as stack:
+            if settings.ads.simulated:
+                server = stack.enter_context(SimulatedServer(SimulatedAds(dictionary)))
+                connection: Connection = _SimulatedLink(desk, server, None)
+            else:
+                connection = link(settings.ads, endpoints_of(settings.ads))
+            stack.callback(connection.close)
+            yield desk, connection, _form(settings.ads, connection.own_address)
+    finally:
+        lock.release()
+
+
 def link(ads: Ads, endpoints: Sequence[Endpoint], *, trace: Trace | None = None) -> Connection:
     """A connection by the configuration's rules, not started yet."""
     session = _session(ads, own_ipv4(endpoints[0]))
@@ -214,7 +240,7 @@ def _session(ads: Ads, address: str) -> Session:
     )
 
 
-def _form(ads: Ads, address: str) -> Callable[[str], PostFormat]:
+def _form(ads: Ads, address: str) -> Forms:
     position = ads.position if _is_ipv4(ads.position) else address
 
     @cache

@@ -1,0 +1,198 @@
+"""Reading back and posting again at a person's wish, while no other process sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from contrib_watch.adapters.connection import Collected, ConnectionLost
+from contrib_watch.ads.breaker import Breaker
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import LoggedIn
+from contrib_watch.core.model import Status
+from contrib_watch.errors import ConfigurationError, NoConnection
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.loop import Link
+from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
+from contrib_watch.pipeline.repair import Repair, by_service, summed
+from contrib_watch.store.repairs import Repairs
+
+LOSSES = 10
+"""Connections that one task may lose before it is given up."""
+
+Advanced = Callable[[int], object]
+"""Is told how many more items are done."""
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What a read-back found, and what became of it."""
+
+    items: int
+    """How many were read back, or could not be."""
+    findings: tuple[Finding, ...]
+    """All that was not as it should be, by Service and RIC."""
+    resent: dict[Status, int] = field(default_factory=dict)
+    """What the ADS said to what was posted again."""
+    left: tuple[Finding, ...] = ()
+    """What is still not as it should be."""
+
+    @property
+    def exit_code(self) -> int:
+        """3: something is not as it should be, 4: something is not known."""
+        unknown = self.resent.get(Status.UNCONFIRMED) or any(one.held is Held.UNREADABLE for one in self.left)
+        return 4 if unknown else 3 if self.left or self.resent.get(Status.NAKKED) else 0
+
+
+class Task:
+    """Works through one connection, from its login on; for one task at a time."""
+
+    def __init__(self, desk: Desk, link: Link, form: Callable[[str], PostFormat]) -> None:
+        """Nobody else may be sending: what was in flight when the last process ended is in doubt from now on."""
+        self._desk = desk
+        self._link = link
+        self._form = form
+        self._repairs = Repairs(desk.state)
+        self._up = False
+        self._down_since_s = desk.clock.monotonic()
+        self._down_because = "no connection was tried yet"
+        self._losses = 0
+        desk.ledger.all_unknown()
+        link.start()
+
+    def reconcile(self, chosen: Sequence[str], *, repair: bool, advanced: Advanced) -> Reconciled:
+        """Read back all that these Services should hold; ``repair``: post again what is missing or different.
+
+        Values in doubt are left to the next drop: they may be older than what the ADS holds.
+        Raises NoConnection, or LoginRefused.
+        """
+        rics = {service: self._rics(service) for service in chosen}
+        reads = self._read(rics, advanced)
+        findings = _sorted(reads)
+        result = Reconciled(sum(read.heard for read in reads), findings, left=findings)
+        bad = [one for one in wrong(findings) if one.certain]
+        if repair and bad:
+            result = self._repaired(result, bad, advanced)
+        if not result.exit_code and set(chosen) == set(services(self._desk)):
+            self._desk.state.put("suspect", "")
+        return result
+
+    def resend(self, chosen: Sequence[str], pattern: str, *, advanced: Advanced) -> dict[Status, int]:
+        """Post again, in full, all that these Services should hold and whose RIC the shell-style pattern fits.
+
+        Raises NoConnection, or LoginRefused.
+        """
+        asked = [
+            (service, ric, "a person asked")
+            for service in chosen
+            for ric in self._rics(service)
+            if fnmatchcase(ric, pattern)
+        ]
+        repairs = self._post(asked, advanced)
+        everything = pattern == "*" and set(chosen) == set(services(self._desk))
+        totals = summed(repairs)
+        if everything and totals[Status.ACKED] == totals.total():
+            self._desk.state.put("suspect", "")
+        return dict(totals)
+
+    def _repaired(self, result: Reconciled, bad: Sequence[Finding], advanced: Advanced) -> Reconciled:
+        repairs = self._post(((one.service, one.ric, str(one)) for one in bad), advanced)
+        again = self._read({repair.service: repair.acked for repair in repairs}, advanced)
+        acked = {(repair.service, ric) for repair in repairs for ric in repair.acked}
+        untouched = [one for one in result.findings if (one.service, one.ric) not in acked]
+        left = sorted((*untouched, *_sorted(again)))
+        return Reconciled(result.items, result.findings, dict(summed(repairs)), tuple(left))
+
+    def _rics(self, service: str) -> list[str]:
+        return self._repairs.rics(service, owners(self._desk, service), uncertain=True)
+
+    def _read(self, rics: dict[str, list[str]], advanced: Advanced) -> list[ReadBack]:
+        reads = [ReadBack(self._desk, service, some, uncertain=True) for service, some in rics.items()]
+        while not all(read.done for read in reads):
+            if self._up:
+                for read in reads:
+                    if (wanted := read.ask(_nobody)) is not None:
+                        self._link.request(wanted)
+            before = sum(read.heard for read in reads)
+            came = self._collect(1.0)
+            for read in reads:
+                read.hear(came.items, _nobody)
+            advanced(sum(read.heard for read in reads) - before)
+        return reads
+
+    def _post(self, asked: Iterable[tuple[str, str, str]], advanced: Advanced) -> list[Repair]:
+        breakers: dict[str, Breaker] = {}
+        repairs = []
+        for service, reasons in by_service(asked):
+            breakers[service] = Breaker()
+            self._repairs.doubt(service, list(reasons))
+            repairs.append(Repair(self._desk, service, reasons, by_hand=True, breaker=breakers[service]))
+        room = 2 * self._desk.settings.ads.window
+        while not all(repair.done for repair in repairs):
+            outgoing = []
+            with self._desk.state.transaction():
+                for repair in repairs:
+                    free = room - sum(len(one.on_wire) for one in repairs)
+                    outgoing += repair.take(free if self._up else 0, self._form(repair.service), _nobody)
+            if outgoing:
+                self._link.post(outgoing)
+            came = self._collect(self._patience_s(repairs))
+            with self._desk.state.transaction():
+                advanced(sum(repair.settle(came.answers) for repair in repairs))
+            self._check(breakers)
+        return repairs
+
+    def _patience_s(self, repairs: Iterable[Repair]) -> float:
+        """Not at all while something may be sent and has room."""
+        wire = sum(len(repair.on_wire) for repair in repairs)
+        due = [due_s for repair in repairs if (due_s := repair.due_s()) is not None]
+        if not self._up or not due or wire >= 2 * self._desk.settings.ads.window:
+            return 1.0
+        return min(max(min(due) - self._desk.clock.monotonic(), 0.0), 1.0)
+
+    def _collect(self, timeout_s: float) -> Collected:
+        """What came; raises NoConnection where there is none for long, or it is lost too often."""
+        came = self._link.collect(timeout_s)
+        for event in came.events:
+            if isinstance(event, LoggedIn):
+                self._up = True
+            elif isinstance(event, ConnectionLost):
+                self._losses += self._up
+                self._down_since_s = self._desk.clock.monotonic() if self._up else self._down_since_s
+                self._up, self._down_because = False, event.reason
+        ads = self._desk.settings.ads
+        waited_s = self._desk.clock.monotonic() - self._down_since_s
+        if self._losses >= LOSSES or (not self._up and waited_s >= ads.connect_timeout_s):
+            lost = f"the connection was lost {self._losses} times" if self._losses >= LOSSES else "no connection"
+            hint = "What was posted is recorded; check ads.hosts and the network, and start again"
+            raise NoConnection(f"{lost}: {self._down_because}", where=", ".join(ads.hosts), hint=hint)
+        return came
+
+    def _check(self, breakers: dict[str, Breaker]) -> None:
+        """Give up where a Service has been down for ``ads.connect_timeout_s``."""
+        limit_s, now_s = self._desk.settings.ads.connect_timeout_s, self._desk.clock.monotonic()
+        for service, breaker in breakers.items():
+            if breaker.open_since_s is not None and now_s - breaker.open_since_s >= limit_s:
+                hint = "What was posted is recorded; tell your Market Data team which source is down"
+                what = f"the source has taken no posts for {limit_s:g} s: {breaker.why}"
+                raise NoConnection(what, where=service, hint=hint)
+
+
+def chosen_services(desk: Desk, service: str | None) -> list[str]:
+    """The Services that a command is for; raises ConfigurationError for one to which no feed posts."""
+    known = services(desk)
+    if service is None:
+        return known
+    if service not in known:
+        raise ConfigurationError(f"no feed posts to the Service {service!r}", hint=f"There are: {', '.join(known)}")
+    return [service]
+
+
+def _sorted(reads: Iterable[ReadBack]) -> tuple[Finding, ...]:
+    return tuple(sorted(finding for read in reads for finding in read.findings))
+
+
+def _nobody(_service: str, _ric: str) -> bool:
+    """No drop is posting: this process does nothing else."""
+    return False
