@@ -14,6 +14,7 @@ UnreadableFile, within a time and the reading process's memory, and:
 What breaks a rule is written to the findings, once for each place in the code, and the exit code is 1.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
@@ -87,7 +88,7 @@ TOKENS = [
 ]  # fmt: skip
 
 
-class WrongValue(AssertionError):
+class WrongValue(AssertionError):  # noqa: N818
     """Something was published that does not stand in the file."""
 
 
@@ -146,7 +147,9 @@ def seeds() -> list[bytes]:
         if len(content) > MAX_BYTES:
             continue
         is_book = hazard.filename.endswith(".xlsx")
-        found += [bytes([feed, BOOK if is_book else CSV]) + content for feed in range(len(FEEDS) if not is_book else 1)]
+        found += [
+            bytes([feed, BOOK if is_book else CSV]) + content for feed in range(len(FEEDS) if not is_book else 1)
+        ]
         if is_book and content.startswith(b"PK\x03\x04") and zipfile.is_zipfile(io.BytesIO(content)):
             found += _parts_of(content)
     found += [bytes([0, kind]) + sound_parts()[name] for kind, name in PARTS.items()]
@@ -196,7 +199,9 @@ class Fuzzer:
     def say(self) -> None:
         """Print what the inputs have ended in so far; libFuzzer leaves no moment for it at the end."""
         took_s, peak_kb = time.monotonic() - self._begun_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(f"{self.inputs:,} inputs in {took_s:,.0f} s, at most {peak_kb // 1024:,} MB; findings in {self.findings}")
+        print(
+            f"{self.inputs:,} inputs in {took_s:,.0f} s, at most {peak_kb // 1024:,} MB; findings in {self.findings}"
+        )
         for end, count in self.ends.most_common():
             print(f"{count:12,}  {end}")
         sys.stdout.flush()
@@ -269,7 +274,9 @@ def check_csv(content: bytes, feed: Feed, quotes: Quotes) -> None:
             cells = dict(zip(header, record, strict=True))
             written.setdefault(cells["RIC"].strip(" "), []).append(cells)
     for ric, row in zip(quotes.values.index, quotes.values.astype(object).to_dict("records"), strict=True):
-        if not any(all(_says(cells, field, token, feed) for field, token in row.items()) for cells in written.get(ric, ())):
+        if not any(
+            all(_says(cells, field, token, feed) for field, token in row.items()) for cells in written.get(ric, ())
+        ):
             raise WrongValue(f"{ric}: {row} of {written.get(ric)}")
 
 
@@ -287,7 +294,9 @@ def _says(cells: dict[str, str], field: str, token: object, feed: Feed) -> bool:
         case Kind.DATE:
             return _date(bare, feed) == json.loads(token)
         case Kind.TIME:
-            return (bare if bare.count(":") == 2 else f"{bare}:00").rstrip("0").rstrip(".") == json.loads(token).rstrip("0")
+            return (bare if bare.count(":") == 2 else f"{bare}:00").rstrip("0").rstrip(".") == json.loads(
+                token
+            ).rstrip("0")
         case Kind.ENUM:
             values = dictionary().fields[field].enum_values
             return json.loads(token) in (written, values.get(int(written)) if written.isdigit() else None)
@@ -300,7 +309,8 @@ def _number(text: str, feed: Feed) -> Decimal | None:
     try:
         return Decimal(plain) / (100 if percent and feed.percent == "fraction" else 1)
     except ArithmeticError:
-        return None
+        # A zero stays one, whatever its exponent is; Decimal takes no endless one.
+        return Decimal(0) if re.fullmatch(r"[+-]?0*\.?0*[eE][+-]?[0-9]+", plain) else None
 
 
 def _date(text: str, feed: Feed) -> str | None:
@@ -397,7 +407,9 @@ def by_atheris(fuzzer: Fuzzer, seconds: float, seed: int) -> None:
     """Inputs that reach new lines; ends the process."""
     import atheris
 
-    for module in [name for name in sys.modules if name.startswith(("contrib_watch.adapters.sheets", "contrib_watch.core"))]:
+    for module in [
+        name for name in sys.modules if name.startswith(("contrib_watch.adapters.sheets", "contrib_watch.core"))
+    ]:
         for function in _functions_of(sys.modules[module]):
             atheris.instrument_func(function)
     corpus = fuzzer.findings / "corpus"
@@ -406,7 +418,14 @@ def by_atheris(fuzzer: Fuzzer, seconds: float, seed: int) -> None:
         (corpus / f"seed-{number}").write_bytes(data)
     words = fuzzer.findings / "words"
     words.write_text("".join('"' + "".join(f"\\x{octet:02x}" for octet in token) + '"\n' for token in TOKENS))
-    options = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", f"-max_len={MAX_BYTES}", f"-dict={words}", f"-artifact_prefix={fuzzer.findings}/", "-rss_limit_mb=4096"]
+    options = [
+        f"-max_total_time={seconds:.0f}",
+        f"-seed={seed}",
+        f"-max_len={MAX_BYTES}",
+        f"-dict={words}",
+        f"-artifact_prefix={fuzzer.findings}/",
+        "-rss_limit_mb=4096",
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], fuzzer.one)
     atheris.Fuzz()
 

@@ -1,5 +1,6 @@
 """Hazards of delimited text, byte by byte as they were seen."""
 
+# ruff: noqa: E501, PIE800 - tables read best with a line to each entry
 from __future__ import annotations
 
 import codecs
@@ -77,8 +78,12 @@ def _unfinished() -> Iterator[Hazard]:
 
 
 def _shape() -> Iterator[Hazard]:
-    yield Hazard("unquoted-thousands", "a thousands mark splits a price", lines(HEADER, GOOD, "A=X,1,234.5,2"), PUBLISHED)
-    yield Hazard("quoted-thousands", "the same in quotes, undeclared", lines(HEADER, GOOD, 'A=X,"1,234.5",2'), PUBLISHED)
+    yield Hazard(
+        "unquoted-thousands", "a thousands mark splits a price", lines(HEADER, GOOD, "A=X,1,234.5,2"), PUBLISHED
+    )
+    yield Hazard(
+        "quoted-thousands", "the same in quotes, undeclared", lines(HEADER, GOOD, 'A=X,"1,234.5",2'), PUBLISHED
+    )
     yield Hazard(
         "declared-thousands",
         "the same, declared",
@@ -86,7 +91,9 @@ def _shape() -> Iterator[Hazard]:
         {"A=X": "BID 1234.5 ASK 1234567"},
         feed={"thousands": ","},
     )
-    yield Hazard("trailing-comma", "every row ends in a comma, the header does not", lines(HEADER, GOOD + ",", "B=X,1,2,"))
+    yield Hazard(
+        "trailing-comma", "every row ends in a comma, the header does not", lines(HEADER, GOOD + ",", "B=X,1,2,")
+    )
     yield Hazard(
         "trailing-comma-everywhere",
         "header and rows end in a comma",
@@ -104,7 +111,9 @@ def _shape() -> Iterator[Hazard]:
         {**PUBLISHED, "#B=X": "BID 1 ASK 2"},
         note="No comment sign is declared, so none is known; `ric_pattern` keeps such RICs out.",
     )
-    yield Hazard("blank-lines-between", "blank lines among the rows", lines(HEADER, "", GOOD, ",,", "B=X,x,1"), PUBLISHED)
+    yield Hazard(
+        "blank-lines-between", "blank lines among the rows", lines(HEADER, "", GOOD, ",,", "B=X,x,1"), PUBLISHED
+    )
     yield Hazard("other-delimiter", "semicolons, undeclared", lines("RIC;BID;ASK", "A=X;1.5;1.6"))
     yield Hazard(
         "semicolons-and-points",
@@ -120,11 +129,17 @@ def _shape() -> Iterator[Hazard]:
         {"A=X": "BID 1234", "B=X": "BID 1.234", "E=X": "BID 1234.5"},
         feed=GERMAN,
     )
-    yield Hazard("tabs", "tabs, declared", lines("RIC\tBID", "A=X\t1.5"), {"A=X": "BID 1.5"}, feed={"delimiter": "\t"})
+    yield Hazard(
+        "tabs", "tabs, declared", lines("RIC\tBID", "A=X\t1.5"), {"A=X": "BID 1.5"}, feed={"delimiter": "\t"}
+    )
     yield Hazard("sep-line", "a first line that names the delimiter", lines("sep=,", HEADER, GOOD), PUBLISHED)
     yield Hazard("sep-line-disagrees", "it names another one than the feed", lines("sep=;", "RIC;BID", "A=X;1"))
     yield Hazard(
-        "title-rows", "the header stands in line 3", lines("Prices of the day", "", HEADER, GOOD), PUBLISHED, feed={"header_row": 3}
+        "title-rows",
+        "the header stands in line 3",
+        lines("Prices of the day", "", HEADER, GOOD),
+        PUBLISHED,
+        feed={"header_row": 3},
     )
     yield Hazard("title-rows-undeclared", "the same, undeclared", lines("Prices of the day", "", HEADER, GOOD))
     yield Hazard(
@@ -137,7 +152,12 @@ def _shape() -> Iterator[Hazard]:
 
 def _headers() -> Iterator[Hazard]:
     yield Hazard("column-twice", "the same header twice", lines("RIC,BID,BID", "A=X,1,2"))
-    yield Hazard("field-twice", "two headers for one field", lines("RIC,BID,Geld", "A=X,1,2"), feed={"columns": {"Geld": "BID"}})
+    yield Hazard(
+        "field-twice",
+        "two headers for one field",
+        lines("RIC,BID,Geld", "A=X,1,2"),
+        feed={"columns": {"Geld": "BID"}},
+    )
     yield Hazard("ric-column-twice", "two columns of RICs", lines("RIC,RIC,BID", "A=X,B=X,2"))
     yield Hazard("spaced-header", "spaces around the names", lines(" RIC , BID ,ASK", GOOD), PUBLISHED)
     yield Hazard("marked-header", "a byte order mark", lines("\ufeff" + HEADER, GOOD), PUBLISHED)
@@ -162,11 +182,18 @@ def _rics() -> Iterator[Hazard]:
         lines("RIC,BID", *(f"{word},1.5" for word in words)),
         dict.fromkeys(words, "BID 1.5"),
     )
-    yield Hazard("error-as-ric", "#N/A in the column of RICs", lines(HEADER, "#N/A,1,2", "#REF!,3,4", GOOD), PUBLISHED)
+    yield Hazard(
+        "error-as-ric", "#N/A in the column of RICs", lines(HEADER, "#N/A,1,2", "#REF!,3,4", GOOD), PUBLISHED
+    )
     yield Hazard("no-ric", "a price without a RIC", lines(HEADER, ",1,2", GOOD), PUBLISHED)
     yield Hazard("twins", "the same row twice", lines(HEADER, GOOD, "GOOD=X,22.10,22.3"), PUBLISHED)
     yield Hazard("two-prices", "one RIC with two prices", lines(HEADER, GOOD, "A=X,1,2", "A=X,1,3"), PUBLISHED)
-    yield Hazard("one-copy-unreadable", "one of two copies cannot be read", lines(HEADER, GOOD, "A=X,1,2", "A=X,1,x"), PUBLISHED)
+    yield Hazard(
+        "one-copy-unreadable",
+        "one of two copies cannot be read",
+        lines(HEADER, GOOD, "A=X,1,2", "A=X,1,x"),
+        PUBLISHED,
+    )
     yield Hazard("twin-blank", "one of two copies lacks a value", lines(HEADER, GOOD, "A=X,1,2", "A=X,1,"), PUBLISHED)
     yield Hazard("spaced-ric", "ASCII spaces around a RIC", lines(HEADER, "  GOOD=X ,22.1,22.3"), PUBLISHED)
     for name, story, mark in (
@@ -199,12 +226,27 @@ def _numbers() -> Iterator[Hazard]:
         "numbers keep every written digit",
         lines(
             "RIC,BID",
-            *("A=X,1e-5", "B=X,0.12345678901234", "C=X,9007199254740993", "D=X,22.10", "E=X,-0", "F=X,+1.5", "G=X,.5"),
+            *(
+                "A=X,1e-5",
+                "B=X,0.12345678901234",
+                "C=X,9007199254740993",
+                "D=X,22.10",
+                "E=X,-0",
+                "F=X,+1.5",
+                "G=X,.5",
+            ),
             *("H=X,1E2", "I=X,007.5", "J=X,-0.0", "K=X,1.0E-14", "L=X, 1.5 "),
         ),
         {
             **{"A=X": "BID 0.00001", "B=X": "BID 0.12345678901234", "C=X": "BID 9007199254740993", "D=X": "BID 22.1"},
-            **{"E=X": "BID 0", "F=X": "BID 1.5", "G=X": "BID 0.5", "H=X": "BID 100", "I=X": "BID 7.5", "J=X": "BID 0"},
+            **{
+                "E=X": "BID 0",
+                "F=X": "BID 1.5",
+                "G=X": "BID 0.5",
+                "H=X": "BID 100",
+                "I=X": "BID 7.5",
+                "J=X": "BID 0",
+            },
             **{"K=X": "BID 0.00000000000001", "L=X": "BID 1.5"},
         },
     )
@@ -247,7 +289,16 @@ def _dates_times_and_names() -> Iterator[Hazard]:
         "dates in every notation but ISO's, and days that do not exist",
         values_of(
             "MATUR_DATE",
-            *("03/04/2026", "2026-02-30", "20261122", "22-Nov-26", "46348", "2026-1-2", "2026-11-22T00:00:00", "0000-00-00"),
+            *(
+                "03/04/2026",
+                "2026-02-30",
+                "20261122",
+                "22-Nov-26",
+                "46348",
+                "2026-1-2",
+                "2026-11-22T00:00:00",
+                "0000-00-00",
+            ),
         ),
     )
     yield Hazard(
@@ -301,30 +352,62 @@ def _encodings() -> Iterator[Hazard]:
         "cp1252-declared", "the same, declared", lines(*umlaut, encoding="cp1252"), {"A=X": "BID 1.5"},
         feed={**ignoring, "encoding": "cp1252"},
     )  # fmt: skip
-    yield Hazard("utf-8-as-cp1252", "UTF-8 that the feed declares cp1252", lines(*umlaut), feed={**ignoring, "encoding": "cp1252"})
+    yield Hazard(
+        "utf-8-as-cp1252",
+        "UTF-8 that the feed declares cp1252",
+        lines(*umlaut),
+        feed={**ignoring, "encoding": "cp1252"},
+    )
     yield Hazard("utf-16", "Excel's Unicode text, undeclared", lines(HEADER, GOOD, encoding="utf-16"))
     yield Hazard("utf-16-unmarked", "the same without a mark", lines(HEADER, GOOD, encoding="utf-16-le"))
-    yield Hazard("utf-16-declared", "the same, declared", lines(HEADER, GOOD, encoding="utf-16"), PUBLISHED, feed={"encoding": "utf-16"})
     yield Hazard(
-        "utf-16-odd", "the same, cut inside a character", lambda: lines(HEADER, GOOD, encoding="utf-16")()[:-1], feed={"encoding": "utf-16"}
+        "utf-16-declared",
+        "the same, declared",
+        lines(HEADER, GOOD, encoding="utf-16"),
+        PUBLISHED,
+        feed={"encoding": "utf-16"},
+    )
+    yield Hazard(
+        "utf-16-odd",
+        "the same, cut inside a character",
+        lambda: lines(HEADER, GOOD, encoding="utf-16")()[:-1],
+        feed={"encoding": "utf-16"},
     )
     yield Hazard("utf-32", "UTF-32", lines(HEADER, GOOD, encoding="utf-32"))
-    yield Hazard("not-utf-8", "one byte that is no UTF-8", lambda: lines(HEADER, GOOD)().replace(b"22.3", b"22.3\xff"))
+    yield Hazard(
+        "not-utf-8", "one byte that is no UTF-8", lambda: lines(HEADER, GOOD)().replace(b"22.3", b"22.3\xff")
+    )
     yield Hazard("ebcdic", "EBCDIC", lines(HEADER, GOOD, encoding="cp500"))
     yield Hazard("utf-7", "the feed declares UTF-7", lines("RIC,BID", "+AEE-=X,1.5"), feed={"encoding": "utf-7"}, published={"A=X": "BID 1.5"})  # fmt: skip
-    yield Hazard("no-text-encoding", "the feed declares what is no text encoding", lines(HEADER, GOOD), feed={"encoding": "rot13"})
+    yield Hazard(
+        "no-text-encoding",
+        "the feed declares what is no text encoding",
+        lines(HEADER, GOOD),
+        feed={"encoding": "rot13"},
+    )
 
 
 def _quotes_and_line_ends() -> Iterator[Hazard]:
     yield Hazard("unclosed-quote", "a quote is opened and never closed", lines(HEADER, GOOD, 'B=X,"1,2', "C=X,3,4"))
-    yield Hazard("inch-mark", "a quote inside an unquoted text", lines("RIC,DSPLY_NAME", 'A=X,5" pipe', "B=X,b"), note=QUOTES_NOTE)
+    yield Hazard(
+        "inch-mark",
+        "a quote inside an unquoted text",
+        lines("RIC,DSPLY_NAME", 'A=X,5" pipe', "B=X,b"),
+        note=QUOTES_NOTE,
+    )
     yield Hazard("text-beside-quote", "text after a closing quote", lines(HEADER, 'A=X,"1"2,3', GOOD), PUBLISHED)
     yield Hazard("swallowed-rows", "two stray quotes with rows between them", lines("RIC,DSPLY_NAME", 'A=X,5" pipe', "B=X,b", 'C=X,6" pipe'), note=QUOTES_NOTE)  # fmt: skip
-    yield Hazard("quoted-rows", "quotes around two rows", lines("RIC,DSPLY_NAME", 'A=X,"a', "B=X,b", 'C=X,"c', "D=X,d"))
+    yield Hazard(
+        "quoted-rows", "quotes around two rows", lines("RIC,DSPLY_NAME", 'A=X,"a', "B=X,b", 'C=X,"c', "D=X,d")
+    )
     yield Hazard("line-feeds", "Unix line ends", lines(HEADER, GOOD, end="\n"), PUBLISHED)
     yield Hazard("carriage-returns", "old Mac line ends", lines(HEADER, GOOD, end="\r"), PUBLISHED)
-    yield Hazard("mixed-line-ends", "one lone carriage return among them", raw(b"RIC,BID,ASK\r\nGOOD=X,22.1,22.3\rB=X,1,2\r\n"))
-    yield Hazard("crlf-and-lf", "CR LF and LF side by side", raw(b"RIC,BID,ASK\r\nGOOD=X,22.1,22.3\nB=X,x,2\r\n"), PUBLISHED)
+    yield Hazard(
+        "mixed-line-ends", "one lone carriage return among them", raw(b"RIC,BID,ASK\r\nGOOD=X,22.1,22.3\rB=X,1,2\r\n")
+    )
+    yield Hazard(
+        "crlf-and-lf", "CR LF and LF side by side", raw(b"RIC,BID,ASK\r\nGOOD=X,22.1,22.3\nB=X,x,2\r\n"), PUBLISHED
+    )
     yield Hazard("double-cr", "CR CR LF, a text transfer gone wrong", raw(b"RIC,BID,ASK\r\r\nGOOD=X,22.1,22.3\r\r\n"))
 
 
@@ -345,8 +428,14 @@ def _hostile_text() -> Iterator[Hazard]:
 
 
 def _limits() -> Iterator[Hazard]:
-    yield Hazard("too-many-rows", "more rows than `max_rows`", lines(HEADER, *["A=X,1,2"] * 11), feed={"max_rows": 10})
-    yield Hazard("too-many-bytes", "more bytes than `max_bytes`", lines(HEADER, *["A=X,1,2"] * 11), feed={"max_bytes": 64})
-    yield Hazard("too-wide", "20,000 columns", lambda: (",".join(["RIC", *map(str, range(20_000))]) + "\nA=X\n").encode())
+    yield Hazard(
+        "too-many-rows", "more rows than `max_rows`", lines(HEADER, *["A=X,1,2"] * 11), feed={"max_rows": 10}
+    )
+    yield Hazard(
+        "too-many-bytes", "more bytes than `max_bytes`", lines(HEADER, *["A=X,1,2"] * 11), feed={"max_bytes": 64}
+    )
+    yield Hazard(
+        "too-wide", "20,000 columns", lambda: (",".join(["RIC", *map(str, range(20_000))]) + "\nA=X\n").encode()
+    )
     yield Hazard("too-long-a-cell", "a cell of 5 million characters", lines("RIC,DSPLY_NAME,BID", f"A=X,{'x' * 5_000_000},1", "B=X,b,2"), {"B=X": 'DSPLY_NAME "b" BID 2'})  # fmt: skip
     yield Hazard("endless-exponent", "a number of 100,000 digits", lines("RIC,BID", f"A=X,{'9' * 100_000}", f"B=X,1e{'9' * 100_000}", "C=X,1"), {"C=X": "BID 1"})  # fmt: skip

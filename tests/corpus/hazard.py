@@ -40,6 +40,8 @@ class Hazard:
         return replace(FEED, **self.feed)
 
 
-def book(name: str, story: str, build: Callable[[], bytes], published: Published | None = None, **more: Any) -> Hazard:
+def book(
+    name: str, story: str, build: Callable[[], bytes], published: Published | None = None, **more: Any
+) -> Hazard:
     """A hazard in a workbook."""
     return Hazard(name, story, build, published or {}, filename=more.pop("filename", "prices.xlsx"), **more)

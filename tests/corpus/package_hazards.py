@@ -1,5 +1,6 @@
 """Files that are something else than their name says, damaged, or made to harm whoever opens them."""
 
+# ruff: noqa: E501 - tables read best with a line to each entry
 from __future__ import annotations
 
 import gzip
@@ -47,16 +48,37 @@ def package_hazards() -> Iterator[Hazard]:
 def _other_kinds() -> Iterator[Hazard]:
     yield book("html-as-xlsx", "a web page saved under a workbook's name", raw(PAGE))
     yield book("csv-as-xlsx", "a CSV renamed to .xlsx", raw(TEXT))
-    yield book("xml-as-xlsx", "Excel 2003's XML", raw(b'<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?><Workbook/>'))
+    yield book(
+        "xml-as-xlsx",
+        "Excel 2003's XML",
+        raw(b'<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?><Workbook/>'),
+    )
     yield book("pdf-as-xlsx", "a PDF", raw(b"%PDF-1.7\n..."))
     yield book("nothing-as-xlsx", "an empty file", raw(b""))
-    yield book("xls-by-libreoffice", "a real .xls renamed to .xlsx", lambda: by_libreoffice(sheet_of_troubles(), "xls"), needs=LIBREOFFICE)
+    yield book(
+        "xls-by-libreoffice",
+        "a real .xls renamed to .xlsx",
+        lambda: by_libreoffice(sheet_of_troubles(), "xls"),
+        needs=LIBREOFFICE,
+    )
     yield book("xls-by-hand", "an OLE file renamed to .xlsx", lambda: ole("Workbook"))
     yield book("ods", "an OpenDocument sheet renamed to .xlsx", lambda: open_document(sheet_of_troubles()))
-    yield book("xlsb", "a binary workbook renamed to .xlsx", lambda: archive(("[Content_Types].xml", b"<Types/>"), ("xl/workbook.bin", b"\x83\x01\x00")))
-    yield book("docx", "a Word document renamed to .xlsx", lambda: archive(("[Content_Types].xml", b"<Types/>"), ("word/document.xml", b"<w/>")))
+    yield book(
+        "xlsb",
+        "a binary workbook renamed to .xlsx",
+        lambda: archive(("[Content_Types].xml", b"<Types/>"), ("xl/workbook.bin", b"\x83\x01\x00")),
+    )
+    yield book(
+        "docx",
+        "a Word document renamed to .xlsx",
+        lambda: archive(("[Content_Types].xml", b"<Types/>"), ("word/document.xml", b"<w/>")),
+    )
     yield book("password", "a workbook with a password, encrypted for real", encrypted, needs="msoffcrypto")
-    yield book("password-by-hand", "the outer file of a workbook with a password", lambda: ole("EncryptionInfo", "EncryptedPackage"))
+    yield book(
+        "password-by-hand",
+        "the outer file of a workbook with a password",
+        lambda: ole("EncryptionInfo", "EncryptedPackage"),
+    )
     yield Hazard("html-as-csv", "a web page saved as CSV", raw(PAGE))
     yield Hazard("xlsx-as-csv", "a workbook renamed to .csv", sheet)
     yield Hazard("xls-as-csv", "an OLE file renamed to .csv", lambda: ole("Workbook"))
@@ -92,17 +114,27 @@ def ole(*streams: str) -> bytes:
 
 def _damaged() -> Iterator[Hazard]:
     for share in (0.01, 0.25, 0.5, 0.9, 0.999):
-        yield book(f"cut-at-{share * 100:g}-percent", f"a workbook of which {share:.1%} arrived", lambda share=share: _cut(share))
+        yield book(
+            f"cut-at-{share * 100:g}-percent",
+            f"a workbook of which {share:.1%} arrived",
+            lambda share=share: _cut(share),
+        )
     yield book("unwritten-tail", "its full size, the last half not written", lambda: _cut(0.5, filled=True))
     yield book("unwritten-hole", "a hole of 64 bytes in the sheet", _with_hole)
     yield book("something-before", "bytes before the zip", lambda: b"PK\x05\x06" + sheet())
     yield book("something-behind", "bytes behind the zip", lambda: sheet() + b"\r\n")
     yield book("two-parts-of-one-name", "the sheet stands in the zip twice, with other prices", _with_two_sheets)
-    yield book("names-in-other-case", "the same, in other letters", lambda: _with_two_sheets("xl/worksheets/Sheet1.xml"))
+    yield book(
+        "names-in-other-case", "the same, in other letters", lambda: _with_two_sheets("xl/worksheets/Sheet1.xml")
+    )
     yield book("another-file-inside", "the directory points at another sheet than the file's own", _with_other_names)
     yield book("no-sheet-inside", "the sheet's part is missing", lambda: _without("xl/worksheets/sheet1.xml"))
     yield book("half-a-sheet", "a sheet whose XML ends early, in a zip that is whole", lambda: edited(sheet(), lambda n, p: p[: len(p) // 2] if "sheet1" in n else p))  # fmt: skip
-    yield book("text-that-is-not-there", "a cell refers to a text beyond the last", lambda: cells('<c r="B2" t="s"><v>99</v></c>'))
+    yield book(
+        "text-that-is-not-there",
+        "a cell refers to a text beyond the last",
+        lambda: cells('<c r="B2" t="s"><v>99</v></c>'),
+    )
 
 
 def _cut(share: float, *, filled: bool = False) -> bytes:
@@ -146,7 +178,11 @@ def _parts(content: bytes) -> list[tuple[str, bytes]]:
 def _bombs() -> Iterator[Hazard]:
     yield book("zip-bomb", "1 MB that unpacks to 1.2 GB", _bomb)
     yield book("lying-zip-bomb", "the same, declared as 1 kB", lambda: _bomb(declared_bytes=1000))
-    yield book("zip-of-many-parts", "20,000 parts", lambda: archive(*_parts(sheet()), *((f"xl/{n}.xml", b"") for n in range(20_000))))
+    yield book(
+        "zip-of-many-parts",
+        "20,000 parts",
+        lambda: archive(*_parts(sheet()), *((f"xl/{n}.xml", b"") for n in range(20_000))),
+    )
     yield book("row-bomb", "a million rows without a cell, well packed", lambda: by_hand(HEADER_ROW + '<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1.5</v></c></row>' + "".join(f'<row r="{n}"/>' for n in range(3, 1_048_577))), {"A=X": "BID 1.5"})  # fmt: skip
     yield book("merge-bomb", "50,000 merged cells, one over the other", lambda: by_hand(HEADER_ROW + '<row r="9999"><c r="B9999"><v>1</v></c></row>', after="<mergeCells>" + '<mergeCell ref="A2:XFD9999"/>' * 50_000 + "</mergeCells>"))  # fmt: skip
 
@@ -158,8 +194,9 @@ def _bomb(declared_bytes: int = 0) -> bytes:
     begin = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
     again = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
     packed = begin + again * ((size >> 20) - 1) + packer.flush()
-    content = archive(*_parts(_without("xl/worksheets/sheet1.xml")), ("xl/worksheets/sheet1.xml", b"@@"), packed=zipfile.ZIP_STORED)
-    info_before, _, rest = content.rpartition(b"xl/worksheets/sheet1.xml")
+    content = archive(
+        *_parts(_without("xl/worksheets/sheet1.xml")), ("xl/worksheets/sheet1.xml", b"@@"), packed=zipfile.ZIP_STORED
+    )
     start = content.index(b"@@")
     local = bytearray(content[:start])
     at = local.rindex(b"PK\x03\x04")
@@ -182,16 +219,31 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY outside SYSTEM "file:///etc/hostname">]>'
 
 
 def _xml_attacks() -> Iterator[Hazard]:
-    for part in ("xl/worksheets/sheet1.xml", "xl/workbook.xml", "xl/sharedStrings.xml", "xl/styles.xml", "xl/_rels/workbook.xml.rels"):
+    for part in (
+        "xl/worksheets/sheet1.xml",
+        "xl/workbook.xml",
+        "xl/sharedStrings.xml",
+        "xl/styles.xml",
+        "xl/_rels/workbook.xml.rels",
+    ):
         short = part.rpartition("/")[2].removesuffix(".xml").lower().replace(".", "-")
-        yield book(f"billion-laughs-in-{short}", f"an entity of a billion words in {part}", lambda part=part: _with_dtd(part, LAUGHS))
+        yield book(
+            f"billion-laughs-in-{short}",
+            f"an entity of a billion words in {part}",
+            lambda part=part: _with_dtd(part, LAUGHS),
+        )
     for part in ("[Content_Types].xml", "docProps/core.xml", "xl/theme/theme1.xml"):
         short = part.rpartition("/")[2].removesuffix(".xml").strip("[]").lower()
         yield book(
-            f"billion-laughs-in-{short}", f"the same in {part}, used", lambda part=part: _with_dtd(part, LAUGHS, "&l9;"), {}
+            f"billion-laughs-in-{short}",
+            f"the same in {part}, used",
+            lambda part=part: _with_dtd(part, LAUGHS, "&l9;"),
+            {},
         )
     yield book("outside-entity", "an entity that reads a file of this machine", lambda: _with_dtd("xl/worksheets/sheet1.xml", OUTSIDE, "&outside;"))  # fmt: skip
-    yield book("comment-in-a-value", "a comment that splits a price", lambda: cells("<c r='B2'><v>1<!-- -->5</v></c>"))
+    yield book(
+        "comment-in-a-value", "a comment that splits a price", lambda: cells("<c r='B2'><v>1<!-- -->5</v></c>")
+    )
     yield book("cdata-in-a-value", "a price as CDATA", lambda: cells("<c r='B2'><v><![CDATA[15]]></v></c>"))
     yield book("utf-16-parts", "a sheet in UTF-16", lambda: edited(sheet(), lambda n, p: p.decode().encode("utf-16") if "sheet1" in n else p))  # fmt: skip
 

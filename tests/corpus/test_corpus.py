@@ -27,7 +27,9 @@ def test_nothing_is_published_that_nobody_wrote(hazard: Hazard, desk: Desk, tmp_
         pytest.skip(missing)
     judged = judge(hazard, desk, tmp_path)
     assert judged.published == dict(hazard.published)
-    assert judged.refused or len(judged.published) + judged.rows_copied + _rejected(judged.problems) == judged.rows_read
+    assert (
+        judged.refused or len(judged.published) + judged.rows_copied + _rejected(judged.problems) == judged.rows_read
+    )
     assert all(problem.cause and problem.mend for problem in judged.problems)
     assert row_of(hazard, judged) == rows_there()[hazard.name]
 

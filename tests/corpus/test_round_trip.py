@@ -4,6 +4,7 @@ The tables are of typed values, awkward texts, blanks and the token that clears;
 that the feed declares, and workbooks by two programs. ``ROUND_TRIP_EXAMPLES`` asks for more of them than the default.
 """
 
+# ruff: noqa: E501 - tables read best with a line to each entry
 from __future__ import annotations
 
 import csv
@@ -43,18 +44,43 @@ CALM = re.compile(r"[ -~]*")
 """Texts that no layout can be in doubt about."""
 
 ERRORS = ["#N/A", "#REF!", "########", "Retrieving...", "#N/A N/A"]
-AWKWARD = ["NA", "NULL", "nan", "TRUE", "0012", "1E5", "-", "n/v", "a,b;c", 'a "b"', "two\nlines", "=1+1", "'", " x ", "", " "]
+AWKWARD = [
+    "NA",
+    "NULL",
+    "nan",
+    "TRUE",
+    "0012",
+    "1E5",
+    "-",
+    "n/v",
+    "a,b;c",
+    'a "b"',
+    "two\nlines",
+    "=1+1",
+    "'",
+    " x ",
+    "",
+    " ",
+]
 awkward_texts = st.one_of(
-    st.sampled_from([*AWKWARD, *ERRORS, CLEAR, "_x0041_", "\u00a0", "ü", "a\rb", "sep=;", "\ufeff", "seventeen letters"]),
+    st.sampled_from(
+        [*AWKWARD, *ERRORS, CLEAR, "_x0041_", "\u00a0", "ü", "a\rb", "sep=;", "\ufeff", "seventeen letters"]
+    ),
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
     st.text(max_size=8),
 )
 rics = st.one_of(
     st.from_regex(r"[A-Z0-9][A-Z0-9.=/ ]{0,8}[A-Z0-9=]", fullmatch=True),
-    st.sampled_from(["NA", "NULL", "nan", "005930", "1E5", "TRUE", "#N/A", "a\\b", "Ä=X", "A\u200b=X", "=cmd", "-1", "@x"]),
+    st.sampled_from(
+        ["NA", "NULL", "nan", "005930", "1E5", "TRUE", "#N/A", "a\\b", "Ä=X", "A\u200b=X", "=cmd", "-1", "@x"]
+    ),
 )
-numbers = st.builds(lambda digits, scale: Decimal(digits).scaleb(-scale), st.integers(-(10**17), 10**17), st.integers(0, 14))
-short_numbers = st.builds(lambda digits, scale: Decimal(digits).scaleb(-scale), st.integers(-(10**6), 10**6), st.integers(0, 4))
+numbers = st.builds(
+    lambda digits, scale: Decimal(digits).scaleb(-scale), st.integers(-(10**17), 10**17), st.integers(0, 14)
+)
+short_numbers = st.builds(
+    lambda digits, scale: Decimal(digits).scaleb(-scale), st.integers(-(10**6), 10**6), st.integers(0, 4)
+)
 values = {
     "BID": numbers | short_numbers,
     "PROD_PERM": st.integers(0, 65535),
@@ -238,9 +264,15 @@ def test_a_workbook_by_any_program(program: str, table: list[Row]) -> None:
     wanted = {row["RIC"].strip(" "): tokens for row in table if (tokens := expected(row, FEED, as_excel_has_it))}
     found = published(content, "prices.xlsx", FEED)
     # A fraction of a second is a fraction of a day in binary; if it does not come back to the millisecond, it is refused.
-    in_doubt = {row["RIC"].strip(" ") for row in table if row["QUOTIM"] not in (None, CLEAR) and row["QUOTIM"].microsecond}
+    in_doubt = {
+        row["RIC"].strip(" ") for row in table if row["QUOTIM"] not in (None, CLEAR) and row["QUOTIM"].microsecond
+    }
     # Neither program knows that 1900 had no 29 February.
-    in_doubt |= {row["RIC"].strip(" ") for row in table if row["MATUR_DATE"] not in (None, CLEAR) and row["MATUR_DATE"].year == 1900}
+    in_doubt |= {
+        row["RIC"].strip(" ")
+        for row in table
+        if row["MATUR_DATE"] not in (None, CLEAR) and row["MATUR_DATE"].year == 1900
+    }
     check(found, wanted, certain=False)
     assert set(wanted) - set(found or {}) <= in_doubt
 
@@ -277,7 +309,10 @@ def by_xlsxwriter(table: list[Row]) -> bytes:
     file = io.BytesIO()
     book = xlsxwriter.Workbook(file)
     sheet = book.add_worksheet()
-    formats = {date: book.add_format({"num_format": "yyyy-mm-dd"}), time: book.add_format({"num_format": "hh:mm:ss.000"})}
+    formats = {
+        date: book.add_format({"num_format": "yyyy-mm-dd"}),
+        time: book.add_format({"num_format": "hh:mm:ss.000"}),
+    }
     sheet.write_row(0, 0, ["RIC", *FIELDS])
     for number, row in enumerate(table, 1):
         for column, value in enumerate(row[field] for field in ("RIC", *FIELDS)):

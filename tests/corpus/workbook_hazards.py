@@ -1,5 +1,6 @@
 """Hazards of sheets in workbooks: what Excel did to a cell, and what it shows to nobody."""
 
+# ruff: noqa: E501, PIE800 - tables read best with a line to each entry
 from __future__ import annotations
 
 import io
@@ -11,7 +12,17 @@ import pandas as pd
 from hazard import Hazard, book
 from openpyxl.styles import Font
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
-from workbooks import GOOD, HEADER, HEADER_ROW, by_hand, by_libreoffice, by_openpyxl, by_xlsxwriter, calculated, cells, edited
+from workbooks import (
+    GOOD,
+    HEADER,
+    HEADER_ROW,
+    by_hand,
+    by_libreoffice,
+    by_openpyxl,
+    by_xlsxwriter,
+    cells,
+    edited,
+)
 
 PUBLISHED = {"GOOD=X": "BID 22.1 ASK 22.3"}
 LIBREOFFICE = "libreoffice"
@@ -46,7 +57,9 @@ def sheet_hazards() -> Iterator[Hazard]:
 
 
 def _rics() -> Iterator[Hazard]:
-    yield book("ric-as-number", "005930 became 5930, and 1E5 became 100000", rows([5930, 1, 2], [1e5, 1, 2]), PUBLISHED)
+    yield book(
+        "ric-as-number", "005930 became 5930, and 1E5 became 100000", rows([5930, 1, 2], [1e5, 1, 2]), PUBLISHED
+    )
     yield book("ric-as-date", "MAR1 became the first of March", rows([date(2026, 3, 1), 1, 2]), PUBLISHED)
     yield book("ric-as-boolean", "TRUE is a boolean", rows([True, 1, 2]), PUBLISHED)
     yield book("ric-as-formula", "=BRT- is a formula without a result", rows(["=BRT-", 1, 2]), PUBLISHED)
@@ -60,7 +73,9 @@ def _rics() -> Iterator[Hazard]:
 
 
 def _formulas() -> Iterator[Hazard]:
-    yield book("formula-without-result", "openpyxl stores a formula and no result", rows(["A=X", "=1+1", 2]), PUBLISHED)
+    yield book(
+        "formula-without-result", "openpyxl stores a formula and no result", rows(["A=X", "=1+1", 2]), PUBLISHED
+    )
     yield book("formula-nobody-calculated", "XlsxWriter stores 0 for a result and asks for a recalculation", written(lambda b, s: s.write_formula("B2", "=1+1")))  # fmt: skip
     yield book("result-nobody-calculated", "XlsxWriter stores a result that its caller gave", written(lambda b, s: s.write_formula("B2", "=1+1", None, 2)))  # fmt: skip
     yield book("array-nobody-calculated", "the same for an array formula over two rows", written(lambda b, s: (s.write_row(2, 0, ["A=X", 0, 1]), s.write_array_formula("B2:B3", "{=C2:C3*2}", None, 44.6))))  # fmt: skip
@@ -79,7 +94,11 @@ def _not_completed(name: str, part: bytes) -> bytes:
 
 
 def _with_totals(workbook: Any, sheet: Any) -> None:
-    columns = [{"header": "RIC", "total_string": "Total"}, {"header": "BID", "total_function": "sum"}, {"header": "ASK"}]
+    columns = [
+        {"header": "RIC", "total_string": "Total"},
+        {"header": "BID", "total_function": "sum"},
+        {"header": "ASK"},
+    ]
     sheet.add_table("A1:C3", {"data": [GOOD], "columns": columns, "total_row": True})
 
 
@@ -87,16 +106,24 @@ def _errors() -> Iterator[Hazard]:
     codes = ["#N/A", "#DIV/0!", "#REF!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!"]
     data = "".join(f'<row r="{n}"><c r="A{n}" t="str"><v>R{n}=X</v></c><c r="B{n}" t="e"><v>{code}</v></c></row>' for n, code in enumerate(codes, 2))  # fmt: skip
     yield book("error-cells", "every error that Excel stores", lambda: by_hand(HEADER_ROW + data))
-    yield book("error-results", "an error as a formula's result", lambda: cells('<c r="B2" t="e"><f>1/0</f><v>#DIV/0!</v></c>'))
+    yield book(
+        "error-results",
+        "an error as a formula's result",
+        lambda: cells('<c r="B2" t="e"><f>1/0</f><v>#DIV/0!</v></c>'),
+    )
     yield book("error-in-ric", "an error where the RIC should be", lambda: by_hand(f'{HEADER_ROW}<row r="2"><c r="A2" t="e"><v>#N/A</v></c><c r="B2"><v>1</v></c></row>'))  # fmt: skip
-    yield book("unknown-error", "an error that only newer programs know", lambda: cells('<c r="B2" t="e"><v>#SPILL!</v></c>'))
+    yield book(
+        "unknown-error", "an error that only newer programs know", lambda: cells('<c r="B2" t="e"><v>#SPILL!</v></c>')
+    )
     yield book("error-beside-price", "an error in another column of the row", rows(["A=X", 1, "#N/A"]), PUBLISHED)
     yield book("placeholders", "texts of add-ins that have no value yet", rows(["A=X", "Retrieving...", 2], ["B=X", "#N/A N/A", 2], ["C=X", "Loading...", 2]), PUBLISHED)  # fmt: skip
     yield book("error-in-ignored-column", "an error in a column that is not contributed", table(["RIC", "BID", "Note"], ["A=X", 1.5, "#N/A"]), {"A=X": "BID 1.5"}, feed={"ignore_columns": ("Note",)})  # fmt: skip
 
 
 def _numbers() -> Iterator[Hazard]:
-    yield book("binary-noise", "0.1 + 0.2", rows(["A=X", 0.1 + 0.2, 1.1 * 3]), {**PUBLISHED, "A=X": "BID 0.3 ASK 3.3"})
+    yield book(
+        "binary-noise", "0.1 + 0.2", rows(["A=X", 0.1 + 0.2, 1.1 * 3]), {**PUBLISHED, "A=X": "BID 0.3 ASK 3.3"}
+    )
     yield book("number-as-text", "numbers stored as text", rows(["A=X", "1.5", "1,6"], ["B=X", " 1.5 ", "1.60"]), {**PUBLISHED, "B=X": "BID 1.5 ASK 1.6"})  # fmt: skip
     yield book("text-as-number", "a text that Excel made a number", table(["RIC", "DSPLY_NAME"], ["A=X", 12], ["B=X", "0012"]), {"B=X": 'DSPLY_NAME "0012"'})  # fmt: skip
     yield book("boolean-price", "TRUE in a price cell", rows(["A=X", True, 2]), PUBLISHED)
@@ -106,9 +133,16 @@ def _numbers() -> Iterator[Hazard]:
     for name, story, feed, shown in (
         ("percent", "4.5 % in a percent format, undeclared", {}, {}),
         ("percent-as-points", "the same, declared as points", {"percent": "points"}, {"A=X": "BID 4.5 ASK 4.5"}),
-        ("percent-as-fraction", "the same, declared as a fraction", {"percent": "fraction"}, {"A=X": "BID 0.045 ASK 4.5"}),
+        (
+            "percent-as-fraction",
+            "the same, declared as a fraction",
+            {"percent": "fraction"},
+            {"A=X": "BID 0.045 ASK 4.5"},
+        ),
     ):
-        yield book(name, story, rows(["A=X", 0.045, 4.5], edit=_format("B2", "0.0%")), {**PUBLISHED, **shown}, feed=feed)
+        yield book(
+            name, story, rows(["A=X", 0.045, 4.5], edit=_format("B2", "0.0%")), {**PUBLISHED, **shown}, feed=feed
+        )
     yield book("percent-sign-as-text", "a format that writes a percent sign behind 4.5", rows(["A=X", 4.5, 2], edit=_format("B2", '0.0"%"')), {**PUBLISHED, "A=X": "BID 4.5 ASK 2"})  # fmt: skip
     yield book("percent-of-negatives", "a percent format for negative numbers alone", rows(["A=X", 0.045, 2], edit=_format("B2", "0.00;-0.00%")), PUBLISHED,
         note="Whether the cell shows a percentage depends on its sign, so that it counts as one.")  # fmt: skip
@@ -130,10 +164,19 @@ def _dates() -> Iterator[Hazard]:
     header = ["RIC", "MATUR_DATE", "QUOTIM"]
     day, at = date(2026, 11, 22), time(16, 30)
     yield book("dates-and-times", "real dates and times", table(header, ["A=X", day, at]), {"A=X": 'MATUR_DATE "2026-11-22" QUOTIM "16:30:00"'})  # fmt: skip
-    yield book("price-as-date", "a price in a date format", rows(["A=X", 101.5, 2], edit=_format("B2", "yyyy-mm-dd")), PUBLISHED)
-    yield book("price-as-time", "a price in a time format", rows(["A=X", 0.5, 2], edit=_format("B2", "hh:mm")), PUBLISHED)
+    yield book(
+        "price-as-date",
+        "a price in a date format",
+        rows(["A=X", 101.5, 2], edit=_format("B2", "yyyy-mm-dd")),
+        PUBLISHED,
+    )
+    yield book(
+        "price-as-time", "a price in a time format", rows(["A=X", 0.5, 2], edit=_format("B2", "hh:mm")), PUBLISHED
+    )
     yield book("date-as-number", "a date's number without a date format", table(header, ["A=X", 46348, at]))
-    yield book("date-with-time", "a moment where a date should be", table(header, ["A=X", datetime(2026, 11, 22, 9, 30), at]))
+    yield book(
+        "date-with-time", "a moment where a date should be", table(header, ["A=X", datetime(2026, 11, 22, 9, 30), at])
+    )
     yield book("midnight", "a date that was saved as its midnight", table(header, ["A=X", datetime(2026, 11, 22), at]), {"A=X": 'MATUR_DATE "2026-11-22" QUOTIM "16:30:00"'})  # fmt: skip
     yield book("thirty-hours", "a duration of 30 hours", table(header, ["A=X", day, timedelta(hours=30)]))
     yield book("dates-of-1904", "dates of a Macintosh workbook", lambda: by_openpyxl(header, ["A=X", day, at], edit=_of_1904), {"A=X": 'MATUR_DATE "2026-11-22" QUOTIM "16:30:00"'})  # fmt: skip
@@ -156,16 +199,31 @@ def _dated(sheet: Any) -> None:
 def _hidden() -> Iterator[Hazard]:
     three = (["A=X", 1, 2], ["B=X", 3, 4])
     a, b = {"A=X": "BID 1 ASK 2"}, {"B=X": "BID 3 ASK 4"}
-    yield book("hidden-row", "a hidden row", rows(*three, edit=lambda s: _set(s.row_dimensions[2], hidden=True)), {**PUBLISHED, **b})
+    yield book(
+        "hidden-row",
+        "a hidden row",
+        rows(*three, edit=lambda s: _set(s.row_dimensions[2], hidden=True)),
+        {**PUBLISHED, **b},
+    )
     yield book("filtered-rows", "rows that a filter hides", written(_filtered), {})
-    yield book("flat-row", "a row without height", lambda: cells('<c r="B2"><v>1.5</v></c>', row=' ht="0" customHeight="1"'))
-    yield book("hidden-column", "a hidden column of prices", rows(*three, edit=lambda s: _set(s.column_dimensions["C"], hidden=True)))
+    yield book(
+        "flat-row", "a row without height", lambda: cells('<c r="B2"><v>1.5</v></c>', row=' ht="0" customHeight="1"')
+    )
+    yield book(
+        "hidden-column",
+        "a hidden column of prices",
+        rows(*three, edit=lambda s: _set(s.column_dimensions["C"], hidden=True)),
+    )
     yield book("narrow-column", "a column without width", lambda: by_hand(f'{HEADER_ROW}<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1</v></c></row>', before='<cols><col min="2" max="2" width="0" customWidth="1"/></cols>'))  # fmt: skip
     yield book("collapsed-columns", "columns folded away in a group", rows(*three, edit=lambda s: s.column_dimensions.group("B", "C", hidden=True)))  # fmt: skip
     yield book("hidden-empty-column", "a hidden column that holds nothing", rows(*three, edit=lambda s: _set(s.column_dimensions["F"], hidden=True)), {**PUBLISHED, **a, **b})  # fmt: skip
     yield book("hidden-ignored-column", "a hidden column that is not contributed", lambda: by_openpyxl(["RIC", "BID", "Note"], ["A=X", 1, "n"], edit=lambda s: _set(s.column_dimensions["C"], hidden=True)), {}, feed={"ignore_columns": ("Note",)},
         note="Refused all the same: who hides columns may look at others than are read.")  # fmt: skip
-    yield book("hidden-header", "the header's row is hidden", rows(*three, edit=lambda s: _set(s.row_dimensions[1], hidden=True)))
+    yield book(
+        "hidden-header",
+        "the header's row is hidden",
+        rows(*three, edit=lambda s: _set(s.row_dimensions[1], hidden=True)),
+    )
     yield book("white-on-white", "a price in white on white", rows(["A=X", 1, 2], edit=lambda s: _set(s["B2"], font=Font(color="FFFFFF"))), {**PUBLISHED, **a},
         note="Colours are no hiding that a reader could know.")  # fmt: skip
     yield book("value-beneath-merge", "a value that a merged cell covers", lambda: by_hand(HEADER_ROW + "".join(f'<row r="{n}"><c r="A{n}" t="str"><v>R{n}=X</v></c><c r="B{n}"><v>{n}</v></c></row>' for n in (2, 3, 4)), after='<mergeCells count="1"><mergeCell ref="B2:B3"/></mergeCells>'), {"R2=X": "BID 2", "R4=X": "BID 4"})  # fmt: skip
@@ -187,12 +245,35 @@ def _filtered(workbook: Any, sheet: Any) -> None:
 def _sheets() -> Iterator[Hazard]:
     second = [["RIC", "BID"], ["OTHER=X", 7]]
     yield book("two-sheets", "two visible sheets, none named", lambda: _two("visible", "visible"))
-    yield book("two-sheets-named", "the feed names one of two", lambda: _two("visible", "visible"), PUBLISHED, feed={"sheet": "Prices"})
-    yield book("hidden-first-sheet", "the first sheet is hidden", lambda: _two("hidden", "visible"), {"OTHER=X": "BID 7"})
+    yield book(
+        "two-sheets-named",
+        "the feed names one of two",
+        lambda: _two("visible", "visible"),
+        PUBLISHED,
+        feed={"sheet": "Prices"},
+    )
+    yield book(
+        "hidden-first-sheet", "the first sheet is hidden", lambda: _two("hidden", "visible"), {"OTHER=X": "BID 7"}
+    )
     yield book("very-hidden-first-sheet", "hidden so that Excel's menu does not show it", lambda: _two("veryHidden", "visible"), {"OTHER=X": "BID 7"})  # fmt: skip
-    yield book("named-sheet-hidden", "the feed's sheet is hidden", lambda: _two("hidden", "visible"), feed={"sheet": "Prices"})
-    yield book("named-sheet-gone", "the feed's sheet was renamed", lambda: by_openpyxl(*second), feed={"sheet": "Evaluations"})
-    yield book("sheet-in-other-case", "the feed's sheet in other letters", lambda: by_openpyxl(*second), feed={"sheet": "prices"})
+    yield book(
+        "named-sheet-hidden",
+        "the feed's sheet is hidden",
+        lambda: _two("hidden", "visible"),
+        feed={"sheet": "Prices"},
+    )
+    yield book(
+        "named-sheet-gone",
+        "the feed's sheet was renamed",
+        lambda: by_openpyxl(*second),
+        feed={"sheet": "Evaluations"},
+    )
+    yield book(
+        "sheet-in-other-case",
+        "the feed's sheet in other letters",
+        lambda: by_openpyxl(*second),
+        feed={"sheet": "prices"},
+    )
     yield book("empty-sheet", "a sheet without a cell", lambda: by_openpyxl())
     yield book("chart-sheet", "a chart before the sheet", written(_with_chart), PUBLISHED)
     yield book("protected-sheet", "a sheet that is locked, but readable", rows(edit=lambda s: s.protection.set_password("x")), PUBLISHED)  # fmt: skip
@@ -226,10 +307,18 @@ def _extent() -> Iterator[Hazard]:
     yield book("note-below-table", "a note below the table", lambda: by_openpyxl(HEADER, GOOD, [], ["Source: desk 4"]), {**PUBLISHED, "Source: desk 4": ""},
         note="A row with a RIC and no value: the diff rejects it as a new RIC without any value.")  # fmt: skip
     yield book("table-further-in", "the table begins in C4", lambda: by_openpyxl([], ["", "", "Prices"], [], ["", "", *HEADER], ["", "", *GOOD]), PUBLISHED, feed={"header_row": 4})  # fmt: skip
-    yield book("title-rows-in-sheet", "a title above the header, undeclared", lambda: by_openpyxl(["Prices of the day"], HEADER, GOOD))
+    yield book(
+        "title-rows-in-sheet",
+        "a title above the header, undeclared",
+        lambda: by_openpyxl(["Prices of the day"], HEADER, GOOD),
+    )
     yield book("too-many-rows-in-sheet", "more rows than `max_rows`", lambda: by_openpyxl(HEADER, *[["A=X", 1, 2]] * 11), feed={"max_rows": 10})  # fmt: skip
     yield book("cells-out-of-order", "B2 before A2", lambda: by_hand(f'{HEADER_ROW}<row r="2"><c r="B2"><v>1</v></c><c r="A2" t="str"><v>A=X</v></c></row>'))  # fmt: skip
-    yield book("cell-twice", "two cells that say they are B2", lambda: cells('<c r="B2"><v>1</v></c>', '<c r="B2"><v>2</v></c>'))
+    yield book(
+        "cell-twice",
+        "two cells that say they are B2",
+        lambda: cells('<c r="B2"><v>1</v></c>', '<c r="B2"><v>2</v></c>'),
+    )
     yield book("row-twice", "two rows that say they are row 2", lambda: by_hand(HEADER_ROW + '<row r="2"><c r="A2" t="str"><v>A=X</v></c><c r="B2"><v>1</v></c></row>' * 2))  # fmt: skip
 
 
@@ -240,9 +329,15 @@ def _texts() -> Iterator[Hazard]:
     yield book("spaces-in-cells", "spaces around a RIC, a price and a name", table(["RIC", "BID", "DSPLY_NAME"], [" A=X ", " 1.5", " two "]), {"A=X": 'BID 1.5 DSPLY_NAME " two "'})  # fmt: skip
     yield book("clearing-in-sheet", "the token that clears, and blanks", rows(["A=X", "#CLEAR", 2], ["B=X", None, 2], ["C=X", " ", 2]), {**PUBLISHED, "A=X": "BID null ASK 2", "B=X": "ASK 2", "C=X": "ASK 2"})  # fmt: skip
     yield book("two-values-in-a-cell", "a cell with a value and a text", lambda: cells('<c r="B2" t="inlineStr"><v>1</v><is><t>2</t></is></c>'))  # fmt: skip
-    yield book("header-by-formula", "a header that is a formula without a result", lambda: by_openpyxl(["RIC", '="B"&"ID"'], ["A=X", 1]))
+    yield book(
+        "header-by-formula",
+        "a header that is a formula without a result",
+        lambda: by_openpyxl(["RIC", '="B"&"ID"'], ["A=X", 1]),
+    )
     yield book("header-as-number", "years as headers", lambda: by_openpyxl(["RIC", 2026], ["A=X", 1]))
-    yield book("same-header-twice", "the same header twice", lambda: by_openpyxl(["RIC", "BID", "BID"], ["A=X", 1, 2]))
+    yield book(
+        "same-header-twice", "the same header twice", lambda: by_openpyxl(["RIC", "BID", "BID"], ["A=X", 1, 2])
+    )
 
 
 OPEN_DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
@@ -290,7 +385,9 @@ def sheet_of_troubles() -> str:
         ("", text("EMPTY=X") + formula("&quot;&quot;") + blank),
         ("", text("LAST=X") + number("0.30000000000000004") + text("2026-11-23")),
     ]
-    return OPEN_DOCUMENT.replace("@", "".join(f"<table:table-row{how}>{line}</table:table-row>" for how, line in lines))
+    return OPEN_DOCUMENT.replace(
+        "@", "".join(f"<table:table-row{how}>{line}</table:table-row>" for how, line in lines)
+    )
 
 
 def _programs() -> Iterator[Hazard]:
@@ -307,7 +404,9 @@ def _programs() -> Iterator[Hazard]:
     )
     yield book("by-pandas", "a frame written by pandas, with its index", lambda: _by_pandas(index=True))
     yield book("by-pandas-without-index", "a frame written by pandas: NaN is a blank", lambda: _by_pandas(index=False), {**PUBLISHED, "NA": "ASK 2"})  # fmt: skip
-    yield book("macros", "a workbook with macros", lambda: by_xlsxwriter(_with_macros), PUBLISHED, filename="prices.xlsm")
+    yield book(
+        "macros", "a workbook with macros", lambda: by_xlsxwriter(_with_macros), PUBLISHED, filename="prices.xlsm"
+    )
     yield book("constant-memory", "inline texts, as XlsxWriter streams them", lambda: by_xlsxwriter(lambda b, s: None, constant_memory=True), PUBLISHED)  # fmt: skip
     yield book("decorated", "comments, colours, validations, a frozen header", written(_decorated), PUBLISHED)
 
