@@ -2,7 +2,8 @@
 
 It does what an ADS and a provider built on LSEG's Real-Time SDK were seen to do, where that is inconvenient too: a
 bad post takes the rest of its frame with it, an Error names no post, and text that is not JSON closes the connection
-without a word. A fault script makes it misbehave on purpose.
+without a word. A fault script makes it misbehave on purpose. Where a provider on LSEG's SDK for Java answers otherwise,
+tests/interop/test_sdk_protocol.py has both answers.
 
 The caller owns the connection: it feeds each text frame to ``ServerSession.receive``, calls ``tick`` when
 ``next_due_s`` has come (and when ``on_output`` was called), sends the frames it gets, and then closes if told to.
@@ -106,19 +107,22 @@ class SimulatedAds:
         max_msg_size: int = 61_430,
         packed_acks: bool = False,
         errors_first: bool = False,
+        errors_lost: bool = False,
         keep_posts: bool = True,
     ) -> None:
         """``services`` and ``users`` (names or authentication tokens): None lets any pass. A post without a Service
         goes to the alphabetically first of ``services``, or to ``DEFAULT``.
 
         ``max_msg_size`` is in bytes. ``packed_acks`` puts all Acks of a frame into one; ``errors_first`` sends a
-        frame's Error before the Acks of the posts that stand before it. ``keep_posts`` False leaves ``posts`` empty,
-        for load tests.
+        frame's Error before the Acks of the posts that stand before it. ``errors_lost`` sends no Error at all: a
+        provider on LSEG's SDK for Java was seen to drop the rest of the frame in silence. ``keep_posts`` False
+        leaves ``posts`` empty, for load tests.
         """
         self.ping_timeout_s = ping_timeout_s
         self.max_msg_size = max_msg_size
         self.packed_acks = packed_acks
         self.errors_first = errors_first
+        self.errors_lost = errors_lost
         self.converter = Converter(dictionary, Services(tuple(sorted(services or ()))))
         self.posts: list[PostRecord] = []
         self._keep_posts = keep_posts
@@ -220,7 +224,10 @@ class ServerSession:
         return self._take()
 
     def websocket_ping(self, payload: bytes) -> Reactions:
-        """A Ping of the WebSocket layer; one with a payload ends the session (seen on LSEG's SDK provider)."""
+        """A Ping of the WebSocket layer; one with a payload ends the session.
+
+        Seen on a provider on LSEG's SDK; one on the SDK for Java answers it and goes on.
+        """
         return self._end(Closing.NORMAL) if payload else Reactions([])
 
     def disconnected(self) -> None:
@@ -278,6 +285,8 @@ class ServerSession:
 
     def _refuse(self, error: ConversionError, reading: FrameReading, place: Mapping[str, Any]) -> None:
         """Sends the one Error that a frame can get."""
+        if self._ads.errors_lost:
+            return
         if not self._ads.errors_first:
             self._flush_acks()
         debug = dict(place)

@@ -34,7 +34,9 @@ def provider(classpath: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def simulated() -> Iterator[SimulatedServer]:
     """The simulated ADS with the same dictionary and the same only service."""
-    with SimulatedServer(SimulatedAds(Dictionary.parse(*dictionary_texts()), services=[SERVICE], users=["raw"])) as server:
+    with SimulatedServer(
+        SimulatedAds(Dictionary.parse(*dictionary_texts()), services=[SERVICE], users=["raw"])
+    ) as server:
         yield server
 
 

@@ -22,7 +22,7 @@ BUILD = SOURCE / "build"
 SERVICE = "NIPROV"
 FIRST_BUILD_S = 240
 """Maven Central may have to be asked for the SDK and for Maven's own plug-ins."""
-OFFLINE_BUILD_S = 90
+OFFLINE_BUILD_S = 60
 START_S = 60
 DEADLINE_S = 20
 """How long a test waits for anything; never waited out where all is well."""
@@ -54,7 +54,9 @@ def build() -> str:
     """
     for tool in ("javac", "java", "mvn"):
         if shutil.which(tool) is None:
-            raise Unavailable(f"{tool} is not installed: the provider on LSEG's SDK needs a JDK (17 or later) and Maven")
+            raise Unavailable(
+                f"{tool} is not installed: the provider on LSEG's SDK needs a JDK (17 or later) and Maven"
+            )
     BUILD.mkdir(exist_ok=True)
     with FileLock(BUILD / "lock"):
         stamp, digest = BUILD / "built", _digest()

@@ -16,7 +16,7 @@ from sdk_provider import SERVICE, Provider, RawClient, post
 
 from contrib_watch.simulator.server import SimulatedServer
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]  # the first build asks Maven Central
 
 NOTHING = "no answer"
 """The SDK for Java drops a post that it cannot convert without a word, and logs an Error that it never sends."""

@@ -19,6 +19,7 @@ ACVOL_1    "VOL ACCUMULATED"      32  NULL        INTEGER            15  UINT64 
 RATING     "RATING"              103  NULL        ENUMERATED    3 ( 4 )  ENUM             1
 BKGD_REF   "BKGD REF"            967  NULL        ALPHANUMERIC       21  ASCII_STRING    21
 NET_INT    "NET INT"            5001  NULL        INTEGER            15  INT64            8
+NAME_U     "NAME U"             5003  NULL        ALPHANUMERIC       21  UTF8_STRING     21
 BLOB       "BLOB"               5002  NULL        BINARY            255  BUFFER         255
 """
 ENUMS = """

@@ -373,6 +373,12 @@ class TestPacks:
         frame = pack(post(post_id=1), post('{"BID":"x"}', post_id=2))
         assert ids(peer.say(frame)) == [("Error", None), ("Ack", 1)]
 
+    def test_the_error_may_be_lost(self, dictionary: Dictionary, login: Login) -> None:
+        peer = login(SimulatedAds(dictionary, errors_lost=True))
+        frame = pack(post(post_id=1), post('{"BID":"x"}', post_id=2), post(post_id=3))
+        assert ids(peer.say(frame)) == [("Ack", 1)]
+        assert ids(peer.say(post(post_id=4))) == [("Ack", 4)]
+
     def test_a_nak_takes_nothing_with_it(self, peer: Peer) -> None:
         frame = pack(post(kind="Update", post_id=1), post(post_id=2), post(kind="Update", post_id=3))
         assert [answer.get("NakCode") for answer in peer.say(frame)] == ["SymbolUnknown", None, None]
