@@ -2,8 +2,8 @@
 
 It does what an ADS and a provider built on LSEG's Real-Time SDK were seen to do, where that is inconvenient too: a
 bad post takes the rest of its frame with it, an Error names no post, and text that is not JSON closes the connection
-without a word. A fault script makes it misbehave on purpose. Where a provider on LSEG's SDK for Java answers otherwise,
-tests/interop/test_sdk_protocol.py has both answers.
+without a word. A fault script makes it misbehave on purpose. Where a provider on LSEG's SDK for Java answers
+otherwise, tests/interop/test_sdk_protocol.py has both answers.
 
 The caller owns the connection: it feeds each text frame to ``ServerSession.receive``, calls ``tick`` when
 ``next_due_s`` has come (and when ``on_output`` was called), sends the frames it gets, and then closes if told to.
