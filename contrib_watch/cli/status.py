@@ -31,6 +31,9 @@ def status_of(desk: Desk) -> dict[str, Any]:
     newest daily ``backup`` (or empty). ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try
     is made, ``next_try_utc``; so has each of ``services_down``, by Service: posts for it wait, because its source
     takes none. ``running`` is the pid of the process that sends, or null: nobody sends.
+    ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``, ``fine``, ``suspect``
+    (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of it could not be
+    repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``, counts of items.
     ``now_utc`` is when this was asked. Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
@@ -56,6 +59,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "now_utc": utc_text(desk.clock.utc()),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
             "services_down": json.loads(desk.state.get("services_down") or "{}"),
+            "presence": json.loads(desk.state.get("presence") or '{"state": "never checked"}'),
             **desk.ledger.uncertain(),
             "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
             "waiting_for_a_decision": [_drop(desk, drop) for drop in waiting],

@@ -165,6 +165,8 @@ def print_status(found: Mapping[str, Any]) -> None:
             f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
             "their next post is a full Refresh[/]"
         )
+    for line in _presence(found["presence"]):
+        console.print(line)
     if found["state"]["shortage"]:
         console.print(f"[bold red]No file is taken:[/] {escape(found['state']['shortage'])}")
     console.print()
@@ -221,6 +223,41 @@ def print_outcomes(finished: Iterable[Finished]) -> None:
         click.echo(f"  {visible(str(report.with_suffix('.html')))}")
     if len(reports) > SHOWN:
         print_more(console, len(reports) - SHOWN)
+
+
+def _presence(presence: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the ADS still holds what it acknowledged, as far as that was looked at."""
+    state, why = presence["state"], escape(presence.get("why", ""))
+    counts = ", ".join(
+        f"{presence[name]:,} {name.replace('_', ' ')}" for name in _PRESENCE_COUNTS if presence.get(name)
+    )
+    at = f"{_moment(presence['at_utc'])} UTC" if "at_utc" in presence else ""
+    if state == "fine":
+        yield f"the ADS held what it had acknowledged: {plural(presence['items'], 'item')} read back at {at}"
+    elif state == "suspect":
+        yield f"[bold yellow]The ADS may have lost what it acknowledged[/] ({at}): {why}"
+    elif state == "repairing":
+        yield f"[bold yellow]The ADS did not hold what it had acknowledged[/] ({at}): {counts}; posting it again"
+    elif state == "repaired" and presence["acked"]:
+        yield f"[yellow]The ADS did not hold what it had acknowledged[/]; all was posted again at {at}: {counts}"
+    elif state == "repaired":
+        yield f"the ADS held all that it had acknowledged: {counts} read back at {at}"
+    elif state == "incomplete":
+        yield f"[bold red]The ADS does not hold all that it acknowledged[/] ({at}): {counts}; see `reconcile`"
+    elif state == "unreadable":
+        yield f"[yellow]Items cannot be read back[/], so that a loss would go unseen: {why}"
+
+
+_PRESENCE_COUNTS = (
+    "items",
+    "missing",
+    "different",
+    "acked",
+    "nakked",
+    "unconfirmed",
+    "still_wrong",
+    "unreadable",
+)
 
 
 def _old_and_new(preview: Preview, post: Post) -> list[tuple[str, str, str]]:
