@@ -8,8 +8,8 @@ compared field by field.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -17,17 +17,31 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.model import CLEARED, TOKENS, Problem, Quotes
 
-SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempts")
+SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempted_by", "attempts")
 """The columns of a snapshot table, indexed by RIC; all text but ``attempts`` (int64).
 
 ``feed`` owns the RIC. ``fields`` is the acknowledged JSON object; missing: never acknowledged. ``attempted`` is the
-JSON object that was posted without an answer; missing: the RIC is clean. ``acked_on`` is the ISO date of the last
-Ack, ``carried`` a JSON object of older dates for the fields that the last post only carried on. ``attempts`` counts
-the posts without an answer that the drop at hand has already made.
+JSON object that was posted without an answer, by the drop of the number ``attempted_by``; missing: the RIC is clean.
+``acked_on`` is the ISO date of the last Ack and, behind a space, the number of its drop; ``carried`` a JSON object of
+older such texts for the fields that the last post only carried on. ``attempts`` counts the posts without an answer
+that the drop at hand has already made.
 """
 
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
 _NAME = re.compile(r'"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Later:
+    """What newer drops of a feed have said already, which an older one must not undo.
+
+    A newer drop that still waits is no matter here: it is sent afterwards, and has the last word.
+    """
+
+    drops: Collection[int] = ()
+    """The numbers of all newer drops: a value that one of them brought stays."""
+    stated: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """RIC to the fields for which one of them that is over gives a value, even one that was there already."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +56,12 @@ class Changes:
     held: pd.DataFrame
     """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the columns."""
     facts: pd.DataFrame
-    """``row`` (int64), ``new`` and ``dirty`` (bool), ``carried``, ``acked_on`` (text), ``attempts`` (int64)."""
+    """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields``, ``carried``, ``acked_on`` of
+    the snapshot, and ``newer``: the fields that keep a newer drop's value, with a comma between."""
     problems: tuple[Problem, ...] = ()
     """Rows that only the snapshot shows to be wrong: another feed's RIC, a new RIC without a value."""
+    replaced: tuple[tuple[int, str], ...] = ()
+    """Row and RIC of what would change something, had not newer drops given a value for each of its fields."""
     unchanged: int = 0
     """RICs whose values the snapshot already holds."""
     missing: tuple[str, ...] = ()
@@ -59,10 +76,10 @@ class Changes:
         """Fields that RICs of this drop have, and for which the file has no column."""
         return tuple(name for name in self.held.columns if name not in self.given.columns)
 
-    def without(self, rics: Collection[str], quotes: Quotes) -> Changes:
-        """The same changes, with these RICs rejected: another feed is posting them at this moment."""
-        theirs = self.given.index.isin(list(rics))
-        problems = [_foreign_row(quotes, ric, "another feed") for ric in self.given.index[theirs]]
+    def without(self, claimed: Mapping[str, str], quotes: Quotes) -> Changes:
+        """The same changes, with RICs rejected that other feeds (RIC to feed) are posting at this moment."""
+        theirs = self.given.index.isin(list(claimed))
+        problems = [_foreign_row(quotes, ric, f"feed {claimed[ric]!r}") for ric in self.given.index[theirs]]
         return replace(
             self,
             given=self.given[~theirs],
@@ -79,11 +96,13 @@ def diff(
     feed: str,
     configured: Collection[str],
     owned: Collection[str] | None = None,
+    later: Later | None = None,
 ) -> Changes:
     """What a drop changes.
 
     ``snapshot`` has SNAPSHOT_COLUMNS and is indexed by RIC; RICs that it lacks are new. ``configured`` names the
     feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
+    ``later`` is what an older drop gives way to, field by field; None: it is the newest.
     """
     values = quotes.values
     known = snapshot.reindex(values.index)
@@ -103,26 +122,35 @@ def diff(
 
     empty = given.isna().all(axis=1) & is_new
     problems += [_empty_row(quotes, ric) for ric in given.index[empty]]
-    kept = given.isna() & has_value(held[given.columns])
-    to_post = (differs(given, held).any(axis=1) | is_new | known["attempted"].notna()) & ~empty
+    asks = differs(given, held).any(axis=1) | is_new
+    newer = _said_later(given, held, known, later) if later is not None else given.isna() & given.notna()
+    given = given.mask(newer)
+    kept = given.isna() & has_value(held[given.columns]) & ~newer
+    to_post = (
+        differs(given, held).any(axis=1) | (is_new & given.notna().any(axis=1)) | known["attempted"].notna()
+    ) & ~empty
 
     facts = pd.DataFrame(
         {
             "row": quotes.rows.reindex(given.index),
             "new": is_new,
             "dirty": known["attempted"].notna(),
+            "fields": known["fields"],
             "carried": known["carried"],
             "acked_on": known["acked_on"],
+            "newer": marked_names(newer),
             "attempts": known["attempts"].fillna(0).astype("int64"),
         },
         index=given.index,
     )
+    replaced = facts["row"][asks & newer.any(axis=1) & ~to_post & ~empty]
     return Changes(
         given=given[to_post],
         held=held[to_post],
         facts=facts[to_post],
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        unchanged=len(values) - len(problems) - int(to_post.sum()),
+        replaced=tuple((int(row), str(ric)) for ric, row in replaced.items()),
+        unchanged=len(values) - len(problems) - len(replaced) - int(to_post.sum()),
         missing=_missing(quotes, owned),
         kept_blanks=int(kept.to_numpy().sum()),
         oldest_kept=_oldest(kept, facts),
@@ -179,8 +207,14 @@ def has_value(held: pd.DataFrame) -> pd.DataFrame:
     return (held != CLEARED).fillna(value=False).astype(bool)
 
 
+def marked_names(marks: pd.DataFrame) -> pd.Series[str]:
+    """The names of the columns that are true in each row, with a comma between them."""
+    parts = [pc.if_else(pa.array(marks[name].to_numpy(dtype=bool)), name, None) for name in marks.columns]
+    return pd.Series(pd.array(enumeration(parts, ",", len(marks)), dtype=TOKENS), index=marks.index)
+
+
 def dates_kept(kept: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """Since when the ADS has each value that is marked in ``kept``, as JSON texts (``"2026-11-03"``).
+    """Since when, and of which drop, the ADS has each value marked in ``kept``, as JSON texts (``"2026-11-03 12"``).
 
     Shaped like ``kept``; missing where nothing is marked, and where nothing was ever acknowledged.
     """
@@ -210,7 +244,28 @@ def _oldest(kept: pd.DataFrame, facts: pd.DataFrame) -> str:
     some = kept.any(axis=1)
     dates = dates_kept(kept[some], facts[some])
     oldest = [pc.min(_chunk(dates[name])).as_py() for name in dates.columns]
-    return min((date for date in oldest if date is not None), default="").strip('"')
+    return min((date for date in oldest if date is not None), default="").strip('"').partition(" ")[0]
+
+
+def _said_later(given: pd.DataFrame, held: pd.DataFrame, known: pd.DataFrame, later: Later) -> pd.DataFrame:
+    """Where a newer drop has given a value for what this one gives a value for; shaped like ``given``.
+
+    The snapshot tells which drop a value came from; what a newer drop found to be there already only its own bytes
+    tell (``later.stated``).
+    """
+    drops = pa.array(list(later.drops), pa.int64())
+    since = dates_kept(held[given.columns].notna(), known)
+    lost_later = known["attempted_by"].isin([str(drop) for drop in later.drops])
+    attempted = differs(held[given.columns], token_table(known["fields"], first=list(given.columns)))
+    marks = {}
+    for name in given.columns:
+        number = pc.struct_field(pc.extract_regex(_chunk(since[name]), ' (?P<drop>[0-9]+)"$'), "drop")
+        by_ack = pc.is_in(pc.cast(pc.coalesce(number, "0"), pa.int64()), value_set=drops).to_numpy(
+            zero_copy_only=False
+        )
+        stated = pd.Series([name in later.stated.get(ric, ()) for ric in given.index], given.index, dtype=bool)
+        marks[name] = by_ack | (lost_later & attempted[name]) | stated
+    return pd.DataFrame(marks, given.index).astype(bool) & given.notna()
 
 
 def _missing(quotes: Quotes, owned: Collection[str] | None) -> tuple[str, ...]:
@@ -228,7 +283,7 @@ def _foreign_row(quotes: Quotes, ric: str, owner: str) -> Problem:
         f"row {quotes.label(row)}",
         ric,
         "belongs to another feed",
-        f"{owner} posted this RIC first; take it out of one of the two",
+        f"{owner} was first to post this RIC; take it out of one of the two",
     )
 
 

@@ -287,6 +287,8 @@ class Drop:
     """Why it is held, rejected or failed."""
     owner: str = "unknown"
     """The file's owner, where the file system knows it."""
+    adopted: bool = False
+    """It was backlog: its age counts, and not its number, where it meets another drop's values."""
     approved: bool = False
     """A person has released it: it is not held again for its age or its layout."""
     run: int = 1

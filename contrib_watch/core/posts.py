@@ -15,7 +15,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.diff import Changes, dates_kept, differs, enumeration, joined, object_column
+from contrib_watch.core.diff import (
+    Changes,
+    dates_kept,
+    differs,
+    enumeration,
+    joined,
+    marked_names,
+    object_column,
+    token_table,
+)
 from contrib_watch.core.model import TOKENS, Action, Post, Quotes
 
 _ACTIONS = {action.value: action for action in Action}
@@ -43,6 +52,7 @@ def plan(changes: Changes) -> pd.DataFrame:
     notes = pd.Series("", index=given.index, dtype=TOKENS)
     notes = notes.mask(gains & ~facts["new"], "gains a field: sent in full")
     notes = notes.mask(facts["dirty"], "its last post was not answered: sent in full")
+    notes = notes.mask(facts["newer"] != "", "kept as a newer drop gave it: " + facts["newer"])
     return pd.DataFrame(
         {
             "row": facts["row"],
@@ -51,8 +61,8 @@ def plan(changes: Changes) -> pd.DataFrame:
             ),
             "fields": everything.where(refresh, _text(object_column(changed), given.index)),
             "full": everything,
-            "changed": _names(given.where(differing)),
-            "changes": _change_texts(changed, held, given.index),
+            "changed": marked_names(differing & given.notna()),
+            "changes": _change_texts(full, _known_before(full, held, facts)),
             "note": notes,
             "carried": _carried(changes),
             "attempts": facts["attempts"],
@@ -87,6 +97,10 @@ class Coverage:
             known = self._newest.setdefault(ric, {})
             known[fields] = max(drop_id, known.get(fields, 0))
 
+    def fields(self) -> dict[str, frozenset[str]]:
+        """RIC to all the fields for which some drop gives a value."""
+        return {ric: frozenset().union(*known) for ric, known in self._newest.items()}
+
     def newest(self, ric: str, changed: str) -> int:
         """The newest drop with a row that gives a value for every field named in ``changed``; 0: none does."""
         known = self._newest.get(ric)
@@ -115,19 +129,27 @@ def _text(column: pa.Array, index: pd.Index[str]) -> pd.Series[str]:
     return pd.Series(pd.array(column, dtype=TOKENS), index=index)
 
 
-def _change_texts(changed: pd.DataFrame, held: pd.DataFrame, index: pd.Index[str]) -> pd.Series[str]:
+def _known_before(full: pd.DataFrame, held: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """What a report names as the old values.
+
+    Of a RIC in doubt these are the acknowledged ones, so that a value which was only attempted does not come to the
+    market untold; where the post goes back to what was acknowledged, it is the attempted one.
+    """
+    dirty = facts["dirty"]
+    if not dirty.any():
+        return held
+    acked = token_table(facts["fields"][dirty], first=list(held.columns))[held.columns]
+    return pd.concat([held[~dirty], acked.where(differs(full[dirty], acked), held[dirty])]).reindex(held.index)
+
+
+def _change_texts(full: pd.DataFrame, before: pd.DataFrame) -> pd.Series[str]:
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``; for a value that was not there ``BID 22.1``."""
+    changed = full.where(differs(full, before))
     parts = []
     for name in changed.columns:
-        before = joined(_readable(pa.array(held[name].array)), " -> ")
-        parts.append(joined(f"{name} ", pc.coalesce(before, ""), _readable(pa.array(changed[name].array))))
-    return _text(enumeration(parts, "; ", len(index)), index)
-
-
-def _names(changed: pd.DataFrame) -> pd.Series[str]:
-    """The names of the columns in which each row has a value, with a comma between them."""
-    parts = [pc.if_else(pa.array(changed[name].array).is_valid(), name, None) for name in changed.columns]
-    return _text(enumeration(parts, ",", len(changed)), changed.index)
+        old = joined(_readable(pa.array(before[name].array)), " -> ")
+        parts.append(joined(f"{name} ", pc.coalesce(old, ""), _readable(pa.array(changed[name].array))))
+    return _text(enumeration(parts, "; ", len(full)), full.index)
 
 
 def _readable(tokens: pa.Array) -> pa.Array:

@@ -95,6 +95,7 @@ def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
                 mtime_ns=file.signature.mtime_ns,
                 owner=file.owner,
                 seen_at_utc=desk.clock.utc(),
+                adopted=True,
             )
             desk.drops.remember(file.decided(Verdict.NEW, "adopted from the backlog", drop.id))
             adopted.append(drop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -11,7 +11,7 @@ from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.diff import Changes, diff
+from contrib_watch.core.diff import Changes, Later, diff
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report
@@ -24,15 +24,27 @@ from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.store import Advance, Findings
 
 
-def examine(desk: Desk, drop: Drop, quotes: Quotes, claimed: Collection[str] = ()) -> Changes:
-    """What a drop changes; RICs that another feed is just posting for the first time (``claimed``) are not its."""
+def examine(
+    desk: Desk,
+    drop: Drop,
+    quotes: Quotes,
+    claimed: Mapping[str, str] | None = None,
+    stated: Mapping[str, frozenset[str]] | None = None,
+) -> Changes:
+    """What a drop changes.
+
+    RICs that another feed is just posting for the first time (``claimed``: RIC to feed) are not its. ``stated`` has
+    the fields for which newer drops that are over gave a value: those keep it, as does what a newer drop brought.
+    """
     feed = desk.feeds[drop.feed]
+    newer = desk.drops.newer(drop) if drop.id else []
     changes = diff(
         quotes,
         desk.ledger.snapshot(feed.service, list(quotes.values.index), drop),
         feed=feed.name,
         configured=desk.feeds,
         owned=desk.ledger.owned(feed.service, feed.name) if feed.complete else None,
+        later=Later([one.id for one in newer], stated or {}) if newer else None,
     )
     return changes.without(claimed, quotes) if claimed else changes
 
@@ -84,19 +96,20 @@ class Job:
         desk: Desk,
         drop: Drop,
         *,
-        claimed: Callable[[], Collection[str]] = tuple,
+        claimed: Callable[[], Mapping[str, str]] = dict,
+        stated: Mapping[str, frozenset[str]] | None = None,
         ended: str = "",
         breaker: Breaker | None = None,
     ) -> Steps[Job]:
         """The steps of :meth:`begin`; the file is read aside.
 
         ``claimed`` gives the RICs that other feeds are posting at the moment when it is asked; no other drop of its
-        Service may start between two steps. ``breaker`` is of its Service.
+        Service may start between two steps. ``stated``: see examine(). ``breaker`` is of its Service.
         """
         try:
             reading: Reading = yield lambda: desk.reading(drop)
             quotes = reading.quotes
-            changes = examine(desk, drop, quotes, claimed())
+            changes = examine(desk, drop, quotes, claimed(), stated)
             to_post = () if ended else changes.given.index
             look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
         except UnreadableFile as error:
@@ -112,10 +125,11 @@ class Job:
         recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
-        rejected = [row for row in refused if row.row not in recorded]
+        replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
+        unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING, drop.reason)
-            desk.ledger.record(drop, rejected)
+            desk.ledger.record(drop, unsent)
             if ended or held:
                 status = Status.REJECTED if ended else Status.HELD
                 stopped = _stopped(planned, status, ended or held)
@@ -234,6 +248,11 @@ def _outcome(decision: Decision, status: Status, utc_of: Callable[[float], str])
         acked_at_utc="" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
         attempts=post.attempts,
     )
+
+
+def _replaced(row: int, ric: str) -> Outcome:
+    text = "newer drops have given a value for each of its fields"
+    return Outcome(row, ric, Status.SUPERSEDED, text=text)
 
 
 def _superseded(post: Post, by: int) -> Outcome:

@@ -38,7 +38,7 @@ from contrib_watch.pipeline.job import Job, examine, why_held
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.pipeline.second_look import agreed_quotes
-from contrib_watch.store import utc_text
+from contrib_watch.store import PENDING, utc_text
 
 log = structlog.get_logger()
 
@@ -243,10 +243,13 @@ class Loop:
         """Read a drop, and what is newer than it, and take it in hand."""
         service = self._desk.feeds[drop.feed].service
         try:
-            for newer in self._desk.drops.newer(drop):
-                yield from self._cover(newer)
+            stated = yield from self._stated_later(drop)
             job = yield from Job.starting(
-                self._desk, drop, claimed=lambda: self._claimed(service), breaker=self._breakers[service]
+                self._desk,
+                drop,
+                claimed=lambda: self._claimed(service),
+                stated=stated,
+                breaker=self._breakers[service],
             )
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             self._fail(drop, error)
@@ -256,24 +259,44 @@ class Loop:
         if job.done:
             self._end(job)
 
-    def _claimed(self, service: str) -> list[str]:
-        return [ric for job in self._jobs.values() if job.service == service for ric in job.rics]
+    def _stated_later(self, drop: Drop) -> Steps[dict[str, frozenset[str]]]:
+        """RIC to the fields for which newer drops that are over gave a value; learns of those that wait, too."""
+        over = Coverage()
+        for newer in self._desk.drops.newer(drop):
+            if newer.status in PENDING:
+                yield from self._cover(newer)
+            elif newer.status is DropStatus.DONE:
+                over.add(newer.id, (yield from self._read_later(newer, drop)))
+        return over.fields()
+
+    def _read_later(self, newer: Drop, drop: Drop) -> Steps[Quotes]:
+        try:
+            quotes: Quotes = yield lambda: agreed_quotes(self._desk, newer)
+        except ContribWatchError as error:
+            hint = f"Retry drop {newer.id} once it can be read, or drop the file of {drop.id} again"
+            what = (
+                f"drop {drop.id} is older than drop {newer.id}, which can no longer be read ({error}): "
+                "what it said must not be undone"
+            )
+            raise ConfigurationError(what, where=drop.path, hint=hint) from error
+        return quotes
+
+    def _claimed(self, service: str) -> dict[str, str]:
+        return {ric: feed for feed, job in self._jobs.items() if job.service == service for ric in job.rics}
 
     def _is_covered(self, drop: Drop) -> bool:
         return (drop.id, drop.run) in self._covered.get(drop.feed, ())
 
     def _cover(self, drop: Drop) -> Steps[None]:
-        """Learn what a newer drop gives values for, unless it is to be held or cannot be read."""
+        """Learn what a newer drop that waits gives values for, unless it is to be held or cannot be read."""
         if self._is_covered(drop):
             return
         self._covered.setdefault(drop.feed, set()).add((drop.id, drop.run))
         try:
             quotes: Quotes = yield lambda: agreed_quotes(self._desk, drop)
-            if drop.status is not DropStatus.DONE and (yield from self._will_be_held(drop, quotes)):
+            if (yield from self._will_be_held(drop, quotes)):
                 return
-        except Exception as error:
-            if drop.status is DropStatus.DONE:
-                raise  # what it sent must not be sent over by an older drop
+        except Exception as error:  # noqa: BLE001 - its own turn tells
             # Nothing of it will be sent, which its own turn reports: it covers nothing.
             log.debug("covers nothing", drop=drop.id, why=str(error))
             return
@@ -357,13 +380,19 @@ class Loop:
         return any(map(job.claims, self._presence.holds(job.service)))
 
     def _shares(self) -> Iterator[tuple[Job, int]]:
-        """The room on the connection, in turns: a small drop does not wait for a large one."""
+        """The room on the connection, in turns: a small drop does not wait for a large one.
+
+        Who was served stands at the end of the next turn; turns without room change nothing.
+        """
         jobs, room = list(self._jobs.values()), self._room()
+        served: list[Job] = []
         for position, job in enumerate(jobs):
             handed = self._handed
-            yield job, room // (len(jobs) - position)
+            yield job, -(-room // (len(jobs) - position))
             room -= self._handed - handed
-        self._jobs = {job.drop.feed: job for job in (*jobs[1:], *jobs[:1])}
+            if self._handed > handed:
+                served.append(job)
+        self._jobs = {job.drop.feed: job for job in (*(job for job in jobs if job not in served), *served)}
 
     def _room(self) -> int:
         """Posts that the link may be handed now: a second window is made ready while the first is on the wire.

@@ -145,6 +145,7 @@ class Drops:
         owner: str,
         seen_at_utc: datetime,
         held_because: str = "",
+        adopted: bool = False,
     ) -> Drop:
         """Number a new drop, waiting or (with a reason) to be held."""
         with self._state.transaction() as connection:
@@ -159,6 +160,7 @@ class Drops:
                     seen_at_utc=utc_text(seen_at_utc),
                     status=DropStatus.WAITING,
                     reason=held_because,
+                    adopted=adopted,
                 )
             )
             return self.drop(int(done.lastrowid))
@@ -176,14 +178,15 @@ class Drops:
         return self._select(select(table).where(table.c.status.in_(PENDING)).order_by(table.c.id))
 
     def newer(self, drop: Drop) -> list[Drop]:
-        """Later drops of the same feed that are neither rejected nor held nor failed, in order."""
+        """Later drops of the same feed, in order, whatever became of them.
+
+        Later is a higher number, and for an adopted drop, which was numbered long after it was saved, a later mtime.
+        """
         table = schema.drops
-        counted = (*PENDING, DropStatus.DONE)
-        return self._select(
-            select(table)
-            .where(table.c.feed == drop.feed, table.c.id > drop.id, table.c.status.in_(counted))
-            .order_by(table.c.id)
-        )
+        feed = select(table).where(table.c.feed == drop.feed, table.c.id != drop.id).order_by(table.c.id)
+        if not drop.adopted:
+            return self._select(feed.where(table.c.id > drop.id))
+        return [one for one in self._select(feed) if one.id > drop.id or one.mtime_ns > drop.mtime_ns]
 
     def recent(self, limit: int = 20) -> list[Drop]:
         """The newest drops, newest first."""
@@ -319,6 +322,7 @@ def _drop(row: Row[Any]) -> Drop:
         reason=row.reason,
         owner=row.owner,
         run=row.run,
+        adopted=row.adopted,
         approved=row.approved,
     )
 

@@ -49,20 +49,19 @@ class Ledger:
             for start in range(0, len(rics), IN_LIST):
                 chunk = list(rics[start : start + IN_LIST])
                 known = schema.snapshot
-                for ric, feed, fields, carried, acked_at in connection.execute(
-                    select(known.c.ric, known.c.feed, known.c.fields, known.c.carried, known.c.acked_at_utc).where(
-                        known.c.service == service, known.c.ric.in_(chunk)
-                    )
+                wanted = [known.c[name] for name in ("ric", "feed", "fields", "carried", "acked_at_utc", "drop_id")]
+                for ric, feed, fields, carried, acked_at, drop_id in connection.execute(
+                    select(*wanted).where(known.c.service == service, known.c.ric.in_(chunk))
                 ):
-                    rows[ric] = [feed, fields, carried, acked_at[:10], None, 0]
+                    rows[ric] = [feed, fields, carried, f"{acked_at[:10]} {drop_id}", None, None, 0]
                 lost = schema.dirty
                 for ric, feed, full, drop_id, attempts in connection.execute(
                     select(lost.c.ric, lost.c.feed, lost.c.full, lost.c.drop_id, lost.c.attempts).where(
                         lost.c.service == service, lost.c.ric.in_(chunk)
                     )
                 ):
-                    row = rows.setdefault(ric, [feed, None, None, None, None, 0])
-                    row[4], row[5] = full, attempts if drop is not None and drop.id == drop_id else 0
+                    row = rows.setdefault(ric, [feed, None, None, None, None, None, 0])
+                    row[4:] = full, str(drop_id), attempts if drop is not None and drop.id == drop_id else 0
         *texts, attempts = zip(*rows.values(), strict=True) if rows else [()] * len(SNAPSHOT_COLUMNS)
         table = {
             name: pd.array(pa.array(column, pa.string()), dtype=TOKENS)

@@ -60,6 +60,7 @@ drops = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("run", Integer, nullable=False, default=1),
     Column("approved", Boolean, nullable=False, default=False),
+    Column("adopted", Boolean, nullable=False, default=False),
     Column("has_problem_rows", Boolean, nullable=False, default=False),
     Column("totals", Text, nullable=False, default="{}"),
     Column("findings", Text, nullable=False, default="{}"),

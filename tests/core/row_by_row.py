@@ -101,6 +101,7 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
             expected.unchanged += 1
             continue
         full = {**held, **given}
+        acked = known.fields or {}
         refresh = is_new or in_doubt or gains
         carried = {name: known.carried.get(name, known.acked_on) for name in held if name not in given}
         expected.posts.append(
@@ -110,7 +111,12 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
                 action="Refresh" if refresh else "Update",
                 fields=full if refresh else changed,
                 full=full,
-                changes={change_text(name, held.get(name), token) for name, token in changed.items()},
+                changes={
+                    change_text(name, before, token)
+                    for name, token in full.items()
+                    for before in [acked.get(name) if acked.get(name) != token else held.get(name)]
+                    if before != token
+                },
                 changed=set(given if in_doubt else changed),
                 carried={name: date for name, date in carried.items() if date is not None},
                 attempts=known.attempts,
@@ -182,6 +188,7 @@ def snapshot(known: Mapping[str, Known]) -> pd.DataFrame:
             json.dumps(one.carried, separators=(",", ":")) if one.carried else "",
             one.acked_on if one.fields is not None else None,
             text(one.attempted),
+            None if one.attempted is None else "1",
             one.attempts,
         )
         for one in known.values()

@@ -133,7 +133,7 @@ def test_lost_fields_are_those_that_the_file_has_no_column_for() -> None:
 
 def test_rics_that_another_feed_is_posting_are_rejected() -> None:
     case = Case(["BID"], {"A": {}, "B": {"BID": "1"}, "C": {"BID": "1"}}, {})
-    found = changes(case).without({"B", "Z"}, case.quotes())
+    found = changes(case).without({"B": "fx", "Z": "fx"}, case.quotes())
     assert list(found.given.index) == list(found.held.index) == list(found.facts.index) == ["C"]
     assert [(p.row, p.ric, p.cause) for p in found.problems] == [(2, "A", EMPTY), (3, "B", FOREIGN)]
 

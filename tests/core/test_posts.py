@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -40,7 +41,8 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert exactly(one.fields) == exactly(json_object(rule.fields))
         assert exactly(one.full) == exactly(json_object(rule.full))
         assert separated(one.changed, ",") == rule.changed
-        ordered = [text for name in case.columns for text in rule.changes if text.startswith(f"{name} ")]
+        order = [name for name in json.loads(one.full) if name not in case.columns]
+        ordered = [text for name in (*case.columns, *order) for text in rule.changes if text.startswith(f"{name} ")]
         assert one.changes == "; ".join(ordered)
         assert (exactly(one.carried) if one.carried else {}) == rule.carried
         assert bool(one.carried) == bool(rule.carried)
@@ -100,7 +102,7 @@ def test_an_applied_but_unrecorded_update_is_undone_by_a_drop_that_goes_back() -
     found = post(["BID"], {"BID": "1"}, Known({"BID": "1", "ASK": "5"}, {"BID": "2", "ASK": "6"}, attempts=1))
     assert found.action is Action.REFRESH
     assert exactly(found.fields) == exactly('{"BID":1,"ASK":6}')
-    assert (found.changes, found.attempts) == ("BID 2 -> 1", 1)
+    assert (found.changes, found.attempts) == ("BID 2 -> 1; ASK 5 -> 6", 1)
 
 
 def test_text_goes_out_as_it_was_and_reads_as_it_was_typed() -> None:
@@ -169,6 +171,6 @@ def test_a_field_that_is_cleared_is_given() -> None:
 def test_what_a_refused_feed_claims_is_not_planned() -> None:
     case = Case(["BID"], {"A": {"BID": "1"}, "B": {"BID": "1"}}, {})
     table = case.quotes()
-    changes = diff(table, snapshot({}), feed=FEED, configured=CONFIGURED).without(["A"], table)
+    changes = diff(table, snapshot({}), feed=FEED, configured=CONFIGURED).without({"A": "desk"}, table)
     assert [one.ric for one in posts(plan(changes))] == ["B"]
     assert planned(replace(case, rows={})).empty

@@ -87,7 +87,7 @@ def test_an_ack_advances_the_snapshot_and_nothing_else_does(ledger: Ledger, drop
             "feed": "desk",
             "fields": '{"BID":22.1}',
             "carried": '{"ASK":"2026-11-03"}',
-            "acked_on": "2026-11-22",
+            "acked_on": "2026-11-22 1",
             "attempts": 0,
         }
     }
@@ -168,7 +168,7 @@ def test_a_post_without_an_answer_leaves_its_ric_dirty_with_what_was_tried(ledge
     ledger.unknown(SERVICE, ["A", "NEW"])
     rows = known(ledger, "A", "B", "NEW", drop=drop)
     assert (rows["A"]["fields"], rows["A"]["attempted"], rows["A"]["attempts"]) == ('{"BID":1}', '{"BID":2}', 1)
-    assert rows["NEW"] == {"feed": "desk", "attempted": '{"BID":2}', "attempts": 1}
+    assert rows["NEW"] == {"feed": "desk", "attempted": '{"BID":2}', "attempted_by": "1", "attempts": 1}
     assert "attempted" not in rows["B"]
     assert ledger.uncertain() == {"in_flight": 1, "dirty": 2}
 
@@ -197,7 +197,8 @@ def test_the_newest_attempt_is_the_one_that_is_kept(ledger: Ledger, drop: Drop) 
     for attempts, value in enumerate(("1", "2", "3")):
         send(ledger, drop, post("A", value, attempts=attempts))
         ledger.unknown(SERVICE, ["A"])
-    assert known(ledger, "A", drop=drop)["A"] == {"feed": "desk", "attempted": '{"BID":3}', "attempts": 3}
+    expected = {"feed": "desk", "attempted": '{"BID":3}', "attempted_by": "1", "attempts": 3}
+    assert known(ledger, "A", drop=drop)["A"] == expected
 
 
 def test_attempts_are_those_of_the_drop_at_hand(state: State, ledger: Ledger, drop: Drop) -> None:

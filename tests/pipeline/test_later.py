@@ -1,0 +1,56 @@
+"""Drops that are processed late: what newer ones said stays, field by field."""
+
+from __future__ import annotations
+
+from virtual_site import SERVICE, NewSite, Site, sheet
+
+from contrib_watch.simulator.faults import Fault, FaultKind
+
+
+def held(site: Site) -> dict[str, str]:
+    """What the ADS holds of ``A=``."""
+    return {name: str(value) for name, value in site.cache()[SERVICE, "A="].items()}
+
+
+def test_a_retry_sends_only_what_no_newer_drop_has_replaced(new_site: NewSite) -> None:
+    site = new_site(faults=(Fault(kind=FaultKind.NAK, ric="A=", times=1, code="AccessDenied"),))
+    site.save(sheet("RIC,BID,ASK", "A=,1,1.1"), "morning.csv")
+    site.run()
+    site.save(sheet("RIC,BID", "A=,2"), "correction.csv")
+    site.run()
+    site.retry(1)
+    site.run()
+    assert held(site) == {"BID": "2", "ASK": "1.1"}
+    (row,) = site.rows(1)
+    assert (row["status"], row["changes"]) == ("acked", "ASK 1.1")
+    assert "BID" in row["text"]
+
+
+def test_a_retry_gives_way_to_several_drops_that_gave_a_field_each(site: Site) -> None:
+    for columns, row, name in (("RIC,BID,ASK", "A=,1,1", "1"), ("RIC,BID", "A=,2", "2"), ("RIC,ASK", "A=,3", "3")):
+        site.save(sheet(columns, row), f"{name}.csv")
+        site.run()
+    site.retry(1)
+    site.run()
+    assert site.statuses(1) == {"A=": "superseded"}
+    assert held(site) == {"BID": "2", "ASK": "3"}
+
+
+def test_what_a_newer_drop_found_unchanged_is_its_word_too(new_site: NewSite) -> None:
+    site = new_site(faults=(Fault(kind=FaultKind.NAK, nth=2, times=1, code="AccessDenied"),))
+    for value, name in ((1, "first"), (2, "refused"), (1, "third")):
+        site.save(sheet("RIC,BID", f"A=,{value}"), f"{name}.csv")
+        site.run()
+    site.retry(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "superseded"}
+    assert held(site) == {"BID": "1"}
+
+
+def test_an_adopted_file_gives_way_to_what_was_saved_later(site: Site) -> None:
+    site.save(sheet("RIC,BID,ASK", "A=,1,1"), "old.csv", age_s=10 * 86400)
+    site.save(sheet("RIC,BID", "A=,2"), "new.csv")
+    site.run()
+    site.adopt("newest")
+    site.run()
+    assert held(site) == {"BID": "2", "ASK": "1"}
