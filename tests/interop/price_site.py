@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from sdk_provider import DEADLINE_S, SERVICE
 
 from contrib_watch.cli import main
@@ -45,9 +45,13 @@ class Site:
 
     def once(self) -> int:
         """``run --once`` in this process; its exit code."""
-        done = CliRunner().invoke(main, ["run", "--once", "--config", str(self.config)])
+        done = self.invoke("run", "--once")
         self.said = done.output
         return done.exit_code
+
+    def invoke(self, command: str, *args: str) -> Result:
+        """A command in this process."""
+        return CliRunner().invoke(main, [command, *args, "--config", str(self.config)])
 
     @contextmanager
     def running_once(self) -> Iterator[subprocess.Popen[str]]:

@@ -83,7 +83,7 @@ def _maven() -> None:
             continue
         if done.returncode == 0:
             return
-        said = next((line for line in done.stdout.splitlines() if "ERROR" in line), done.stderr)
+        said = next((line[line.index("[ERROR]") :] for line in done.stdout.splitlines() if "[ERROR]" in line), "")
         if "COMPILATION ERROR" in done.stdout:
             raise AssertionError(done.stdout)
     raise Unavailable(f"Maven cannot build the provider, nor get what it needs from Maven Central: {said}")

@@ -194,6 +194,50 @@ def test_a_lost_cache_is_whole_again(provider: Provider, site: Site) -> None:
             assert image["Fields"] == {"BID": 3, "ASK": 2}
 
 
+def test_a_lost_cache_is_whole_again_though_one_row_changed(provider: Provider, site: Site) -> None:
+    """What the program acknowledged is read back after the login, enumerations by number too, and posted again."""
+    site.configure(provider.host)
+    header = ["RIC", "BID", "CURRENCY", "QUOTIM", "TRADE_DATE"]
+    rows = [[f"BACK{number}", "1.50", "EUR", "16:30", "2026-11-22"] for number in range(120)]
+    site.drop("one.csv", table(header, *rows))
+    assert site.once() == 0, site.said
+    provider.tell("forget")
+    rows[7][1] = "2.5"
+    site.drop("two.csv", table(header, *rows))
+    assert site.once() == 0, site.said
+    with RawClient(provider.port) as reader:
+        for ric, bid, *_ in rows:
+            (image,) = reader.ask(f'{{"ID":5,"Key":{{"Service":"{SERVICE}","Name":"{ric}"}},"Streaming":false}}')
+            expected = {"BID": float(bid), "CURRENCY": 978, "QUOTIM": "16:30:00", "TRADE_DATE": "2026-11-22"}
+            assert image["Fields"] == expected, ric
+
+
+def test_what_is_there_is_not_posted_again(provider: Provider, site: Site) -> None:
+    """The provider's way of writing values (24 for 24.0, 978 for EUR) is no difference."""
+    site.configure(provider.host)
+    header = ["RIC", "BID", "ASK", "CURRENCY", "QUOTIM", "DSPLY_NAME"]
+    rows = [[f"THERE{number}", "24.0", "0.00010", "EUR", "16:30:05.500", 'a "b" c'] for number in range(60)]
+    site.drop("one.csv", table(header, *rows))
+    assert site.once() == 0, site.said
+    rows[0][1] = "25"
+    site.drop("two.csv", table(header, *rows))
+    assert site.once() == 0, site.said
+    posted = [(post["ric"], post["kind"]) for post in provider.posts_of([row[0] for row in rows])[60:]]
+    assert posted == [("THERE0", "Update")]
+
+
+def test_a_price_stored_as_another_is_found_by_reconcile(provider: Provider, site: Site) -> None:
+    """More digits than a double has: the SDK for Java acknowledges the post and keeps the nearest double's digits."""
+    site.configure(provider.host)
+    site.drop("long.csv", table(["RIC", "BID"], ["LONG.TST", "90071992547409.93"], ["SHORT.TST", "22.1"]))
+    assert site.once() == 0, site.said
+    assert stored(provider, ["LONG.TST"])["LONG.TST"] == {"BID": "90071992547409.94"}
+    done = site.invoke("reconcile")
+    assert done.exit_code == 3, done.output
+    assert "LONG.TST" in done.stdout
+    assert "SHORT.TST" not in done.stdout
+
+
 def test_a_nak_is_reported(provider: Provider, site: Site) -> None:
     provider.tell("nak 1 DENIED.TST not for you")
     site.configure(provider.host)
