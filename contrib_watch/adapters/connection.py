@@ -325,7 +325,8 @@ class Connection:
             except (websocket.WebSocketException, OSError) as error:
                 events = self._heed_events(endpoint)  # a refused login and the end of the connection come together
                 refused = refused or (logged_in_at_s is None and any(isinstance(one, LoginEnded) for one in events))
-                return ended(_reason(error))
+                told = [event.reason for event in events if isinstance(event, CloseConnection)]
+                return ended(told[0] if told else _reason(error))
 
     def _send(self, channel: WebSocket, endpoint: Endpoint) -> None:
         """Everything that the session has to say."""
