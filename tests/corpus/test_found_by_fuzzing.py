@@ -30,6 +30,12 @@ def test_a_cell_far_away_is_refused_before_a_grid_is_built(content: bytes) -> No
         read_cells(content, "prices.xlsx", FEED)
 
 
+def test_a_carriage_return_between_stray_quotes_is_no_row_s_own() -> None:
+    """Some readers end the row there, and one of them refuses to go on."""
+    with pytest.raises(UnreadableFile, match="quote"):
+        read_cells(b'RIC,BID\r\nA=X,a"\r=b "1\r\nB=X,2\r\n', "prices.csv", FEED)
+
+
 def test_a_cell_has_one_value() -> None:
     with pytest.raises(UnreadableFile, match="two values"):
         read_cells(cells('<c r="B2" t="inlineStr"><v>1</v><is><t>2</t></is></c>'), "prices.xlsx", FEED)

@@ -51,7 +51,7 @@ def test_hazards_end_in_reports_that_explain_them(tmp_path: Path) -> None:
         "error-cells",
         "unquoted-thousands",
         "password-by-hand",
-        "formula-without-result-calculated",
+        "array-nobody-calculated",
         "unclosed-quote",
     )
     reports = run(tmp_path, *names)
@@ -59,7 +59,7 @@ def test_hazards_end_in_reports_that_explain_them(tmp_path: Path) -> None:
     assert statuses["error-cells"] == [(f"Prices!{n}", f"R{n}=X", REJECTED) for n in range(2, 9)]
     assert statuses["unquoted-thousands"] == [("3", "", REJECTED), ("2", "GOOD=X", ACKED)]
     assert statuses["password-by-hand"] == statuses["unclosed-quote"] == [("", "", REJECTED)]
-    assert ("Prices!2", "A=X", REJECTED) in statuses["formula-without-result-calculated"]
+    assert ("Prices!3", "A=X", REJECTED) in statuses["array-nobody-calculated"]
     (password,) = rows(reports["password-by-hand"])
     assert "password" in password["text"]
     assert "without a password" in password["text"]

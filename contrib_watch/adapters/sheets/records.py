@@ -154,8 +154,8 @@ def _misquoted(
     cell = re.escape(delimiter)
     closed = re.compile(rb'(?:"(?:[^"]|"")*+"[^%b]*+|[^"%b][^%b]*+|)(?:%b|\Z)' % (cell, cell, cell, cell))
     for record in records.tolist():
-        text = data[starts[record] : stops[record]]
-        if b"\n" in text or not _ends_closed(text, closed):
+        text = data[starts[record] : stops[record]].removesuffix(b"\r")
+        if b"\n" in text or b"\r" in text or not _ends_closed(text, closed):
             raise UntrustedQuotes(int(lines[record]), unclosed=False)
     if unclosed:
         last = int(np.searchsorted(starts, quotes[-1], side="right")) - 1
