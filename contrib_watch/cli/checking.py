@@ -74,7 +74,7 @@ def _login(settings: Settings, trace: Trace | None) -> Finding:
     connection.start()
     tried: dict[str, str] = {}
     try:
-        while len(tried) < len(ads.hosts):
+        while len(tried) < len(set(ads.hosts)):
             for event in connection.collect(ads.connect_timeout_s).events:
                 if isinstance(event, LoggedIn):
                     return Finding("login", True, f"accepted for {ads.user}, PingTimeout {event.ping_timeout_s:g} s")

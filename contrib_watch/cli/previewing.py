@@ -68,7 +68,7 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     )
     changes = examine(desk, drop, reading.quotes)
     changes = second_look(desk, file, file.name, feed, reading, changes.given.index).applied(changes)
-    held = why_held(desk, drop, reading.quotes, changes)
+    held = why_held(desk, drop, changes)
     hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
     return Preview(file, feed, reading.quotes, changes, plan(changes), held, hints)
 

@@ -183,8 +183,7 @@ def worst(result: Result) -> int:
     if result.outages:
         codes.append(ConfigurationError.exit_code)
     for finished in result.finished:
-        if finished.drop.status is DropStatus.FAILED:
-            codes.append(1)
+        codes.append(finished.fault_code)
         if finished.drop.status in (DropStatus.REJECTED, DropStatus.HELD):
             codes.append(3)
         if any(finished.totals.get(status) for status in (Status.NAKKED, Status.REJECTED, Status.HELD)):

@@ -436,6 +436,10 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pd.DataFrame,
         status, why = Status.HELD, reason or "waiting for a decision"
         what = f"held, {why}"
         mend = f"look at the file, then: contrib-watch approve {drop.id}, or contrib-watch reject {drop.id}"
+    elif drop.status is DropStatus.FAILED:
+        status, why = Status.REJECTED, reason
+        what = f"not processed, {why}"
+        mend = f"once that is cured: contrib-watch retry {drop.id}"
     else:
         status, why = Status.REJECTED, unreadable or reason or "no reason was recorded"
         what = f"the file could not be read: {why}" if unreadable else f"rejected, {why}"

@@ -49,15 +49,15 @@ def examine(
     return changes.without(claimed, quotes) if claimed else changes
 
 
-def why_held(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes) -> str:
+def why_held(desk: Desk, drop: Drop, changes: Changes) -> str:
     """Why a person has to decide about a drop before anything of it is sent; empty: nobody has to."""
     if drop.approved:
         return ""
     if drop.reason:
         return drop.reason
-    gone = [*quotes.missing_columns, *changes.lost_fields]
+    gone = changes.lost_fields
     if desk.feeds[drop.feed].complete and gone:
-        return f"a complete list that lacks {', '.join(dict.fromkeys(gone))}, which it had before"
+        return f"a complete list that lacks {', '.join(gone)}, which its RICs have"
     return ""
 
 
@@ -120,7 +120,7 @@ class Job:
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
         changes = look.applied(changes)
         planned = plan(changes)
-        held = why_held(desk, drop, quotes, changes)
+        held = why_held(desk, drop, changes)
         findings = Findings(changes.problems, changes.missing, (*_blanks(changes), *look.facts))
         recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
@@ -288,8 +288,8 @@ def _blanks(changes: Changes) -> tuple[str, ...]:
     if not changes.kept_blanks:
         return ()
     since = f", the oldest from {changes.oldest_kept}" if changes.oldest_kept else ""
-    cells = "blank cell" if changes.kept_blanks == 1 else "blank cells"
-    return (f"{changes.kept_blanks:,} {cells} kept their last value{since}",)
+    cells = "blank cell kept its" if changes.kept_blanks == 1 else "blank cells kept their"
+    return (f"{changes.kept_blanks:,} {cells} last value{since}",)
 
 
 def _cache_lost(healed: int) -> tuple[str, ...]:

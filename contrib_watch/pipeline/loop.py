@@ -38,7 +38,7 @@ from contrib_watch.pipeline.job import Job, examine, why_held
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.pipeline.second_look import agreed_quotes
-from contrib_watch.store import PENDING, utc_text
+from contrib_watch.store import PENDING, Findings, utc_text
 
 log = structlog.get_logger()
 
@@ -85,6 +85,8 @@ class Finished(NamedTuple):
     drop: Drop
     totals: dict[str, int]
     report: Path
+    fault_code: int = 0
+    """The exit code of what made it fail; 0: it did not."""
 
 
 class Loop:
@@ -118,6 +120,7 @@ class Loop:
         self._started_last: dict[str, int] = {}  # by feed: the drop
         self._publisher = Publisher(desk, aside, self._wake)
         self._over: dict[tuple[int, int], Drop] = {}  # by drop and run: what waits for its report to be written
+        self._faults: dict[tuple[int, int], int] = {}  # by drop and run: the exit code of what made it fail
         self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)  # by Service
         dice = dice or random.Random()  # noqa: S311 - a sample is no secret
         self._presence = Presence(desk, dice, lambda service: self._breakers[service])
@@ -306,7 +309,7 @@ class Loop:
         """Whether a person will have to decide about a drop once the older ones of its feed have been sent."""
         if drop.approved or drop.reason or not self._desk.feeds[drop.feed].complete:
             return bool(drop.reason)
-        if why_held(self._desk, drop, quotes, examine(self._desk, drop, quotes)):
+        if why_held(self._desk, drop, examine(self._desk, drop, quotes)):
             return True
         for one in self._desk.drops.pending():
             if one.feed == drop.feed and one.id < drop.id:
@@ -453,15 +456,27 @@ class Loop:
                 self._fail(drop or published.drop, published.fault)
             elif drop is not None:
                 totals = self._desk.drops.totals(drop)
-                self.finished.append(Finished(drop, totals, published.csv))
+                code = self._faults.pop((drop.id, drop.run), 0)
+                self.finished.append(Finished(drop, totals, published.csv, code))
                 self._progress.finished(drop, totals, published.csv)
 
     def _fail(self, drop: Drop, error: Exception) -> None:
         expected = isinstance(error, ContribWatchError)
         reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
         log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
-        failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
-        self.finished.append(Finished(replace(failed, reason=reason), {}, Path()))
+        code = error.exit_code if isinstance(error, ContribWatchError) else ContribWatchError.exit_code
+        failed = replace(self._desk.drops.set_status(drop, DropStatus.FAILED, reason), reason=reason)
+        if drop.feed in self._desk.feeds and self._desk.drops.report(failed) is None and not self._has_rows(failed):
+            job = Job(self._desk, failed, None, None, Findings())
+            self._publisher.add(job.conclude())  # nothing of it was sent: one line says why
+            self._over[failed.id, failed.run] = job.drop
+            self._faults[failed.id, failed.run] = code
+            return
+        self.finished.append(Finished(failed, {}, Path(), code))
+
+    def _has_rows(self, drop: Drop) -> bool:
+        """Whether rows of it are recorded, of which a report without its bytes could tell nothing."""
+        return not self._desk.ledger.outcomes(drop).empty
 
     def _connect(self) -> None:
         if not self._started:

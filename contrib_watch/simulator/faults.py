@@ -1,13 +1,14 @@
 """The fault script: what the simulated ADS does wrong, to which posts, and how often.
 
-A script is data, and the same script does the same things to the same posts. As a file::
+A script is data, and the same script does the same things to the same posts. As a file (TOML)::
 
-    {"seed": 1, "faults": [
-        {"kind": "nak", "ric": "BAD*", "code": "AccessDenied", "text": "Not yours"},
-        {"kind": "lose_ack", "every": 100},
-        {"kind": "drop_connection_after", "nth": 250},
-        {"kind": "refuse_login", "code": "UserUnknownToPermSys", "times": 1}
-    ]}
+    seed = 1
+    faults = [
+        { kind = "nak", ric = "BAD*", code = "AccessDenied", text = "Not yours" },
+        { kind = "lose_ack", every = 100 },
+        { kind = "drop_connection_after", nth = 250 },
+        { kind = "refuse_login", code = "UserUnknownToPermSys", times = 1 },
+    ]
 """
 
 from __future__ import annotations
