@@ -117,8 +117,16 @@ class Provider:
     @property
     def posts(self) -> list[dict[str, Any]]:
         """All posts decoded so far."""
+        self._catch_up()
         with self._changed:
             return [event for event in self._events if event["event"] == "post"]
+
+    @property
+    def refusals(self) -> int:
+        """How many messages the SDK could not convert so far."""
+        self._catch_up()
+        with self._changed:
+            return sum(event["event"] == "refused" for event in self._events)
 
     def post(self, post_id: int, ric: str) -> dict[str, Any]:
         """Waits for a post."""
@@ -142,7 +150,7 @@ class Provider:
         return found[-1]
 
     def tell(self, command: str) -> None:
-        """Has a command carried out: forget, disconnect, logout TEXT, nak CODE RIC TEXT."""
+        """Has a command carried out: forget, disconnect, logout TEXT, nak CODE RIC TEXT, sync."""
         assert self._process.stdin is not None
         with self._changed:
             before = len(self._events)
@@ -170,6 +178,13 @@ class Provider:
         """Ends it at once, as a crash does."""
         self._process.kill()
         self._process.wait(DEADLINE_S)
+
+    def _catch_up(self) -> None:
+        """What the provider has written by now has been read, too."""
+        if self._process.poll() is None:
+            self.tell("sync")
+        else:
+            self._reader.join(DEADLINE_S)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

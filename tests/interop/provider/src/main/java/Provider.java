@@ -53,6 +53,7 @@ import java.util.concurrent.LinkedBlockingQueue;
  *   <li>{@code disconnect}: all connections are closed
  *   <li>{@code logout TEXT}: all login streams are closed
  *   <li>{@code nak CODE RIC TEXT}: posts to the RIC are refused from now on
+ *   <li>{@code sync}: nothing; its {@code done} stands behind all that was written before
  * </ul>
  *
  * <p>All runs in the main thread, which dispatches the SDK's events and carries out commands by turns.
@@ -141,6 +142,7 @@ public final class Provider implements OmmProviderClient, OmmProviderErrorClient
             case END -> {
                 return false;
             }
+            case "sync" -> {}
             case "forget" -> cache.clear();
             case "disconnect" -> List.copyOf(clientsByLogin.values()).forEach(provider::closeChannel);
             case "logout" -> List.copyOf(clientsByLogin.keySet()).forEach(
