@@ -24,9 +24,10 @@ from typing import NamedTuple, Self
 
 import structlog
 
-from contrib_watch.core.settle import LEASE_NAME
+from contrib_watch.core.settle import OWN_PREFIX
 from contrib_watch.errors import StateError
 
+LEASE_NAME = f"{OWN_PREFIX}lease.json"
 HEARTBEAT_S = 5.0
 """How often a lease is written anew."""
 LAPSE_S = 30.0
@@ -213,7 +214,7 @@ class Lease:
 
     def _prepared(self) -> Path:
         """The lease of this moment under another hidden name, to be renamed: nobody ever reads half of one."""
-        temporary = self._path.with_name(f".contrib-watch-lease-{self._holder.state}.part")
+        temporary = self._path.with_name(f"{OWN_PREFIX}lease-{self._holder.state}.part")
         told = {**self._holder._asdict(), "heartbeat_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
         temporary.write_text(json.dumps(told) + "\n", encoding="utf-8")
         return temporary

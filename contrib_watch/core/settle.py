@@ -21,11 +21,8 @@ DISTURBED_MIN_S = 0.5
 OWN_REPORT = "a report of this program"
 """Why an Ack report is never a drop."""
 
-LEASE_NAME = ".contrib-watch-lease.json"
-"""The file in a feed's folder that tells other installations whose the folder is."""
-
-OWN_LEASE = "this program's lease: it keeps other installations from the folder"
-"""Why it is never a drop."""
+OWN_PREFIX = ".contrib-watch-"
+"""What the program keeps for itself in a feed's folder begins with this: its lease, and files that it is writing."""
 
 _OWN_REPORT = re.compile(r".+\.\d{8}T\d{6}Z(-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL | re.IGNORECASE)
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
@@ -137,8 +134,6 @@ def candidate(name: str, patterns: Iterable[str]) -> str:
         return "its name is not valid UTF-8: rename it"
     if _OWN_REPORT.fullmatch(name):
         return OWN_REPORT
-    if name == LEASE_NAME:
-        return OWN_LEASE
     if name.startswith("~$"):
         return "Excel's owner file of an open workbook"
     if name.startswith(".~lock.") and name.endswith("#"):

@@ -8,9 +8,11 @@ import pty
 import re
 import resource
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -130,22 +132,22 @@ def test_1_a_fault_of_the_program(site: Site) -> None:
         site.configure(server.address)
         assert site.once() == (0, [])
         site.drop("prices.csv", sheet("A=T,1"))
-        (site.home / ".contrib_watch" / "daemon.pid").unlink()
-        (site.home / ".contrib_watch" / "daemon.pid").mkdir()  # what nobody can foresee
+        with closing(sqlite3.connect(site.database)) as connection, connection:  # what nobody can foresee
+            connection.execute("UPDATE meta SET value = 'many' WHERE key = 'next_post_key'")
         done = site.run("run", "--once")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "contrib-watch: a fault of the program: IsADirectoryError" in done.stderr.splitlines()[-1]
+    assert "contrib-watch: a fault of the program: ValueError" in done.stderr.splitlines()[-1]
 
 
-def test_1_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
+def test_2_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
     site.configure(CLOSED, connect_timeout_s=0.2)
     site.drop("prices.csv", sheet("A=T,1"))
     assert site.once()[0] == 5
     site.configure(CLOSED, feed={"name": "others", "folder": "elsewhere"})
     (site.home / "elsewhere").mkdir()
     code, (drop,) = site.once()
-    assert (code, drop["status"], drop["report"]) == (1, "failed", None)
+    assert (code, drop["status"], drop["report"]) == (2, "failed", None)
     assert "'prices' is no longer in the configuration" in site.status()["drops"][0]["reason"]
 
 

@@ -42,7 +42,10 @@ class Scan:
     files: tuple[CompleteFile, ...] = ()
     """The files that are complete and were not handed out before, in the order of their (mtime, name)."""
     states: Mapping[str, FileState] = field(default_factory=dict)
-    """Every entry of the folder by name. A name that is not valid UTF-8 is shown with backslash escapes."""
+    """Every entry of the folder by name, but for what this program keeps there for itself.
+
+    A name that is not valid UTF-8 is shown with backslash escapes.
+    """
     outage: str = ""
     """Why the folder could not be read; nothing is then known about its files."""
     next_look_s: float | None = None
@@ -125,7 +128,7 @@ class Folder:
 
     def _list(self) -> _Listing:
         with os.scandir(self.path) as entries:
-            names = {entry.name for entry in entries}
+            names = {entry.name for entry in entries if not entry.name.startswith(settle.OWN_PREFIX)}
         self._answered()
         files, markers, told = {}, {}, {}
         for name in names:
