@@ -28,6 +28,7 @@ from contrib_watch.core.settle import OWN_PREFIX
 from contrib_watch.errors import StateError
 
 LEASE_NAME = f"{OWN_PREFIX}lease.json"
+"""The lease's name; hidden, so that it is no drop."""
 HEARTBEAT_S = 5.0
 """How often a lease is written anew."""
 LAPSE_S = 30.0
