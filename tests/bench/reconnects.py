@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +56,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="how often each outage happens")
     parser.add_argument("--refusals", type=int, default=10_000)
     options = parser.parse_args()
-    console = Console()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # thousands of logins are no news
+    console = Console(width=110)
     if options.repeat:
         table = Table("outage", "first Ack after the return, median", "worst", title="seconds")
         for outage_s in options.outages:
