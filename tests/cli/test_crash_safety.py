@@ -49,7 +49,7 @@ def test_a_damaged_copy_is_not_read(site: Site, damage: Callable[[Path], None]) 
     with ads() as server:
         site.configure(server.address)
         code, (drop,) = site.once()
-        assert (code, drop["status"]) == (1, "failed")
+        assert (code, drop["status"]) == (3, "failed")
         reason = site.status()["drops"][0]["reason"]
         assert "damaged" in reason or "cannot be read" in reason
         assert "Save the file again" in reason
