@@ -35,6 +35,7 @@ user = "bench"
 rate_limit = 0
 window = 4000
 pack = 1
+presence_sample = 0
 [log]
 level = "error"
 [[feeds]]
