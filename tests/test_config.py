@@ -349,6 +349,7 @@ def test_problems_of_ads(keys: str, problem: str, tmp_path: Path) -> None:
         ('percent = "percent"', "feeds[1].percent must be '', 'fraction' or 'points'"),
         ('ric_pattern = "[z-a]"', "feeds[1].ric_pattern is no shell-style pattern: bad character range z-a"),
         ('service = "SET-ME"', "feeds[1].service must be set: the Service to post to"),
+        ('date_format = "%d.%m.%y"', 'feeds[1].date_format must not have "%y"'),
         ('date_format = "%d.%m"', "feeds[1].date_format must be strptime's notation"),
         ('date_format = "DD.MM.YYYY"', "feeds[1].date_format must be strptime's notation"),
         ('final_newline = "no"', "feeds[1].final_newline must be 'required' or 'optional'"),

@@ -148,6 +148,8 @@ def _thousands(value: str) -> str:
 
 
 def _date_format(value: str) -> str:
+    if "%y" in value.replace("%%", ""):
+        raise ValueError('must not have "%y": the century of a year of two digits would be guessed; use "%Y"')
     day = datetime(2026, 11, 22)  # noqa: DTZ001 - a calendar day, no moment
     try:
         whole = datetime.strptime(day.strftime(value), value) == day  # noqa: DTZ007

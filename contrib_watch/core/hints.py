@@ -28,10 +28,11 @@ MAX_CELLS = 1_000
 """So many refused cells of a column are tried with each declaration; the winners are tried with all cells."""
 
 DATE_FORMATS = (
-    *(f"%d{mark}%m{mark}%{year}" for year in "Yy" for mark in "./-"),
-    *(f"%m{mark}%d{mark}%{year}" for year in "Yy" for mark in "/-"),
+    # No year of two digits, whose century would be guessed.
+    *(f"%d{mark}%m{mark}%Y" for mark in "./-"),
+    *(f"%m{mark}%d{mark}%Y" for mark in "/-"),
     *("%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d%m%Y", ISO_DATE, f"{ISO_DATE} 00:00:00", f"{ISO_DATE}T00:00:00"),
-    *(f"%d{mark}%b{mark}%{year}" for year in "Yy" for mark in "- "),
+    *(f"%d{mark}%b{mark}%Y" for mark in "- "),
     *("%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
 FEW = 0.1

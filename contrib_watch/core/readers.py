@@ -104,9 +104,13 @@ _IS_ERROR_TEXT = Complaint(
 )
 
 
+_ERROR_TEXT = re.compile(ERROR_TEXT.removesuffix(" *$"))
+
+
 def error_text(text: str) -> Complaint | None:
     """The complaint about a text that stands for a missing result, such as ``#N/A``."""
-    return _IS_ERROR_TEXT if re.match(ERROR_TEXT, text) else None
+    # Trailing spaces are taken off first: Python's engine, unlike Arrow's, is quadratic in them.
+    return _IS_ERROR_TEXT if _ERROR_TEXT.fullmatch(text.rstrip(" ")) else None
 
 
 class TextReader:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Malformed, Quotes
 from contrib_watch.core.quotes import read_quotes
-from contrib_watch.core.readers import matches, shell_pattern
+from contrib_watch.core.readers import error_text, matches, shell_pattern
 from contrib_watch.errors import UnreadableFile
 
 DATA = resources.files("contrib_watch") / "data"
@@ -410,3 +410,9 @@ def test_what_cannot_be_read_with_certainty_rejects_its_row_with_its_cell(field:
 @pytest.mark.parametrize("ric", ["NA", "NULL", "nan", "None", "n/a", "005930", "1E5", "TRUE", "MAR1"])
 def test_rics_that_other_programs_take_for_something_else(ric: str) -> None:
     assert list(read(csv("RIC,BID", [ric, "1"])).values.index) == [ric]
+
+
+def test_a_long_cell_of_spaces_costs_no_time() -> None:
+    """Quadratic, this would take minutes; the test's time limit is what fails."""
+    assert error_text("#N/A " + " " * 3_000_000 + "\nx") is None
+    assert error_text("#N/A " + " " * 3_000_000) is not None
