@@ -257,6 +257,9 @@ def _replaced(row: int, ric: str) -> Outcome:
 
 def _superseded(post: Post, by: int) -> Outcome:
     text = f"drop {by} is newer and gives a value for each of its fields"
+    if post.attempts:
+        times = "once" if post.attempts == 1 else f"{post.attempts} times"
+        text += f"; it was posted {times} before, without being taken"
     return Outcome(post.row, post.ric, Status.SUPERSEDED, changes=post.changes, text=text, attempts=post.attempts)
 
 
