@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.delivery import Delivery
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
@@ -16,6 +16,7 @@ from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Q
 from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report
 from contrib_watch.errors import StateError, UnreadableFile
+from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.presence import pending_warning, warning_told
@@ -185,23 +186,16 @@ class Job:
             taken = [post for post, by in zip(taken, newest, strict=True) if by <= self.drop.id]
             self._record(_superseded(post, by) for post, by in late)
         post_ids = self._desk.ledger.in_flight(self.drop, self.service, taken)
-        self._delivery.sent(post_ids, taken)
-        return [
-            Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone)
-            for post_id, post in zip(post_ids, taken, strict=True)
-        ]
+        return posting.outgoing(self._delivery, form, post_ids, taken)
 
     def settle(self, answers: Iterable[Answer]) -> int:
         """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
-        decisions = [decision for answer in answers if (decision := self._delivery.settle(answer))]
-        if not decisions:
-            return 0
-        ledger, utc_of = self._desk.ledger, self._desk.utc_of
-        advances = [Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
-        ledger.landed(self.service, self.drop, advances)
-        ledger.refused(self.service, _rics(decisions, Next.REFUSED, Next.AGAIN))
-        ledger.unknown(self.service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
-        ended = [_outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
+
+        def landed(advances: Sequence[Advance]) -> None:
+            self._desk.ledger.landed(self.service, self.drop, advances)
+
+        decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
+        ended = [posting.outcome(self._desk, one, one.status) for one in decisions if one.status is not None]
         self._record(ended)
         return len(ended)
 
@@ -227,27 +221,6 @@ class Job:
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:
             self._desk.ledger.record(self.drop, list(_with_twins(outcomes, self._quotes)))
-
-
-def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:
-    return [one.post.ric for one in decisions if one.next in after]
-
-
-def _outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) -> Outcome:
-    post, answer = decision.post, decision.answer
-    return Outcome(
-        row=post.row,
-        ric=post.ric,
-        status=status,
-        action=post.action.value,
-        post_id=answer.post_id,
-        changes=post.changes,
-        nak_code=answer.code,
-        text="; ".join(part for part in (answer.text, post.note) if part),
-        sent_at_utc="" if answer.sent_s is None else utc_of(answer.sent_s),
-        acked_at_utc="" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
-        attempts=post.attempts,
-    )
 
 
 def _replaced(row: int, ric: str) -> Outcome:

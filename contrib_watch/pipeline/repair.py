@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.delivery import Delivery
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.model import Action, Outcome, Post, Status
+from contrib_watch.core.model import Action, Post, Status
+from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Advance
 from contrib_watch.store.repairs import Repaired, Repairs, Wanted
@@ -45,7 +46,7 @@ class Repair:
         self._by_hand = by_hand
         self._on_wire: set[str] = set()
         wanted = self._repairs.wanted(service, list(reasons))
-        posts = [_post(ric, wanted[ric], reasons[ric]) for ric in reasons if ric in wanted]
+        posts = [_post(ric, wanted[ric]) for ric in reasons if ric in wanted]
         self.planned = len(posts)
         self._delivery = Delivery(posts, retries=desk.settings.ads.retries, breaker=breaker)
 
@@ -74,50 +75,29 @@ class Repair:
         wanted = self._repairs.wanted(self.service, [post.ric for post in taken])
         due = [post for post in taken if not is_claimed(self.service, post.ric) and self._is_due(post, wanted)]
         post_ids = self._repairs.in_flight(self.service, due, wanted)
-        self._delivery.sent(post_ids, due)
         self._on_wire.update(post.ric for post in due)
-        return [
-            Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone)
-            for post_id, post in zip(post_ids, due, strict=True)
-        ]
+        return posting.outgoing(self._delivery, form, post_ids, due)
 
     def settle(self, answers: Iterable[Answer]) -> int:
         """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
-        decisions = [decision for answer in answers if (decision := self._delivery.settle(answer))]
-        if not decisions:
-            return 0
-        ledger, utc_of = self._desk.ledger, self._desk.utc_of
-        advances = [Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
-        with self._desk.state.transaction():
+
+        def landed(advances: Sequence[Advance]) -> None:
             self._repairs.landed(self.service, advances)
-            ledger.refused(self.service, _rics(decisions, Next.REFUSED, Next.AGAIN))
-            ledger.unknown(self.service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
-            self._repairs.record([self._repaired(one, one.status) for one in decisions if one.status is not None])
+            self.acked += [advance.post.ric for advance in advances]
+
+        with self._desk.state.transaction():
+            decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
+            ended = [(one.post, posting.outcome(self._desk, one, one.status)) for one in decisions if one.status]
+            self._repairs.record(
+                [Repaired(self.service, self._reasons[post.ric], post.full, outcome) for post, outcome in ended]
+            )
         self._on_wire.difference_update(one.post.ric for one in decisions)
-        self.acked += [advance.post.ric for advance in advances]
-        ended = [one.status for one in decisions if one.status is not None]
-        self.totals.update(ended)
+        self.totals.update(outcome.status for _, outcome in ended)
         return len(ended)
 
     def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
         now = wanted.get(post.ric)
         return now is not None and now.fields == post.full and (now.certain or self._by_hand)
-
-    def _repaired(self, decision: Decision, status: Status) -> Repaired:
-        post, answer = decision.post, decision.answer
-        outcome = Outcome(
-            row=post.row,
-            ric=post.ric,
-            status=status,
-            action=post.action.value,
-            post_id=answer.post_id,
-            nak_code=answer.code,
-            text=answer.text,
-            sent_at_utc="" if answer.sent_s is None else self._desk.utc_of(answer.sent_s),
-            acked_at_utc="" if status is Status.UNCONFIRMED else self._desk.utc_of(answer.answered_s),
-            attempts=post.attempts,
-        )
-        return Repaired(self.service, self._reasons[post.ric], post.full, outcome)
 
 
 def summed(repairs: Iterable[Repair]) -> Counter[Status]:
@@ -136,9 +116,5 @@ def by_service(reasons: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, d
     yield from grouped.items()
 
 
-def _post(ric: str, wanted: Wanted, reason: str) -> Post:
-    return Post(0, ric, Action.REFRESH, wanted.fields, wanted.fields, changes="", note=reason)
-
-
-def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:
-    return [one.post.ric for one in decisions if one.next in after]
+def _post(ric: str, wanted: Wanted) -> Post:
+    return Post(0, ric, Action.REFRESH, wanted.fields, wanted.fields, changes="")

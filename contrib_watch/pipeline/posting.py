@@ -1,0 +1,64 @@
+"""Between a Delivery and the record: what drops and repairs do alike with their posts and the answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.session import Answer, Outgoing
+from contrib_watch.core.model import Outcome, Post, Status
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import Advance
+
+
+def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], taken: Sequence[Post]) -> list[Outgoing]:
+    """Posts that were taken and are recorded as in flight under these PostIDs, ready for the wire."""
+    delivery.sent(post_ids, taken)
+    return [
+        Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone)
+        for post_id, post in zip(post_ids, taken, strict=True)
+    ]
+
+
+def settle(
+    desk: Desk,
+    service: str,
+    delivery: Delivery,
+    answers: Iterable[Answer],
+    landed: Callable[[Sequence[Advance]], None],
+) -> list[Decision]:
+    """Decide what answers mean for a delivery, and record what the ADS now holds, within the caller's transaction.
+
+    ``landed`` records the posts that were acknowledged. Answers to other deliveries' posts are left alone.
+    """
+    decisions = [decision for answer in answers if (decision := delivery.settle(answer))]
+    if decisions:
+        landed(
+            [Advance(one.post, desk.utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
+        )
+        desk.ledger.refused(service, _rics(decisions, Next.REFUSED, Next.AGAIN))
+        desk.ledger.unknown(service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
+    return decisions
+
+
+def outcome(desk: Desk, decision: Decision, status: Status) -> Outcome:
+    """What became of a post that has ended."""
+    post, answer = decision.post, decision.answer
+    return Outcome(
+        row=post.row,
+        ric=post.ric,
+        status=status,
+        action=post.action.value,
+        post_id=answer.post_id,
+        changes=post.changes,
+        nak_code=answer.code,
+        text="; ".join(part for part in (answer.text, post.note) if part),
+        sent_at_utc="" if answer.sent_s is None else desk.utc_of(answer.sent_s),
+        acked_at_utc="" if status is Status.UNCONFIRMED else desk.utc_of(answer.answered_s),
+        attempts=post.attempts,
+    )
+
+
+def _rics(decisions: Sequence[Decision], *after: Next) -> list[str]:
+    return [one.post.ric for one in decisions if one.next in after]
