@@ -41,6 +41,11 @@ class Breaker:
         """Posts wait, except for a probe."""
         return self.open_since_s is not None
 
+    @property
+    def calm(self) -> bool:
+        """Nothing is amiss: what was acknowledged need not be told."""
+        return self.open_since_s is None and not self._in_a_row and self._probe is None
+
     def room(self, room: int, now_s: float) -> int:
         """How many of ``room`` posts may go out now."""
         if not self.open:

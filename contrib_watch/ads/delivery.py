@@ -11,8 +11,8 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from contrib_watch.ads.breaker import SOURCE_IS_DOWN, Breaker
 from contrib_watch.ads.session import Answer, Verdict
@@ -27,6 +27,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 LOSSES_TOGETHER = 2
 """Connections that a post may lose in company; after that it goes alone, so that the one at fault is found."""
+
+_ATTEMPTS = Post._fields.index("attempts")
 
 
 class Next(StrEnum):
@@ -44,8 +46,7 @@ class Next(StrEnum):
     """Goes again later; until then the RIC is dirty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One answer, understood. ``status`` is set where the post has ended."""
 
     post: Post
@@ -105,8 +106,9 @@ class Delivery:
         while self._later and self._later[0][0] <= now_s:
             self._again.append(heapq.heappop(self._later)[2])
         taken = [self._again.popleft() for _ in range(min(room, len(self._again)))]
-        while self._first is not None and len(taken) < room:
+        if self._first is not None and len(taken) < room:
             taken.append(self._first)
+            taken += itertools.islice(self._fresh, room - len(taken))
             self._first = next(self._fresh, None)
         return taken
 
@@ -114,8 +116,19 @@ class Delivery:
         """These posts are in flight under these PostIDs."""
         post_ids = list(post_ids)
         self._breaker.sent(post_ids)
-        for post_id, post in zip(post_ids, posts, strict=True):
-            self._on_wire[post_id] = post._replace(attempts=post.attempts + 1)
+        self._on_wire.update(zip(post_ids, map(_counted, posts), strict=True))
+
+    def settle_all(self, answers: Iterable[Answer]) -> list[Decision]:
+        """What follows from each of these answers that is to a post of this delivery, in their order."""
+        decisions: list[Decision] = []
+        for answer in answers:
+            if answer.verdict is Verdict.ACKED and self._breaker.calm:  # as settle() does, at a fraction of its cost
+                post = self._on_wire.pop(answer.post_id, None)
+                if post is not None:
+                    decisions.append(Decision(post, answer, Next.ADVANCE, Status.ACKED))
+            elif decision := self.settle(answer):
+                decisions.append(decision)
+        return decisions
 
     def settle(self, answer: Answer) -> Decision | None:
         """Decide what follows from an answer; None where the PostID is not of this delivery."""
@@ -177,6 +190,11 @@ class Delivery:
         self._used[post.ric] = used + 1
         due_s = now_s + min(FIRST_WAIT_S * 2**used, LONGEST_WAIT_S)
         heapq.heappush(self._later, (due_s, next(self._tie), post))
+
+
+def _counted(post: Post) -> Post:
+    """The post with one attempt more; several times faster than _replace()."""
+    return Post._make((*post[:_ATTEMPTS], post.attempts + 1, *post[_ATTEMPTS + 1 :]))
 
 
 def as_refresh(post: Post) -> Post:

@@ -32,7 +32,9 @@ def quoted(text: str) -> str:
     """
     if not text.isprintable() and any(ord(character) < 0x20 for character in text):
         raise ValueError(f"{text!r} has a control character, which cannot be sent to an ADS")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def login_request(*, user: str, app_id: str, position: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -114,7 +115,17 @@ class Desk:
 
     def utc_of(self, monotonic_s: float) -> str:
         """A moment of the monotonic clock as the time of day, in text."""
-        return utc_text(self.clock.utc() - timedelta(seconds=self.clock.monotonic() - monotonic_s))
+        return self.utc_reader()(monotonic_s)
+
+    def utc_reader(self) -> Callable[[float], str]:
+        """The same for many moments, of which most are the same ones, with one look at the clocks."""
+        now_utc, now_s = self.clock.utc(), self.clock.monotonic()
+
+        @cache
+        def utc_of(monotonic_s: float) -> str:
+            return utc_text(now_utc - timedelta(seconds=now_s - monotonic_s))
+
+        return utc_of
 
     def shortage(self) -> str:
         """Why no file may be accepted for want of room; empty: there is room."""

@@ -195,7 +195,8 @@ class Job:
             self._desk.ledger.landed(self.service, self.drop, advances)
 
         decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
-        ended = [posting.outcome(self._desk, one, one.status) for one in decisions if one.status is not None]
+        utc_of = self._desk.utc_reader()
+        ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
         self._record(ended)
         return len(ended)
 
@@ -254,6 +255,9 @@ def _stopped(planned: pd.DataFrame, status: Status, why: str) -> Iterator[Outcom
 
 def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> Iterator[Outcome]:
     """These outcomes, and the same for the equal copies of their rows, which share a row's post and so its fate."""
+    if not quotes.twins:
+        yield from outcomes
+        return
     for one in outcomes:
         yield one
         for row in quotes.twins.get(one.ric, ()):

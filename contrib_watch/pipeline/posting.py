@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.model import Outcome, Post, Status
+from contrib_watch.core.model import Action, Outcome, Post, Status
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Advance
+
+_WORDS = {action: action.value for action in Action}
 
 
 def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], taken: Sequence[Post]) -> list[Outgoing]:
@@ -32,31 +34,30 @@ def settle(
 
     ``landed`` records the posts that were acknowledged. Answers to other deliveries' posts are left alone.
     """
-    decisions = [decision for answer in answers if (decision := delivery.settle(answer))]
+    decisions = delivery.settle_all(answers)
     if decisions:
-        landed(
-            [Advance(one.post, desk.utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE]
-        )
+        utc_of = desk.utc_reader()
+        landed([Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE])
         desk.ledger.refused(service, _rics(decisions, Next.REFUSED, Next.AGAIN))
         desk.ledger.unknown(service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
     return decisions
 
 
-def outcome(desk: Desk, decision: Decision, status: Status) -> Outcome:
-    """What became of a post that has ended."""
+def outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) -> Outcome:
+    """What became of a post that has ended; ``utc_of``: see Desk.utc_reader()."""
     post, answer = decision.post, decision.answer
-    return Outcome(
-        row=post.row,
-        ric=post.ric,
-        status=status,
-        action=post.action.value,
-        post_id=answer.post_id,
-        changes=post.changes,
-        nak_code=answer.code,
-        text="; ".join(part for part in (answer.text, post.note) if part),
-        sent_at_utc="" if answer.sent_s is None else desk.utc_of(answer.sent_s),
-        acked_at_utc="" if status is Status.UNCONFIRMED else desk.utc_of(answer.answered_s),
-        attempts=post.attempts,
+    return Outcome(  # by position, which is the fastest: there is one for every post
+        post.row,
+        post.ric,
+        status,
+        _WORDS[post.action],
+        answer.post_id,
+        post.changes,
+        answer.code,
+        f"{answer.text}; {post.note}" if answer.text and post.note else answer.text or post.note,
+        "" if answer.sent_s is None else utc_of(answer.sent_s),
+        "" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
+        post.attempts,
     )
 
 

@@ -87,7 +87,8 @@ class Repair:
 
         with self._desk.state.transaction():
             decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
-            ended = [(one.post, posting.outcome(self._desk, one, one.status)) for one in decisions if one.status]
+            utc_of = self._desk.utc_reader()
+            ended = [(one.post, posting.outcome(one, one.status, utc_of)) for one in decisions if one.status]
             self._repairs.record(
                 [Repaired(self.service, self._reasons[post.ric], post.full, outcome) for post, outcome in ended]
             )

@@ -6,16 +6,20 @@ its PostID, before it goes on the wire; one that was given up or lost makes its 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Delete, Table, bindparam, delete, func, insert, select
+from sqlalchemy import ColumnElement, func, select
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
 from contrib_watch.store import schema
+from contrib_watch.store.bulk import add_rows, drop_rics
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
@@ -93,59 +97,43 @@ class Ledger:
         if not posts:
             return []
         with self._state.transaction() as connection:
-            key = int(self._state.get("next_post_key") or 1)
-            taken = set(connection.scalars(select(schema.in_flight.c.post_id)))
-            post_ids, rows = [], []
-            for post, (feed, drop_id) in zip(posts, origins, strict=True):
-                while (post_id := (key - 1) % LAST_POST_ID + 1) in taken:
-                    key += 1
-                post_ids.append(post_id)
-                rows.append(
-                    {
-                        "service": service,
-                        "ric": post.ric,
-                        "feed": feed,
-                        "drop_id": drop_id,
-                        "row": post.row,
-                        "post_key": key,
-                        "post_id": post_id,
-                        "full": post.full,
-                        "attempts": post.attempts + 1,
-                    }
-                )
-                key += 1
-            connection.execute(insert(schema.in_flight), rows)
-            self._state.put("next_post_key", str(key))
+            keys = self._free_keys(int(self._state.get("next_post_key") or 1), len(posts))
+            post_ids = [_post_id(key) for key in keys]
+            rows = [
+                (service, post.ric, feed, drop_id, post.row, key, post_id, post.full, post.attempts + 1)
+                for post, (feed, drop_id), key, post_id in zip(posts, origins, keys, post_ids, strict=True)
+            ]
+            add_rows(connection, schema.in_flight, rows)
+            self._state.put("next_post_key", str(keys[-1] + 1))
         return post_ids
+
+    def _free_keys(self, first: int, count: int) -> Sequence[int]:
+        """The next keys whose PostIDs are not in flight."""
+        if first + count - 1 <= LAST_POST_ID:  # no PostID has come up twice yet
+            return range(first, first + count)
+        with self._state.transaction() as connection:
+            taken = set(connection.scalars(select(schema.in_flight.c.post_id)))
+        free = (key for key in itertools.count(first) if _post_id(key) not in taken)
+        return list(itertools.islice(free, count))
 
     def landed(self, service: str, drop: Drop, advances: Sequence[Advance]) -> None:
         """The ADS acknowledged these posts: the snapshot takes their values, and their RICs are clean."""
         if not advances:
             return
-        rics = [{"b_service": service, "b_ric": advance.post.ric} for advance in advances]
+        rics = [advance.post.ric for advance in advances]
         rows = [
-            {
-                "service": service,
-                "ric": post.ric,
-                "feed": drop.feed,
-                "fields": post.full,
-                "carried": post.carried,
-                "drop_id": drop.id,
-                "acked_at_utc": acked_at_utc,
-            }
+            (service, post.ric, drop.feed, post.full, post.carried, drop.id, acked_at_utc)
             for post, acked_at_utc in advances
         ]
         with self._state.transaction() as connection:
             for table in (schema.in_flight, schema.dirty, schema.snapshot):
-                connection.execute(_delete_rics(table), rics)
-            connection.execute(insert(schema.snapshot), rows)
+                drop_rics(connection, table, service, rics)
+            add_rows(connection, schema.snapshot, rows)
 
     def refused(self, service: str, rics: Iterable[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
-        keys = [{"b_service": service, "b_ric": ric} for ric in rics]
-        if keys:
-            with self._state.transaction() as connection:
-                connection.execute(_delete_rics(schema.in_flight), keys)
+        with self._state.transaction() as connection:
+            drop_rics(connection, schema.in_flight, service, rics)
 
     def unknown(self, service: str, rics: Iterable[str]) -> None:
         """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
@@ -164,20 +152,19 @@ class Ledger:
         table = schema.in_flight
         kept = [table.c[column.name] for column in schema.dirty.columns]
         with self._state.transaction() as connection:
-            rows = [dict(row) for row in connection.execute(select(*kept).where(*where)).mappings()]
-            if rows:
-                keys = [{"b_service": row["service"], "b_ric": row["ric"]} for row in rows]
-                connection.execute(_delete_rics(schema.dirty), keys)
-                connection.execute(insert(schema.dirty), rows)
-                connection.execute(_delete_rics(table), keys)
+            rows = [tuple(row) for row in connection.execute(select(*kept).where(*where))]
+            for service, found in groupby(sorted(rows), key=itemgetter(0)):
+                rics = [row[1] for row in found]
+                drop_rics(connection, schema.dirty, service, rics)
+                drop_rics(connection, table, service, rics)
+            add_rows(connection, schema.dirty, rows)
         return len(rows)
 
     def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
         """The rows of a drop that have ended in its present run."""
-        if outcomes:
-            rows = [{"drop_id": drop.id, "run": drop.run, **outcome._asdict()} for outcome in outcomes]
-            with self._state.transaction() as connection:
-                connection.execute(insert(schema.outcomes), rows)
+        rows = [(drop.id, drop.run, row, ric, status.value, *rest) for row, ric, status, *rest in outcomes]
+        with self._state.transaction() as connection:
+            add_rows(connection, schema.outcomes, rows)
 
     def outcomes(self, drop: Drop) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: a column for each field of Outcome.
@@ -204,6 +191,5 @@ class Ledger:
             }
 
 
-def _delete_rics(table: Table) -> Delete:
-    """Deletes one RIC for each set of parameters (``b_service``, ``b_ric``)."""
-    return delete(table).where(table.c.service == bindparam("b_service"), table.c.ric == bindparam("b_ric"))
+def _post_id(key: int) -> int:
+    return (key - 1) % LAST_POST_ID + 1
