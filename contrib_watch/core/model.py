@@ -267,6 +267,10 @@ class Outcome(NamedTuple):
     acked_at_utc: str = ""
     """When the Ack or Nak came."""
     attempts: int = 0
+    full: str = ""
+    """As :attr:`Post.full`; empty where nothing was to be posted for the row."""
+    changed: str = ""
+    """As :attr:`Post.changed`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,7 @@ class Desk:
             target=settings.ads.target,
             reading=reading,
             accept_empty=accept_empty,
+            utc=(clock or SystemClock()).utc,
         )
         return cls(
             settings=settings,

@@ -234,7 +234,16 @@ def _superseded(post: Post, by: int) -> Outcome:
     if post.attempts:
         times = "once" if post.attempts == 1 else f"{post.attempts} times"
         text += f"; it was posted {times} before, without being taken"
-    return Outcome(post.row, post.ric, Status.SUPERSEDED, changes=post.changes, text=text, attempts=post.attempts)
+    return Outcome(
+        post.row,
+        post.ric,
+        Status.SUPERSEDED,
+        changes=post.changes,
+        text=text,
+        attempts=post.attempts,
+        full=post.full,
+        changed=post.changed,
+    )
 
 
 def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
@@ -250,7 +259,16 @@ def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
 def _stopped(planned: pd.DataFrame, status: Status, why: str) -> Iterator[Outcome]:
     """What would have been posted, and is not."""
     for post in posts(planned):
-        yield Outcome(post.row, post.ric, status, action=post.action.value, changes=post.changes, text=why)
+        yield Outcome(
+            post.row,
+            post.ric,
+            status,
+            action=post.action.value,
+            changes=post.changes,
+            text=why,
+            full=post.full,
+            changed=post.changed,
+        )
 
 
 def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> Iterator[Outcome]:

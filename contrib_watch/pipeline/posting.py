@@ -58,6 +58,8 @@ def outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) 
         "" if answer.sent_s is None else utc_of(answer.sent_s),
         "" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
         post.attempts,
+        post.full,
+        post.changed,
     )
 
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
 from contrib_watch.store import schema
+from contrib_watch.store.record import ROW_COLUMNS, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
 
 PENDING = (DropStatus.WAITING, DropStatus.SENDING)
 """Drops on which work goes on."""
-
-
-def utc_text(moment: datetime) -> str:
-    """``2026-11-22T16:30:00.123Z``"""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +57,17 @@ class ReportName:
     folder: str
     base: str
     whole: bool
+
+
+class Witness(NamedTuple):
+    """The record of a processed drop, as its report names it."""
+
+    number: int
+    sha256: str
+
+
+_RECORDED = ("feed", "path", "sha256", "owner", "reason", "mtime_ns")
+"""What a drop's record says of it as text, beside its number and size."""
 
 
 class Drops:
@@ -163,7 +170,10 @@ class Drops:
                     adopted=adopted,
                 )
             )
-            return self.drop(int(done.lastrowid))
+            drop = self.drop(int(done.lastrowid))
+            facts = {"drop": drop.id, **{name: str(getattr(drop, name)) for name in _RECORDED}}
+            self._state.append("drop", {**facts, "size_bytes": size_bytes, "adopted": adopted}, drop.id)
+            return drop
 
     def drop(self, drop_id: int) -> Drop:
         """One drop; KeyError where the number is not given to any."""
@@ -209,7 +219,10 @@ class Drops:
 
     def set_status(self, drop: Drop, status: DropStatus, reason: str = "") -> Drop:
         """Move a drop on."""
-        return self._change(drop, status=status, reason=reason)
+        with self._state.transaction():
+            if status is DropStatus.FAILED:
+                self._state.append("failure", {"drop": drop.id, "run": drop.run, "reason": reason}, drop.id)
+            return self._change(drop, status=status, reason=reason)
 
     def finish(
         self,
@@ -219,23 +232,61 @@ class Drops:
         findings: Findings,
         has_problem_rows: bool,
         now_utc: datetime,
+        service: str = "",
+        told: Mapping[str, Any] | None = None,
     ) -> Drop:
-        """A drop is over, with the status and the reason that it has: ``totals`` counts its rows by status."""
-        return self._change(
-            drop,
-            status=drop.status,
-            reason=drop.reason,
-            totals=json.dumps(totals),
-            findings=json.dumps(asdict(findings)),
-            has_problem_rows=has_problem_rows,
-            finished_at_utc=utc_text(now_utc),
+        """A drop is over, with the status and the reason that it has: ``totals`` counts its rows by status.
+
+        ``told`` is what its record says beside that, of JSON's types.
+        """
+        with self._state.transaction() as connection:
+            leaves = leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
+            facts = {
+                "drop": drop.id,
+                "run": drop.run,
+                "feed": drop.feed,
+                "service": service,
+                "status": drop.status,
+                "reason": drop.reason,
+                "totals": dict(totals),
+                "findings": asdict(findings),
+                "leaves": leaves._asdict(),
+            }
+            record = self._state.append("run", {**(told or {}), **facts}, drop.id)
+            table = schema.runs
+            connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
+            connection.execute(
+                insert(table).values(drop_id=drop.id, run=drop.run, service=service, record=record.number)
+            )
+            return self._change(
+                drop,
+                status=drop.status,
+                reason=drop.reason,
+                totals=json.dumps(totals),
+                findings=json.dumps(asdict(findings)),
+                has_problem_rows=has_problem_rows,
+                finished_at_utc=utc_text(now_utc),
+            )
+
+    def witness(self, drop: Drop) -> Witness | None:
+        """The record of the drop's present run; None: it is not over, or older than the record."""
+        runs, record = schema.runs, schema.record
+        query = (
+            select(record.c.number, record.c.sha256)
+            .join(runs, runs.c.record == record.c.number)
+            .where(runs.c.drop_id == drop.id, runs.c.run == drop.run)
         )
+        with self._state.transaction() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Witness(row.number, row.sha256)
 
     def decide(self, drop: Drop, *, approved: bool) -> Drop:
         """Process a drop again, as its next run; an approved one is not held for its age or layout."""
-        return self._change(
-            drop, status=DropStatus.WAITING, reason="", run=drop.run + 1, approved=approved or drop.approved
-        )
+        with self._state.transaction():
+            self._state.append("decision", {"drop": drop.id, "run": drop.run + 1, "approved": approved}, drop.id)
+            return self._change(
+                drop, status=DropStatus.WAITING, reason="", run=drop.run + 1, approved=approved or drop.approved
+            )
 
     def findings(self, drop: Drop) -> Findings:
         """What finish() recorded."""
@@ -286,10 +337,12 @@ class Drops:
         with self._state.transaction() as connection:
             return connection.scalar(query) is not None
 
-    def report_whole(self, drop: Drop) -> None:
-        """The report is on the disk."""
+    def report_whole(self, drop: Drop, sha256: Mapping[str, str] | None = None) -> None:
+        """The report is on the disk; ``sha256`` of its files, by their names."""
         table = schema.reports
         with self._state.transaction() as connection:
+            body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
+            self._state.append("report", body, drop.id)
             connection.execute(
                 update(table).where(table.c.drop_id == drop.id, table.c.run == drop.run).values(whole=True)
             )

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Table, and_, delete, insert, select
+from sqlalchemy import Table, and_, delete, func, insert, select
 
 from contrib_watch.core.model import Outcome, Post
 from contrib_watch.store import schema
 from contrib_watch.store.ledger import IN_LIST, Advance, Ledger
+from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
 REPAIR = 0
@@ -149,7 +150,11 @@ class Repairs:
                 for one in repaired
             ]
             with self._state.transaction() as connection:
+                before = connection.scalar(select(func.max(schema.repairs.c.id))) or 0
                 connection.execute(insert(schema.repairs), rows)
+                last = connection.scalar(select(func.max(schema.repairs.c.id))) or 0
+                leaves = leaves_of(repair_leaves(connection, before + 1, last), REPAIR_COLUMNS)
+                self._state.append("repairs", {"first": before + 1, "last": last, "leaves": leaves._asdict()})
 
     def _rows(self, name: str, service: str, rics: Sequence[str]) -> list[_Row]:
         """The rows of a table that are of these RICs."""

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+)
 
 metadata = MetaData()
 
@@ -130,9 +142,36 @@ outcomes = Table(
     Column("sent_at_utc", String, nullable=False),
     Column("acked_at_utc", String, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("full", Text, nullable=False, default="", server_default=""),
+    Column("changed", Text, nullable=False, default="", server_default=""),
+    Index("outcomes_by_ric", "ric", "acked_at_utc"),
     sqlite_with_rowid=False,
 )
 """What became of each row that was not unchanged; the unchanged ones are told from the drop's own bytes."""
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("drop_id", Integer, primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("service", String, nullable=False),
+    Column("record", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The processings of drops that are over, each with the Service that it posted to and the number of its record."""
+
+record = Table(
+    "record",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("drop_id", Integer),
+    Column("sha256", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("record_by_kind", "kind", "number"),
+    Index("record_by_drop", "drop_id", "number"),
+)
+"""The chain of core.chain, which only grows: ``text`` is what counts; ``kind`` and ``drop_id`` stand in it, too."""
 
 reports = Table(
     "reports",
@@ -160,6 +199,7 @@ repairs = Table(
     Column("sent_at_utc", String, nullable=False),
     Column("acked_at_utc", String, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Index("repairs_by_ric", "ric", "acked_at_utc"),
     sqlite_autoincrement=True,
 )
 """What was posted for no drop's sake: the ADS did not hold it, or a person asked; and what the ADS said."""
@@ -173,7 +213,20 @@ def _with_repairs(connection: Connection) -> None:
     repairs.create(connection, checkfirst=True)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _with_repairs)
+def _with_record(connection: Connection) -> None:
+    """What is older than this has no record, and its outcomes do not tell the values that were sent."""
+    known = {column["name"] for column in inspect(connection).get_columns("outcomes")}
+    for name in [name for name in ("full", "changed") if name not in known]:
+        connection.exec_driver_sql(f"ALTER TABLE outcomes ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+    for table in (runs, record):
+        table.create(connection, checkfirst=True)
+    for index in (*outcomes.indexes, *repairs.indexes):
+        index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _with_repairs, _with_record)
 """Step N brings schema version N to N + 1; a new state takes them all."""
 
 VERSION = len(MIGRATIONS)
+RECORDED = MIGRATIONS.index(_with_record) + 1
+"""The first version with a record."""

@@ -11,10 +11,12 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, update
@@ -28,9 +30,11 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from contrib_watch.core.chain import Link
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
+from contrib_watch.store.record import HEAD, chained, utc_text
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
@@ -41,19 +45,34 @@ _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
 """What the database rightly refuses: the program is at fault, not the state."""
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class State:
     """One open state, for one thread. Use :meth:`transaction` around everything that belongs together."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, utc: Callable[[], datetime]) -> None:
         """Use :meth:`open`."""
         self.folder = folder
+        self._utc = utc
         self._engine = engine
         self._connection: Connection | None = None
 
     @classmethod
-    def open(cls, *, url: str, folder: Path, target: str, reading: bool = False, accept_empty: bool = False) -> State:
+    def open(
+        cls,
+        *,
+        url: str,
+        folder: Path,
+        target: str,
+        reading: bool = False,
+        accept_empty: bool = False,
+        utc: Callable[[], datetime] = _utc_now,
+    ) -> State:
         """Open the state, or make a new one for ``target``; ``reading`` changes nothing on the disk.
 
+        ``utc`` tells the time of what is recorded.
         ``accept_empty``: make a new one where the old one was lost, too. An older state is backed up before it is
         brought up to date. Raises StateError: the folder cannot be written, the database is damaged or gone, of
         another version than this program's, or was made for another target.
@@ -65,7 +84,7 @@ class State:
             _make_folders(url, folder)
         elif absent:
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
-        state = cls(_engine(url, reading=reading), folder)
+        state = cls(_engine(url, reading=reading), folder, utc)
         try:
             if not reading:
                 state._keep_older_version(url)
@@ -109,6 +128,13 @@ class State:
             ).rowcount
             if not changed:
                 connection.execute(insert(schema.meta).values(key=key, value=value))
+
+    def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
+        """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""
+        with self.transaction() as connection:
+            added = chained(connection, utc_text(self._utc()), kind, body, drop_id)
+            self.put(HEAD, f"{added.number} {added.sha256}")
+            return added
 
     @property
     def state_id(self) -> str:
@@ -159,6 +185,8 @@ class State:
                 self.put("state_id", uuid.uuid4().hex)
                 self.put("target", target)
                 self.put("next_post_key", "1")
+            if version < schema.RECORDED:
+                self.append("state", {"state_id": self.state_id, "target": self.get("target")})
             if version < schema.VERSION:
                 self.put("schema_version", str(schema.VERSION))
             made_for = self.get("target")

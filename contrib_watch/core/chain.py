@@ -1,0 +1,93 @@
+"""What makes a record that nobody can change unseen: canonical texts, a chain of hashes, and a tree over rows.
+
+Each record's text holds the SHA-256 of the one before it, so that the last one's hash stands for all of them. The
+rows of a drop are the leaves of a hash tree whose root stands in the drop's record: that a row is among them can be
+shown with a handful of hashes, without the other rows. The tree is that of RFC 6962 (2.1), whose leaves and nodes
+are hashed with different first bytes, so that neither passes for the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+BEGINNING = "0" * 64
+"""Stands in the first record in place of the hash of the one before it."""
+
+_LEAF, _NODE = b"\x00", b"\x01"  # RFC 6962, 2.1
+
+
+class Link(NamedTuple):
+    """One record of the chain."""
+
+    number: int
+    """Counted from 1."""
+    text: str
+    """Canonical JSON: an object of ``at_utc``, ``body``, ``kind``, ``number`` and ``previous``."""
+    sha256: str
+    """Of the text, in hex."""
+
+
+def canonical(value: object) -> str:
+    """The one JSON text of a value: sorted keys, no blanks, ASCII alone; raises ValueError for NaN and infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def link(number: int, previous: str, *, at_utc: str, kind: str, body: Mapping[str, Any]) -> Link:
+    """The next record; ``previous`` is the hash of the one before it."""
+    text = canonical({"number": number, "previous": previous, "at_utc": at_utc, "kind": kind, "body": body})
+    return Link(number, text, sha256(text.encode()).hexdigest())
+
+
+def root(leaves: Iterable[bytes]) -> str:
+    """The root of the tree over these rows, in hex; without any it is the hash of nothing."""
+    level = _hashed(leaves)
+    if not level:
+        return sha256().hexdigest()
+    while len(level) > 1:
+        level = _parents(level)
+    return level[0].hex()
+
+
+def path(leaves: Iterable[bytes], index: int) -> list[str]:
+    """The hashes (hex) that lead from one row to the root, from the bottom; IndexError where there is no such row."""
+    level = _hashed(leaves)
+    if not 0 <= index < len(level):
+        raise IndexError(index)
+    found = []
+    while len(level) > 1:
+        if index ^ 1 < len(level):  # the last of an odd number goes up as it is
+            found.append(level[index ^ 1].hex())
+        level, index = _parents(level), index // 2
+    return found
+
+
+def leads_to(row: bytes, index: int, count: int, hashes: Sequence[str]) -> str:
+    """The root (hex) to which a row's path leads, where it is number ``index`` of ``count``.
+
+    Raises ValueError where the path has not the length that these two ask for, or an index beyond the count.
+    """
+    if not 0 <= index < count:
+        raise ValueError(f"there is no row {index} among {count}")
+    steps, found = iter(hashes), sha256(_LEAF + row).digest()
+    while count > 1:
+        if index ^ 1 < count:
+            beside = bytes.fromhex(next(steps, ""))
+            if len(beside) != sha256().digest_size:
+                raise ValueError("the path is too short")
+            found = sha256(_NODE + (beside + found if index & 1 else found + beside)).digest()
+        index, count = index // 2, (count + 1) // 2
+    if next(steps, None) is not None:
+        raise ValueError("the path is too long")
+    return found.hex()
+
+
+def _hashed(leaves: Iterable[bytes]) -> list[bytes]:
+    return [sha256(_LEAF + leaf).digest() for leaf in leaves]
+
+
+def _parents(level: Sequence[bytes]) -> list[bytes]:
+    above = [sha256(_NODE + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+    return [*above, level[-1]] if len(level) % 2 else above

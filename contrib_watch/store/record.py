@@ -1,0 +1,97 @@
+"""The record: what happened, in an order and with contents that nobody can change unseen (core.chain).
+
+A record is added in the transaction of what it tells. Those of processed drops stand for their outcome rows by the
+root of a hash tree, so that nothing is stored twice, and nothing at all for rows that were unchanged.
+
+Kinds: ``state`` (made, or brought up to date from a version without a record), ``environment`` (program,
+configuration, dictionary), ``start`` and ``stop``, ``drop`` (accepted), ``decision`` (of a person), ``run`` (a drop
+was processed: totals, findings, root of its rows), ``failure`` (a fault stopped it), ``report`` (what was written),
+``repairs`` (posted again for no drop's sake), ``retired`` (bytes that were kept long enough), ``restored`` (a backup
+was put in place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Table, insert, select
+
+from contrib_watch.core.chain import BEGINNING, Link, link, root
+from contrib_watch.core.model import Outcome
+from contrib_watch.store import schema
+
+ROW_COLUMNS = Outcome._fields
+"""What a leaf of a drop's tree is made of: a JSON array of these. A record names its own, since they may grow."""
+REPAIR_COLUMNS = tuple(column.name for column in schema.repairs.columns)
+"""The same for posts without a drop."""
+HEAD = "record_head"
+"""The meta key with number and hash of the last record, which tells that later ones were cut off."""
+
+_AT_ONCE = 10_000
+"""Rows fetched at a time."""
+
+
+class Leaves(NamedTuple):
+    """The rows under a record, as it tells them."""
+
+    rows: int
+    root: str
+    columns: Sequence[str]
+
+
+def utc_text(moment: datetime) -> str:
+    """``2026-11-22T16:30:00.123Z``"""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def chained(
+    connection: Connection, at_utc: str, kind: str, body: Mapping[str, Any], drop_id: int | None = None
+) -> Link:
+    """Add the next record, in the transaction at hand."""
+    last = connection.execute(
+        select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
+    ).first()
+    number, previous = (last.number + 1, last.sha256) if last else (1, BEGINNING)
+    added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
+    row = {"number": number, "kind": kind, "drop_id": drop_id, "sha256": added.sha256, "text": added.text}
+    connection.execute(insert(schema.record).values(row))
+    return added
+
+
+def outcome_leaves(
+    connection: Connection, drop_id: int, run: int, columns: Sequence[str] = ROW_COLUMNS
+) -> Iterator[bytes]:
+    """The outcomes of one processing as leaves, by row number."""
+    table = schema.outcomes
+    return _leaves(connection, table, columns, [table.c.drop_id == drop_id, table.c.run == run], table.c.row)
+
+
+def repair_leaves(
+    connection: Connection, first: int, last: int, columns: Sequence[str] = REPAIR_COLUMNS
+) -> Iterator[bytes]:
+    """The repairs of these numbers, both included, as leaves."""
+    table = schema.repairs
+    return _leaves(connection, table, columns, [table.c.id.between(first, last)], table.c.id)
+
+
+def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
+    """What a record tells of these leaves."""
+    found = list(leaves)
+    return Leaves(len(found), root(found), columns)
+
+
+def _leaves(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    where: Sequence[ColumnElement[bool]],
+    order: ColumnElement[Any],
+) -> Iterator[bytes]:
+    """Rows as JSON arrays. Every value is text, a whole number or null, so that each row has one such text."""
+    encode = msgspec.json.Encoder().encode
+    found = connection.execute(select(*(table.c[name] for name in columns)).where(*where).order_by(order))
+    for rows in found.partitions(_AT_ONCE):
+        yield from (encode(tuple(row)) for row in rows)
