@@ -20,6 +20,9 @@ from contrib_watch.core.readers import ISO_DATE, Complaint, DateReader, EnumRead
 
 __all__ = ["Dictionary", "FieldDef", "Kind", "Typed", "read_column", "type_column"]
 
+MAX_CELL_BYTES = 1_000
+"""A longer cell holds no field's value: it is refused before anything looks at its text."""
+
 _NO_TOKEN = pa.scalar(None, pa.string())
 
 
@@ -38,9 +41,9 @@ def type_column(definition: FieldDef, text: pa.Array, kinds: pa.Array | None, fe
 
     ``text`` is a string array with an element a cell; ``kinds`` a uint8 array of CellKind beside it, or None where
     every cell is text (CSV). Blank are null, ASCII spaces alone, and ``feed.blank``; ``feed.clear_token`` gives the
-    token ``null`` in a field of any kind. Numbers, dates and times may have ASCII spaces around them; texts and
-    enumerated values are taken exactly. Raises ValueError for a field of kind UNSUPPORTED, and ConfigurationError for
-    a ``feed.date_format`` that does not give a whole date.
+    token ``null`` in a field of any kind. A cell above MAX_CELL_BYTES is refused, whatever it holds. Numbers, dates
+    and times may have ASCII spaces around them; texts and enumerated values are taken exactly. Raises ValueError for
+    a field of kind UNSUPPORTED, and ConfigurationError for a ``feed.date_format`` that does not give a whole date.
     """
     tokens, parts = _read(definition, text, kinds, feed)
     return Typed(tokens, sorted(problem for part in parts for problem in part.problems()))
@@ -62,11 +65,17 @@ def _read(
 ) -> tuple[pa.StringArray, list[_Part]]:
     readers = _readers(definition, feed)
     text = text.cast(pa.string())
+    is_long = pc.fill_null(pc.greater(pc.binary_length(text), MAX_CELL_BYTES), False)
     is_blank, is_clear = _blank_and_clear(text, kinds, feed)
-    tokens = pc.if_else(is_clear, CLEARED, _NO_TOKEN)
+    tokens = pc.if_else(pc.and_not(is_clear, is_long), CLEARED, _NO_TOKEN)
+    settled = pc.or_(is_long, pc.or_(is_blank, is_clear))
+    wanted: list[tuple[Reader, pa.BooleanArray]] = [(_TooLong(), is_long)] if pc.any(is_long).as_py() else []
+    wanted += [
+        (readers.get(kind) or _WrongKind(definition.kind, kind), mask)
+        for kind, mask in _by_kind(pc.invert(settled), kinds)
+    ]
     parts = []
-    for kind, mask in _by_kind(pc.invert(pc.or_(is_blank, is_clear)), kinds):
-        reader = readers.get(kind) or _WrongKind(definition.kind, kind)
+    for reader, mask in wanted:
         written = text.filter(mask).fill_null("")
         read = reader.read(written)
         tokens = read if len(read) == len(text) else pc.replace_with_mask(tokens, mask, read)
@@ -153,6 +162,18 @@ def _by_kind(pending: pa.BooleanArray, kinds: pa.Array | None) -> Iterator[tuple
         return
     for value in pc.unique(kinds.filter(pending)).to_pylist():
         yield CellKind(value), pc.and_(pending, pc.equal(kinds, value))
+
+
+class _TooLong:
+    """Refuses cells above MAX_CELL_BYTES."""
+
+    def read(self, texts: pa.StringArray) -> pa.StringArray:
+        return pa.nulls(len(texts), pa.string())
+
+    def explain(self, text: str) -> Complaint:  # noqa: ARG002 - whatever it holds
+        return Complaint(
+            f"is longer than the {MAX_CELL_BYTES:,} bytes of a cell", "check that the text is of this column"
+        )
 
 
 class _WrongKind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from contrib_watch.core.dictionary import Dictionary
@@ -219,7 +219,5 @@ def _words(header: str) -> list[str]:
 
 def _spelled_alike(header: str, dictionary: Dictionary) -> list[Guess]:
     wanted = "_".join(_words(header)).upper()
-    likeness = {name: SequenceMatcher(None, wanted, name).ratio() for name in dictionary.fields}
-    best = max(likeness, key=lambda name: likeness[name], default="")
-    alike = best and likeness[best] >= LIKELY
-    return [Guess(best, f"the name is only spelled like {best}")] if alike else []
+    alike = get_close_matches(wanted, dictionary.fields, n=1, cutoff=LIKELY)
+    return [Guess(name, f"the name is only spelled like {name}") for name in alike]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.fields import read_column
 from contrib_watch.core.layout import Layout
-from contrib_watch.core.model import CellKind, Cells, Feed
+from contrib_watch.core.model import CellKind, Cells, Feed, shown
 from contrib_watch.core.numerals import MARKS
 from contrib_watch.core.quotes import fields_by_column
 from contrib_watch.core.readers import ISO_DATE
@@ -297,7 +297,7 @@ def _changes(cells: Cells, columns: Sequence[_Column], keys: Keys, feed: Feed) -
 def _where(cells: Cells, sample: _Column, index: int, count: int) -> str:
     place = cells.address(sample.refused[index].as_py(), sample.index)
     more = f" and {count - 1:,} more" if count > 1 else ""
-    return f'{place} "{sample.text[index].as_py()}"{more}'
+    return f'{place} "{shown(sample.text[index].as_py())}"{more}'
 
 
 def _read_as(sample: _Column, index: int, keys: Keys, feed: Feed) -> str:

@@ -20,11 +20,19 @@ import pyarrow as pa
 TOKENS = pd.ArrowDtype(pa.string())
 """The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
 
+SHOWN_CHARACTERS = 1_000
+"""Of an endless text, messages and reports show this beginning."""
+
 SET_ME = "SET-ME"
 """Stands in a proposed feed where only a person can know the value; as a Service it is refused."""
 
 CLEARED = "null"
 """The token that makes a field blank on the ADS (``#CLEAR`` in a file)."""
+
+
+def shown(text: str) -> str:
+    """The text as the file has it; of an endless one the beginning."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
 
 
 class Status(StrEnum):
@@ -147,6 +155,8 @@ class Malformed:
     """The line as the file has it."""
     cause: str
     mend: str
+    rics: tuple[str, ...] = ()
+    """RICs of other rows that stand in the line: it may be another copy of those, with other values."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
-from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes
+from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.readers import ERROR_TEXT, Complaint, error_text, foreign_character, matches, shell_pattern
 from contrib_watch.errors import UnreadableFile
 
 MAX_RIC_BYTES = 255
 """A longer ``Key.Name`` is an Error (seen on LSEG's SDK provider)."""
+
+SAFE_DIGITS = 15
+"""So many significant decimal digits survive a double, which is what some servers keep a REAL in."""
 
 _RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
 """Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""
@@ -30,8 +33,8 @@ _RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
 MAX_NAME_LENGTH = 255
 """Characters of a column's name, which messages and pages have to show."""
 
-_SHOWN_CHARACTERS = 1_000
-"""Characters of a refused cell that its problem quotes."""
+_NAMES_SHOWN = 20
+"""So many columns' names are listed in a message; a header can have thousands."""
 
 _EXAMPLES = 3
 """So many RICs or rows are named in a message that could name thousands."""
@@ -55,7 +58,9 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
     refused = _indices(table.refusals)
     groups = _repeated_rics(table)
     twins, conflicts = _compare_copies(table, groups, refused)
-    refusals = [*table.refusals, *_conflict_refusals(cells, layout, conflicts)]
+    doubtful = _doubtful_copies(cells, layout, table)
+    twins = {ric: copies for ric, copies in twins.items() if _indices(doubtful).isdisjoint(copies)}
+    refusals = [*table.refusals, *_conflict_refusals(cells, layout, conflicts), *doubtful]
 
     accepted = np.ones(len(cells.rows), dtype=bool)
     accepted[list(_indices(refusals))] = False
@@ -69,7 +74,12 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
         problems=_problems(cells, table.rics, refusals),
         rows_read=len(cells.rows) + len(cells.malformed),
         sheet=cells.sheet,
-        warnings=(*cells.warnings, *layout.warnings(), *_twin_warnings(rows, twin_rows)),
+        warnings=(
+            *cells.warnings,
+            *layout.warnings(),
+            *_twin_warnings(rows, twin_rows),
+            *_precision_warnings(values, [one.acronym for one in layout.fields.values() if one.kind is Kind.REAL]),
+        ),
         missing_columns=tuple(layout.missing),
     )
 
@@ -130,13 +140,15 @@ def _refuse_endless_headers(cells: Cells, headers: Sequence[str]) -> None:
 
 
 def _refuse_repeated_headers(cells: Cells, headers: Sequence[str]) -> None:
+    seen: set[str] = set()
     for column, header in enumerate(headers):
-        if header and headers.index(header) < column:
+        if header and header in seen:
             raise UnreadableFile(
                 f'the header "{header}" stands twice',
                 where=_header_address(cells, column),
                 hint="Remove or rename one of the two columns",
             )
+        seen.add(header)
 
 
 def _is_unused(cells: Cells, column: int, header: str, feed: Feed) -> bool:
@@ -167,7 +179,7 @@ def _refuse_unknown(
             )
     if unknown:
         names = [headers[column] for column in unknown]
-        nearest = ", ".join(f'"{name}" = "{dictionary.nearest(name) or "FIELD"}"' for name in names)
+        nearest = ", ".join(f'"{name}" = "{dictionary.nearest(name) or "FIELD"}"' for name in names[:_NAMES_SHOWN])
         raise UnreadableFile(
             f"{_listed(names)} {'is' if len(names) == 1 else 'are'} neither a field, mapped to one, nor ignored",
             where=_header_address(cells, unknown[0]),
@@ -207,7 +219,9 @@ def _header_address(cells: Cells, column: int | None = None) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    quoted = [f'"{name}"' for name in names]
+    quoted = [f'"{name}"' for name in names[:_NAMES_SHOWN]]
+    if len(names) > _NAMES_SHOWN:
+        quoted.append(f"{len(names) - _NAMES_SHOWN:,} more")
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
@@ -343,6 +357,24 @@ def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, li
     return refusals
 
 
+def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
+    """Rows whose RIC also stands in a malformed line, which may be another copy of them, with other values."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line in cells.malformed:
+        for ric in line.rics:
+            lines[ric].append(line.row)
+    doubted = pc.is_in(table.rics, value_set=pa.array(list(lines), pa.string()))
+    return [
+        _Refusal(
+            index,
+            layout.ric,
+            "also stands in a row that cannot be read",
+            f"mend or remove {_rows(lines[table.rics[index].as_py()])}",
+        )
+        for index in pc.indices_nonzero(doubted).to_pylist()
+    ]
+
+
 def _indices(refusals: Sequence[_Refusal]) -> set[int]:
     return {refusal.index for refusal in refusals}
 
@@ -376,9 +408,9 @@ def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) 
     found += [
         Problem(
             row=_row(cells, refusal.index),
-            ric=rics[refusal.index].as_py(),
+            ric=shown(rics[refusal.index].as_py()),
             where=cells.address(refusal.index, refusal.column),
-            text=_shown(cells.columns[refusal.column][refusal.index].as_py() or ""),
+            text=shown(cells.columns[refusal.column][refusal.index].as_py() or ""),
             cause=refusal.cause,
             mend=refusal.mend,
         )
@@ -387,14 +419,28 @@ def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) 
     return tuple(sorted(found, key=lambda problem: problem.row))
 
 
-def _shown(text: str) -> str:
-    """The text as the file has it; of an endless one the beginning."""
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
-
-
 def _twin_warnings(rows: pd.Series[int], twins: Mapping[str, tuple[int, ...]]) -> list[str]:
     if not twins:
         return []
     examples = [f"{ric} in {_rows([int(rows[ric]), *others])}" for ric, others in list(twins.items())[:_EXAMPLES]]
     more = f" and {len(twins) - _EXAMPLES} other RICs" if len(twins) > _EXAMPLES else ""
     return [f"equal rows are posted once: {', '.join(examples)}{more}"]
+
+
+def _precision_warnings(values: pd.DataFrame, reals: Sequence[str]) -> list[str]:
+    """LSEG's SDK for Java acknowledges a REAL of more digits than a double has, and stores another one."""
+    count, example = 0, ""
+    for acronym in reals:
+        tokens = pa.array(values[acronym])
+        digits = pc.replace_substring(pc.ascii_ltrim(tokens, characters="-0."), ".", "")
+        long = pc.greater(pc.binary_length(pc.ascii_rtrim(digits, characters="0")), SAFE_DIGITS)
+        if (first := pc.index(long, True).as_py()) >= 0:
+            count += pc.sum(long).as_py()
+            example = example or f"{acronym} of {values.index[first]}, {tokens[first].as_py()}"
+    if not count:
+        return []
+    many = "1 value has" if count == 1 else f"{count:,} values have"
+    return [
+        f"{many} more than {SAFE_DIGITS} significant digits ({example}): posted exactly, but some servers "
+        "acknowledge such a number and keep another, so round it, or read it back"
+    ]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
+from contrib_watch.core.fields import MAX_CELL_BYTES, Dictionary, FieldDef, Kind, type_column
 from contrib_watch.core.model import CellKind, Feed
 from contrib_watch.errors import ConfigurationError
 
@@ -137,9 +137,22 @@ def test_text_of_the_full_length_is_taken_and_quotes_count_once() -> None:
     assert read("DSPLY_NAME", '"' * 16) == (['"' + '\\"' * 16 + '"'], {})
 
 
-def test_a_text_field_without_a_length_has_no_limit() -> None:
+def test_a_text_field_without_a_length_takes_what_a_cell_may_have() -> None:
     field = FieldDef("X", 1, Kind.TEXT, "ALPHANUMERIC", 0, "RMTES_STRING", 0)
-    assert read(field, "x" * 5000) == (['"' + "x" * 5000 + '"'], {})
+    assert read(field, "x" * MAX_CELL_BYTES) == (['"' + "x" * MAX_CELL_BYTES + '"'], {})
+    assert read(field, "x" * MAX_CELL_BYTES + "x")[0] == [None]
+
+
+@pytest.mark.parametrize("field", ["BID", "BIDSIZE", "TRADE_DATE", "QUOTIM", "CURRENCY", "DSPLY_NAME"])
+@pytest.mark.parametrize("written", ["9", " ", ",", '"', "0", "\u202e", "e"])
+def test_an_endless_cell_is_refused_whatever_it_holds(field: str, written: str) -> None:
+    tokens, causes = read(field, written * MAX_CELL_BYTES + "1", written * MAX_CELL_BYTES + "#CLEAR")
+    assert tokens == [None, None]
+    assert set(causes.values()) == {"is longer than the 1,000 bytes of a cell"}
+
+
+def test_an_endless_number_cell_of_a_workbook_is_refused() -> None:
+    assert read("BID", "0" * MAX_CELL_BYTES + "1.5", kinds=[CellKind.NUMBER])[0] == [None]
 
 
 @given(st.lists(st.text(max_size=20)))

@@ -412,6 +412,46 @@ def test_rics_that_other_programs_take_for_something_else(ric: str) -> None:
     assert list(read(csv("RIC,BID", [ric, "1"])).values.index) == [ric]
 
 
+def test_a_header_of_thousands_of_names_is_told_in_a_short_message() -> None:
+    names = [f"Column {number}" for number in range(16_000)]
+    row = ["A=X", *["1"] * len(names)]
+    assert len(refusal(csv(",".join(["RIC", *names]), row))) < 2_000
+    assert len(refusal(csv(",".join(["Code", *names]), row))) < 2_000
+
+
+def test_an_endless_ric_is_cut_in_its_problems() -> None:
+    (problem,) = read(csv("RIC,BID", ["A" * 150_000, "1"])).problems
+    assert len(str(problem)) + len(problem.ric) < 3_000
+
+
+def test_numbers_that_a_double_cannot_hold_are_warned_about_once() -> None:
+    cells = csv(
+        "RIC,BID,ASK,BIDSIZE",
+        ["A=X", "123456789012345", "-0.00123456789012345e1", "1234567890123456789"],
+        ["B=X", "1234567890123450", "12345678901234.56", "1"],
+        ["C=X", "100000000000000000", "12.34567890123456", "1"],
+        ["D=X", "no", "12.34567890123456", "1"],
+    )
+    (warning,) = read(cells).warnings
+    assert warning.startswith("2 values have more than 15 significant digits (ASK of B=X, 12345678901234.56)")
+
+
+def test_numbers_of_15_digits_need_no_warning() -> None:
+    assert not read(csv("RIC,BID,ASK", ["A=X", "0.0000123456789", "99999999999.9999"], ["B=X", None, None])).warnings
+
+
+def test_a_row_whose_ric_stands_in_a_malformed_line_is_rejected_with_its_copies() -> None:
+    line = Malformed(5, "A=X,1", "has 2 cells, and the header has 3", "mend it", rics=("A=X", "C=X"))
+    rows = [["A=X", "1", "2"], ["A=X", "1", "2"], ["B=X", "1", "2"]]
+    quotes = read(csv("RIC,BID,ASK", *rows, malformed=[line]))
+    assert table(quotes) == {"B=X": ["1", "2"]}
+    assert [(one.row, one.cause) for one in quotes.problems] == [
+        (2, "also stands in a row that cannot be read"),
+        (3, "also stands in a row that cannot be read"),
+        (5, "has 2 cells, and the header has 3"),
+    ]
+
+
 def test_a_long_cell_of_spaces_costs_no_time() -> None:
     """Quadratic, this would take minutes; the test's time limit is what fails."""
     assert error_text("#N/A " + " " * 3_000_000 + "\nx") is None

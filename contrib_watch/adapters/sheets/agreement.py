@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.model import CellKind, Cells, Feed
+from contrib_watch.core.model import CellKind, Cells, Feed, shown
 
 AUTO_CELLS = {"csv": 1_000_000, "workbook": 100_000}
 """Up to so many cells (rows times columns) a second reading takes less than a second: the csv module needs 0.5 us a
@@ -121,7 +121,7 @@ class _Column:
         kind = CellKind.TEXT if self.kinds is None else CellKind(self.kinds[index].as_py())
         if kind is CellKind.BLANK or text is None:
             return "blank" if kind in (CellKind.BLANK, CellKind.TEXT) else kind.name.lower()
-        return text if self.kinds is None else f"{text} ({kind.name.lower()})"
+        return shown(text) if self.kinds is None else f"{shown(text)} ({kind.name.lower()})"
 
 
 def _unequal(first: pa.Array, second: pa.Array) -> pa.BooleanArray:

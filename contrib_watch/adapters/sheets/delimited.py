@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import sys
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from contrib_watch.adapters.sheets.records import (
     split_records,
     unify_line_ends,
 )
-from contrib_watch.core.model import Cells, Feed, Malformed
+from contrib_watch.core.model import Cells, Feed, Malformed, shown
 from contrib_watch.errors import UnreadableFile
 
 MAX_COLUMNS = 16_384
@@ -32,7 +33,6 @@ MAX_COLUMNS = 16_384
 _SEP_LINE = re.compile(rb'"?sep=([^"\r\n]{1,4})"?(?:\r\n?|\n)', re.IGNORECASE)
 _BLOCK_BYTES = 1 << 20
 _LARGEST_BLOCK_BYTES = (1 << 31) - 1
-_SHOWN_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def read_delimited(content: bytes, filename: str, feed: Feed) -> Cells:
     columns = _parse(_good_text(text, records, good), len(header), filename, feed, records, good)
     rows = pa.array(records.lines[good] + (body.line - 1), pa.int64())
     columns, rows = _without_empty_rows(columns, rows)
+    rics = _texts(columns[header.index(feed.ric_column)]) if malformed.any() and feed.ric_column in header else set()
     return Cells(
         sheet="",
         header=header,
@@ -77,7 +78,7 @@ def read_delimited(content: bytes, filename: str, feed: Feed) -> Cells:
         columns=columns,
         kinds=None,
         rows=rows,
-        malformed=_malformed(body, records, malformed, cut, len(header), feed),
+        malformed=_malformed(body, records, malformed, cut, rics, len(header), feed),
     )
 
 
@@ -329,8 +330,9 @@ def _without_empty_rows(columns: tuple[pa.Array, ...], rows: pa.Array) -> tuple[
 
 
 def _malformed(
-    body: _Body, records: Records, malformed: Flags, cut: Flags, width: int, feed: Feed
+    body: _Body, records: Records, malformed: Flags, cut: Flags, rics: Set[str], width: int, feed: Feed
 ) -> tuple[Malformed, ...]:
+    """The malformed records; ``rics`` are those of the good ones."""
     found = []
     for record in np.flatnonzero(malformed).tolist():
         text = body.data[records.starts[record] : records.stops[record]].decode()
@@ -344,10 +346,16 @@ def _malformed(
             cells = "1 cell" if records.widths[record] == 1 else f"{records.widths[record]} cells"
             cause = f"has {cells}, and the header has {width}"
             mend = f'put quotes around a cell that contains "{feed.delimiter}", or write the missing cells'
-        found.append(Malformed(int(records.lines[record]) + body.line - 1, _shown(text), cause, mend))
+        copies = tuple(sorted(_possible_cells(text, feed.delimiter) & rics))
+        found.append(Malformed(int(records.lines[record]) + body.line - 1, shown(text), cause, mend, copies))
     return tuple(found)
 
 
-def _shown(text: str) -> str:
-    """The line as the file has it; of an endless one the beginning."""
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
+def _texts(column: pa.StringArray) -> set[str]:
+    return set(pc.ascii_trim(column, characters=" ").drop_null().to_pylist())
+
+
+def _possible_cells(text: str, delimiter: str) -> set[str]:
+    """What may be a cell of a line whose cells cannot be told apart: what stands between delimiters, or quotes."""
+    patterns = (f'[^"\r\n{re.escape(delimiter)}]+', '[^"]+')
+    return {piece[0].strip(" ") for pattern in patterns for piece in re.finditer(pattern, text)}
