@@ -20,6 +20,7 @@ import structlog
 import websocket
 from websocket import ABNF, WebSocket
 
+from contrib_watch.adapters.text_frames import receive, send_texts
 from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, CloseConnection, Event, LoggedIn, LoginEnded, Notice, Outgoing, Session
@@ -321,7 +322,7 @@ class Connection:
                         if ready.fileobj is self._wake_out:
                             self._drain_wakes()
                         else:
-                            self._receive(channel, endpoint, selector)
+                            self._receive(channel, endpoint)
             except (websocket.WebSocketException, OSError) as error:
                 events = self._heed_events(endpoint)  # a refused login and the end of the connection come together
                 refused = refused or (logged_in_at_s is None and any(isinstance(one, LoginEnded) for one in events))
@@ -330,10 +331,12 @@ class Connection:
 
     def _send(self, channel: WebSocket, endpoint: Endpoint) -> None:
         """Everything that the session has to say."""
-        for frame in self._session.output():
-            if self._trace is not None:
+        frames = self._session.output()
+        if self._trace is not None:
+            for frame in frames:
                 self._trace.sent(str(endpoint), frame)
-            channel.send(frame)
+        if frames:
+            send_texts(channel, frames)
 
     def _heed_events(self, endpoint: Endpoint) -> list[Event]:
         """Deliver what the session has to tell; raises LoginRefused where trying again cannot help."""
@@ -344,19 +347,20 @@ class Connection:
                 raise _refused(event, endpoint)
         return events
 
-    def _receive(self, channel: WebSocket, endpoint: Endpoint, selector: selectors.BaseSelector) -> None:
-        """Everything that is there to read, frame by frame."""
+    def _receive(self, channel: WebSocket, endpoint: Endpoint) -> None:
+        """Everything that is there to read."""
         while True:
-            opcode, data = channel.recv_data(control_frame=True)
-            if opcode == ABNF.OPCODE_CLOSE:
-                code = int.from_bytes(data[:2]) if len(data) >= 2 else 1005
-                raise websocket.WebSocketConnectionClosedException(f"the server closed the connection (code {code})")
-            if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
-                if self._trace is not None:
-                    self._trace.received(str(endpoint), data)
-                self._session.receive(data, time.monotonic())
-            pending = channel.sock.pending() if isinstance(channel.sock, ssl.SSLSocket) else 0
-            if not pending and not any(ready.fileobj is not self._wake_out for ready, _ in selector.select(0)):
+            for opcode, data in receive(channel):
+                if opcode == ABNF.OPCODE_CLOSE:
+                    code = int.from_bytes(data[0][:2]) if len(data[0]) >= 2 else 1005
+                    what = f"the server closed the connection (code {code})"
+                    raise websocket.WebSocketConnectionClosedException(what)
+                if opcode in (None, ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+                    if self._trace is not None:
+                        for frame in data:
+                            self._trace.received(str(endpoint), frame)
+                    self._session.receive_all(data, time.monotonic())
+            if not isinstance(channel.sock, ssl.SSLSocket) or not channel.sock.pending():
                 return
 
     def _hand_over(self) -> None:

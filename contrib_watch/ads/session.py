@@ -223,24 +223,32 @@ class Session:
 
     def receive(self, frame: str | bytes, now_s: float) -> None:
         """One text frame from the server."""
+        self.receive_all([frame], now_s)
+
+    def receive_all(self, frames: Iterable[str | bytes], now_s: float) -> None:
+        """Text frames from the server, in the order in which they came."""
         self._heard_s = now_s
-        try:
-            received = messages.decode(frame)
-        except ValueError as error:
-            self._events.append(Notice(str(error)))
-            return
-        for message in received:
-            if message.type == "Ack" and message.id == LOGIN_STREAM:
-                self._on_ack(message, now_s)
-            elif message.type == "Ping":
-                self._output.append(messages.PONG)
-            elif self._reading.takes(message):
+        for frame in frames:
+            try:
+                received = messages.decode(frame)
+            except ValueError as error:
+                self._events.append(Notice(str(error)))
                 continue
-            elif message.type == "Error":
-                self._on_error(message, now_s)
-            elif message.id == LOGIN_STREAM and message.state is not None:
-                self._on_login_state(message, message.state)
+            for message in received:
+                self._hear(message, now_s)
         self._pump(now_s)
+
+    def _hear(self, message: ServerMessage, now_s: float) -> None:
+        if message.type == "Ack" and message.id == LOGIN_STREAM:
+            self._on_ack(message, now_s)
+        elif message.type == "Ping":
+            self._output.append(messages.PONG)
+        elif self._reading.takes(message):
+            return
+        elif message.type == "Error":
+            self._on_error(message, now_s)
+        elif message.id == LOGIN_STREAM and message.state is not None:
+            self._on_login_state(message, message.state)
 
     def tick(self, now_s: float) -> None:
         """Time has passed: expire what waited too long, send what may go now."""

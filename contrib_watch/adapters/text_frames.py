@@ -1,0 +1,101 @@
+"""Text frames of a WebSocket (RFC 6455, 5.2) many at a time; whatever else a connection needs is websocket-client's.
+
+A call of that library costs several times what the operating system does for a frame, and an ADS answers every post
+with a frame of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from websocket import WebSocket
+
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
+_MASK_BYTES = 4
+_READ_BYTES = 1 << 18
+_SEND_BYTES = 1 << 16
+"""For each of these the socket's timeout begins anew."""
+
+
+def send_texts(channel: WebSocket, texts: Sequence[str]) -> None:
+    """Send each text as a frame of its own; raises OSError."""
+    waiting = memoryview(encoded(texts, os.urandom(_MASK_BYTES * len(texts))))
+    while waiting:
+        waiting = waiting[_socket(channel).send(waiting[:_SEND_BYTES]) :]
+
+
+def receive(channel: WebSocket) -> Iterator[tuple[int | None, list[bytes]]]:
+    """What there is to read, in its order: whole texts (None), or the opcode and the data of one other message.
+
+    Waits as the channel does for the rest of what has begun; raises as it does.
+    """
+    data = _socket(channel).recv(_READ_BYTES)
+    while True:
+        texts, rest = ([], data) if channel.cont_frame.recving_frames else decoded(data)
+        if texts:
+            yield None, texts
+        if data and not rest:
+            return
+        channel.frame_buffer.recv_buffer = [rest]  # no plain text, not all of one, or the end of the connection
+        opcode, message = channel.recv_data(control_frame=True)
+        yield opcode, [message]
+        data = b"".join(channel.frame_buffer.recv_buffer)
+        channel.frame_buffer.recv_buffer = []
+        if not data:
+            return
+
+
+def _socket(channel: WebSocket) -> socket.socket:
+    if channel.sock is None:
+        raise ConnectionAbortedError("the connection is closed")
+    return channel.sock
+
+
+def encoded(texts: Sequence[str], keys: bytes) -> bytes:
+    """A client's frames of these texts, masked with four bytes of ``keys`` each."""
+    payloads = [text.encode() for text in texts]
+    # All are masked at once, each filled up to whole masks.
+    padded = b"".join([payload + bytes(-len(payload) % _MASK_BYTES) for payload in payloads])
+    words = [-(-len(payload) // _MASK_BYTES) for payload in payloads]
+    masked = (np.frombuffer(padded, np.uint32) ^ np.repeat(np.frombuffer(keys, np.uint32), words)).tobytes()
+    return b"".join(_frames(payloads, words, keys, masked))
+
+
+def _frames(payloads: Iterable[bytes], words: Iterable[int], keys: bytes, masked: bytes) -> Iterator[bytes]:
+    start = 0
+    for number, (payload, count) in enumerate(zip(payloads, words, strict=True)):
+        yield _header(len(payload))
+        yield keys[_MASK_BYTES * number : _MASK_BYTES * (number + 1)]
+        yield masked[start : start + len(payload)]
+        start += count * _MASK_BYTES
+
+
+def _header(size_bytes: int) -> bytes:
+    if size_bytes < 126:
+        return bytes((_FINAL_TEXT, _MASKED | size_bytes))
+    if size_bytes < 1 << 16:
+        return b"\x81\xfe" + size_bytes.to_bytes(2)
+    return b"\x81\xff" + size_bytes.to_bytes(8)
+
+
+def decoded(data: bytes) -> tuple[list[bytes], bytes]:
+    """The texts of the whole, unmasked, unfragmented text frames that ``data`` begins with, and what follows them."""
+    texts: list[bytes] = []
+    start, end = 0, len(data)
+    while start + 2 <= end and data[start] == _FINAL_TEXT:
+        size, first = data[start + 1], start + 2
+        if size == 126:
+            size, first = int.from_bytes(data[first : first + 2]), first + 2
+        elif size == 127:
+            size, first = int.from_bytes(data[first : first + 8]), first + 8
+        elif size & _MASKED:
+            break
+        if first + size > end:
+            break
+        texts.append(data[first : first + size])
+        start = first + size
+    return texts, data[start:]
