@@ -55,8 +55,13 @@ class ConnectionFailed(ContribWatchError):  # noqa: N818
 
 
 class LoginRefused(ConnectionFailed):
-    """The ADS refused the login (or its certificate was refused); trying again unchanged cannot help."""
+    """The login, a token for it, or a certificate was refused; trying again unchanged cannot help."""
 
 
 class NoConnection(ConnectionFailed):
     """No host could be reached, or the connection was lost; trying again can help."""
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", retry_after_s: float = 0.0) -> None:
+        """``retry_after_s``: how long the other side asked to be left alone."""
+        super().__init__(what, where=where, hint=hint)
+        self.retry_after_s = retry_after_s

@@ -29,6 +29,8 @@ from contrib_watch.config import (
     load_dictionary,
 )
 from contrib_watch.config.conflicts import _overlap
+from contrib_watch.config.secrets import with_secret
+from contrib_watch.config.settings import CloudTable
 from contrib_watch.core.model import Feed
 from contrib_watch.errors import ConfigurationError
 
@@ -71,6 +73,13 @@ def with_keys(ads: str = "", feed: str = "", sections: str = "") -> str:
     return text + sections
 
 
+CLOUD = """
+[cloud]
+grant = "client_credentials"
+client_id = "service-account"
+"""
+
+
 # The shipped file.
 
 
@@ -84,7 +93,7 @@ def test_the_shipped_file_loads() -> None:
 
 def table_text(name: str) -> str:
     """The text of the first table of that name in the shipped file."""
-    parts = re.split(r"(?m)^\[+([\w.]+)\]+$", SHIPPED.read_text())
+    parts = re.split(r"(?m)^(?:# )?\[+([\w.]+)\]+$", SHIPPED.read_text())
     return parts[parts.index(name) + 1]
 
 
@@ -114,6 +123,82 @@ def test_the_shipped_file_shows_every_key_with_its_default(
         if key not in special:
             assert line.startswith(key), f"{key} can stand with its default"
             assert getattr(values[0], attributes[key]) == getattr(values[1], attributes[key]), key
+
+
+def test_the_shipped_file_shows_every_key_of_cloud(tmp_path: Path) -> None:
+    """Without the comment signs its [cloud] can be used, and its addresses are the defaults."""
+    lines = [line.removeprefix("# ") for line in table_text("cloud").splitlines() if line.startswith("# ")]
+    assert [line.split(" ")[0] for line in lines] == sorted(
+        (f.name for f in fields(CloudTable)), key=[line.split(" ")[0] for line in lines].index
+    )
+    text = with_keys(ads='hosts = ["discover"]\n', sections="[cloud]\n" + "\n".join(lines))
+    bare = with_keys(
+        ads='hosts = ["discover"]\n',
+        sections='[cloud]\ngrant = "password"\nclient_id = "AppKey"\nusername = "GE-A-..."\nregion = "eu-west-1"\n',
+    )
+    assert written(tmp_path, text).cloud == written(tmp_path, bare).cloud
+
+
+# Logins by token.
+
+
+def test_a_login_by_token_is_over_tls_and_needs_no_user(tmp_path: Path) -> None:
+    settings = written(tmp_path, MINIMAL.replace('"simulated"', '"ads1:443"').replace('user = "analyst"', "") + CLOUD)
+    assert settings.ads.tls
+    assert settings.ads.target == "cloud"
+    assert settings.cloud is not None
+    assert settings.cloud.token_url.endswith("/v2/token")
+
+
+@pytest.mark.parametrize(
+    ("ads", "cloud", "problem"),
+    [
+        ('hosts = ["simulated"]', CLOUD, "cloud must be left out: the simulated ADS in this process takes no tokens"),
+        ('hosts = ["discover"]', "", 'ads.hosts may be ["discover"] only with a table [cloud]'),
+        ('hosts = ["discover", "ads1:1"]', CLOUD, 'ads.hosts must be ["discover"] alone'),
+        ('hosts = ["discover"]', CLOUD, 'cloud.region is required with hosts = ["discover"]'),
+        ('hosts = ["ads1:1"]', CLOUD + 'username = "u"', 'cloud.username means nothing with grant = "client_cred'),
+        (
+            'hosts = ["ads1:1"]',
+            CLOUD.replace("client_credentials", "password"),
+            "cloud.username is required with grant",
+        ),
+        ('hosts = ["ads1:1"]', '[cloud]\ngrant = "jwt"', "cloud.client_id is required"),
+        (
+            'hosts = ["ads1:1"]',
+            CLOUD + 'token_url = "http://x"',
+            "cloud.token_url must be an address that begins with",
+        ),
+        ('hosts = ["ads1:1"]', CLOUD + 'discovery_url = "https://a:b@x"', "cloud.discovery_url must not hold a user"),
+        ('hosts = ["ads1:1"]', CLOUD + 'password = "x"', "cloud.password is not a known key"),
+        ('hosts = ["ads1:1"]', CLOUD.replace("client_credentials", "v1"), "cloud.grant must be 'password'"),
+    ],
+)
+def test_problems_of_logins_by_token(ads: str, cloud: str, problem: str, tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, with_keys(ads=ads, sections=cloud))
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("grant", "name"),
+    [("password", "PASSWORD"), ("client_credentials", "CLIENT_SECRET"), ("jwt", "JWK")],
+)
+def test_the_secret_comes_from_the_environment_and_is_not_shown(grant: str, name: str, tmp_path: Path) -> None:
+    user = 'username = "u"' if grant == "password" else ""
+    text = with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD.replace("client_credentials", grant) + user)
+    (tmp_path / "secret").write_text("s3cret\n")
+    for environ in ({name: "s3cret"}, {f"{name}_FILE": str(tmp_path / "secret")}):
+        settings = written(tmp_path, text, {f"CONTRIB_WATCH_CLOUD_{key}": value for key, value in environ.items()})
+        assert settings.cloud is not None
+        assert with_secret(settings.cloud).secret == "s3cret"
+        assert "s3cret" not in repr(settings)
+
+
+def test_a_secret_that_is_nowhere(tmp_path: Path) -> None:
+    settings = written(tmp_path, with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD))
+    assert settings.cloud is not None  # commands that do not log in need no secret
+    with pytest.raises(ConfigurationError, match="Set CONTRIB_WATCH_CLOUD_CLIENT_SECRET or"):
+        with_secret(settings.cloud)
 
 
 def test_only_the_required_keys_are_needed_and_the_rest_is_the_default(tmp_path: Path) -> None:
@@ -251,7 +336,7 @@ service = "S"
         "line 15, feeds[2].settle_seconds must be greater than or equal to 0 (it is -1)",
         'line 17, feeds[2].columns."Bid Price" must be a field acronym in capital letters, such as "BID" or '
         '"TRDPRC_1" (it is "Bid")',
-        "line 22, archive is not a known key; known are ads, state, fields, log, feeds",
+        "line 22, archive is not a known key; known are ads, cloud, state, fields, log, feeds",
     )
 
 
@@ -413,7 +498,7 @@ def test_two_feeds_may_share_a_folder_when_no_file_can_be_both_theirs(tmp_path: 
         ('[fields]\ndictionary = ["RDMFieldDictionary"]', "fields.dictionary must name two files"),
         ('[log]\nformat = "xml"', "log.format must be 'text' or 'json'"),
         ("[stat]", 'stat is not a known key; did you mean "state"?'),
-        ("[cloud]", "cloud is not a known key; known are ads, state, fields, log, feeds"),
+        ("[clouds]", 'clouds is not a known key; did you mean "cloud"?'),
         ("[[log]]", "log must be a table of keys"),
     ],
 )

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,17 @@ from websocket import ABNF, WebSocket
 from contrib_watch.adapters.text_frames import receive, send_texts
 from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import Answer, CloseConnection, Event, LoggedIn, LoginEnded, Notice, Outgoing, Session
+from contrib_watch.ads.session import (
+    Answer,
+    CloseConnection,
+    Event,
+    LoggedIn,
+    LoginEnded,
+    Notice,
+    Outgoing,
+    Phase,
+    Session,
+)
 from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 
 SUBPROTOCOL = "tr_json2"
@@ -87,6 +97,35 @@ class Trace(Protocol):
         ...
 
 
+class Access(Protocol):
+    """Who gives the tokens of the logins, and may name the endpoints. Asked by the connection's thread alone."""
+
+    def log_in(self, stopping: threading.Event) -> str:
+        """The token for a new login; raises LoginRefused or NoConnection, soon after ``stopping`` too."""
+        ...
+
+    def endpoints(self, stopping: threading.Event) -> Sequence[Endpoint]:
+        """The endpoints to try, in order; empty: those that were configured. Raises as ``log_in`` does."""
+        ...
+
+    def accepted(self) -> None:
+        """The login stands."""
+        ...
+
+    def ended(self) -> bool:
+        """The login was refused or closed: whether one with a new token may be accepted."""
+        ...
+
+    @property
+    def due_s(self) -> float | None:
+        """When to call ``renewed``, while a login is open."""
+        ...
+
+    def renewed(self, wake: Callable[[], object]) -> str:
+        """A new token for the open login; empty: none yet, and ``wake`` is called when to ask again."""
+        ...
+
+
 class _Ended(NamedTuple):
     """How a connection ended."""
 
@@ -95,6 +134,8 @@ class _Ended(NamedTuple):
     """How long its login stood; None: it had none."""
     refused: bool = False
     """Its login was refused, and may be taken later."""
+    retry_after_s: float = 0.0
+    """How long to leave the other side alone, as it asked."""
 
 
 class Collected(NamedTuple):
@@ -155,9 +196,14 @@ class Connection:
         connect_timeout_s: float,
         waits: Waits = USUAL_WAITS,
         trace: Trace | None = None,
+        access: Access | None = None,
     ) -> None:
-        """``connect_timeout_s``: for one attempt. ``waits``: between attempts. ``trace`` is told of every frame."""
+        """``connect_timeout_s``: for one attempt. ``waits``: between attempts. ``trace`` is told of every frame.
+
+        ``access`` gives the tokens, where logins are by token; it may name other endpoints than the given ones.
+        """
         self._endpoints = list(endpoints)
+        self._access = access
         self._backoff = Backoff(len(self._endpoints), waits)
         self._trace = trace
         self._session = session
@@ -168,11 +214,6 @@ class Connection:
         self._conversing = False
         self._wakes: tuple[socket.socket, socket.socket] | None = None
         self._thread = threading.Thread(target=self._run, name="ads-connection", daemon=True)
-
-    @property
-    def own_address(self) -> str:
-        """This machine's IPv4 address as the first endpoint sees it."""
-        return own_ipv4(self._endpoints[0])
 
     def start(self) -> None:
         """Connect, and stay connected."""
@@ -254,17 +295,30 @@ class Connection:
             self._line = _Line()
             if self._stopping.is_set():
                 return
-            endpoint = self._endpoints[self._backoff.host]
-            ended = self._attempt(endpoint)
+            try:
+                endpoint, token = self._prepare()
+                where, ended = str(endpoint), self._attempt(endpoint, token)
+            except NoConnection as error:
+                where, ended = error.where, _Ended(error.what, retry_after_s=error.retry_after_s)
             self._session.disconnected(time.monotonic(), ended.reason)
             if self._stopping.is_set():
                 return
             chance = random.random()  # noqa: S311 - jitter is no secret
             wait_s = self._backoff.wait_s(logged_in_s=ended.logged_in_s, refused=ended.refused, chance=chance)
-            self._deliver(ConnectionLost(str(endpoint), ended.reason, wait_s))
+            wait_s = max(wait_s, ended.retry_after_s)
+            self._deliver(ConnectionLost(where, ended.reason, wait_s))
             self._stopping.wait(wait_s)
 
-    def _attempt(self, endpoint: Endpoint) -> _Ended:
+    def _prepare(self) -> tuple[Endpoint, str]:
+        """Where to connect, and the token to log in with; raises LoginRefused or NoConnection."""
+        if self._access is None:
+            return self._endpoints[self._backoff.host], ""
+        if self._backoff.host == 0 or not self._endpoints:  # all were tried: others may be in use by now
+            self._endpoints = list(self._access.endpoints(self._stopping)) or self._endpoints
+            self._backoff.hosts = len(self._endpoints)
+        return self._endpoints[self._backoff.host], self._access.log_in(self._stopping)
+
+    def _attempt(self, endpoint: Endpoint, token: str) -> _Ended:
         """One connection, from its beginning to its end."""
         try:
             channel = _open(endpoint, self._connect_timeout_s, self._line)
@@ -274,7 +328,7 @@ class Connection:
         self._note(endpoint, "connected")
         self._conversing = True
         try:
-            ended = self._converse(channel, endpoint)
+            ended = self._converse(channel, endpoint, token)
         finally:
             self._conversing = False
             channel.shutdown()  # type: ignore[no-untyped-call]
@@ -285,7 +339,7 @@ class Connection:
         if self._trace is not None:
             self._trace.noted(str(endpoint), text)
 
-    def _converse(self, channel: WebSocket, endpoint: Endpoint) -> _Ended:
+    def _converse(self, channel: WebSocket, endpoint: Endpoint, token: str) -> _Ended:
         """Drive the session until the connection ends."""
         session = self._session
         logged_in_at_s: float | None = None
@@ -298,25 +352,28 @@ class Connection:
         with selectors.DefaultSelector() as selector:
             selector.register(channel.fileno(), selectors.EVENT_READ)  # type: ignore[no-untyped-call]
             selector.register(self._wake_out, selectors.EVENT_READ)
-            session.connected(time.monotonic())
+            session.connected(time.monotonic(), token)
             try:
                 while True:
                     self._hand_over()
+                    self._renew_token()
                     session.tick(time.monotonic())
                     self._send(channel, endpoint)
                     for event in self._heed_events(endpoint):
                         if isinstance(event, LoggedIn):
                             logged_in_at_s = time.monotonic()
                             log.info("logged in", endpoint=str(endpoint))
+                            if self._access is not None:
+                                self._access.accepted()
                         elif isinstance(event, LoginEnded):
-                            refused = logged_in_at_s is None
+                            refused = logged_in_at_s is None and not event.final
                         elif isinstance(event, CloseConnection):
                             return ended(event.reason)
                     if self._stopping.is_set():
                         session.logout()
                         self._send(channel, endpoint)
                         return ended("stopped")
-                    due_s = session.due_s
+                    due_s = self._due_s()
                     timeout_s = None if due_s is None else max(due_s - time.monotonic(), 0.0)
                     for ready, _ in selector.select(timeout_s):
                         if ready.fileobj is self._wake_out:
@@ -325,7 +382,8 @@ class Connection:
                             self._receive(channel, endpoint)
             except (websocket.WebSocketException, OSError) as error:
                 events = self._heed_events(endpoint)  # a refused login and the end of the connection come together
-                refused = refused or (logged_in_at_s is None and any(isinstance(one, LoginEnded) for one in events))
+                told_refused = any(isinstance(one, LoginEnded) and not one.final for one in events)
+                refused = refused or (logged_in_at_s is None and told_refused)
                 told = [event.reason for event in events if isinstance(event, CloseConnection)]
                 return ended(told[0] if told else _reason(error))
 
@@ -343,9 +401,25 @@ class Connection:
         events = self._session.events()
         self._deliver(*events)
         for event in events:
-            if isinstance(event, LoginEnded) and event.final:
-                raise _refused(event, endpoint)
+            if isinstance(event, LoginEnded):
+                curable = self._access is not None and self._access.ended()
+                if event.final and not curable:
+                    raise _refused(event, endpoint)
         return events
+
+    def _renew_token(self) -> None:
+        """Keep an open login's token valid; raises LoginRefused where no new one is given."""
+        if self._access is not None and self._session.phase is Phase.OPEN:
+            token = self._access.renewed(self._wake)
+            if token:
+                self._session.renew(token)
+
+    def _due_s(self) -> float | None:
+        """When there is something to do at the latest, though nothing is received."""
+        due_s = [self._session.due_s]
+        if self._access is not None and self._session.phase is Phase.OPEN:
+            due_s.append(self._access.due_s)
+        return min((one for one in due_s if one is not None), default=None)
 
     def _receive(self, channel: WebSocket, endpoint: Endpoint) -> None:
         """Everything that is there to read."""

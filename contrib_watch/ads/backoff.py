@@ -32,8 +32,8 @@ class Backoff:
     """Counts what failed since the last good login."""
 
     def __init__(self, hosts: int, waits: Waits) -> None:
-        """``hosts``: how many there are to try, in their order."""
-        self._hosts = hosts
+        """``hosts``: how many there are to try, in their order; another number when others are to be tried."""
+        self.hosts = hosts
         self._waits = waits
         self._attempts = 0
         self._refusals = 0
@@ -41,7 +41,7 @@ class Backoff:
     @property
     def host(self) -> int:
         """The position of the host to try next."""
-        return self._attempts % self._hosts
+        return self._attempts % max(self.hosts, 1)
 
     def wait_s(self, *, logged_in_s: float | None, refused: bool, chance: float) -> float:
         """An attempt has ended: how long to wait before the next.
@@ -57,5 +57,5 @@ class Backoff:
         if refused:
             doublings, self._refusals = min(self._refusals, _MOST_DOUBLINGS), self._refusals + 1
             return min(waits.first_refused_s * 2.0**doublings, waits.longest_refused_s) * (1.0 + chance / 4)
-        doublings = min(self._attempts // self._hosts, _MOST_DOUBLINGS)
+        doublings = min(self._attempts // max(self.hosts, 1), _MOST_DOUBLINGS)
         return min(waits.first_s * 2.0**doublings, waits.longest_s) * (1.0 + chance) / 2

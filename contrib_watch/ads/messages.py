@@ -45,6 +45,19 @@ def login_request(*, user: str, app_id: str, position: str) -> str:
     )
 
 
+def token_login_request(*, token: str, app_id: str, position: str, refresh: bool) -> str:
+    """The request that opens the login stream with a token, or puts a new one in the place of the last.
+
+    ``refresh`` False: the stream is open, and no answer need come (seen in LSEG's examples).
+    """
+    answered = "" if refresh else ',"Refresh":false'
+    return (
+        f'{{"ID":{LOGIN_STREAM},"Domain":"Login","Key":{{"NameType":"AuthnToken","Elements":'
+        f'{{"ApplicationId":{quoted(app_id)},"Position":{quoted(position)},"AuthenticationToken":{quoted(token)}}}}}'
+        f"{answered}}}"
+    )
+
+
 def close_request(*streams: int) -> str:
     """Closes streams, at least one; on the login stream it logs out."""
     ids = str(streams[0]) if len(streams) == 1 else f"[{','.join(map(str, streams))}]"

@@ -145,6 +145,7 @@ class Session:
         self.max_msg_size = DEFAULT_MAX_MSG_SIZE
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._login = login
+        self._token = ""
         self._limits = limits
         self._queue: deque[Outgoing] = deque()
         self._outstanding: dict[int, _Sent] = {}  # in the order of sending, so that the first expires first
@@ -201,15 +202,20 @@ class Session:
 
     # What happens to it.
 
-    def connected(self, now_s: float) -> None:
-        """A WebSocket is open: log in."""
+    def connected(self, now_s: float, token: str = "") -> None:
+        """A WebSocket is open: log in, with the token where there is one, else as the user."""
         self.phase = Phase.LOGGING_IN
         self.max_msg_size = DEFAULT_MAX_MSG_SIZE
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._heard_s = now_s
         self._login_due_s = now_s + LOGIN_TIMEOUT_S
-        login = self._login
-        self._output = [messages.login_request(user=login.user, app_id=login.app_id, position=login.position)]
+        self._token = token
+        self._output = [self._login_request(refresh=True)]
+
+    def renew(self, token: str) -> None:
+        """Put a new token in the place of the login's: the stream stays open, and posts go on. Only while OPEN."""
+        self._token = token
+        self._output.append(self._login_request(refresh=False))
 
     def post(self, posts: Iterable[Outgoing], now_s: float) -> None:
         """Queue posts; they go out as login, window, rate limit and frame size allow."""
@@ -291,6 +297,14 @@ class Session:
 
     # How it decides.
 
+    def _login_request(self, *, refresh: bool) -> str:
+        login = self._login
+        if not self._token:
+            return messages.login_request(user=login.user, app_id=login.app_id, position=login.position)
+        return messages.token_login_request(
+            token=self._token, app_id=login.app_id, position=login.position, refresh=refresh
+        )
+
     def _on_ack(self, message: ServerMessage, now_s: float) -> None:
         if message.ack_id is None or message.ack_id not in self._outstanding:
             self._events.append(Notice(f"an Ack came for {message.ack_id}, which waits for none (late or repeated)"))
@@ -335,8 +349,11 @@ class Session:
         refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
         # A re-login that comes too soon is refused like a wrong user, for minutes; waiting cures it.
         final = refused and "pending login" not in state.text.lower()
-        self._events.append(LoginEnded(str(state.code), state.text or message.text, final))
-        self._close(f"the login stream was closed: {state.text or state.code or state.stream}")
+        text = state.text or message.text
+        if self._token:  # a server may repeat it, and it is a secret
+            text = text.replace(self._token, "***")
+        self._events.append(LoginEnded(str(state.code), text, final))
+        self._close(f"the login stream was closed: {text or state.code or state.stream}")
 
     def _close(self, reason: str) -> None:
         self.phase = Phase.CLOSING

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import LoggedIn
-from contrib_watch.cli.running import endpoints_of, link
+from contrib_watch.cli.linking import link
 from contrib_watch.cli.terminal import plural
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
@@ -70,7 +70,7 @@ def _login(settings: Settings, trace: Trace | None) -> Finding:
     ads = settings.ads
     if ads.simulated:
         return Finding("login", True, "the built-in simulated ADS: nothing leaves this machine")
-    connection = link(ads, endpoints_of(ads), trace=trace)
+    connection = link(ads, settings.cloud, trace=trace)
     connection.start()
     tried: dict[str, str] = {}
     try:

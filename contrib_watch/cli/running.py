@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, Login, Session
+from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, refuse_forgotten_past
 from contrib_watch.config import Ads, Settings, load_dictionary
@@ -81,8 +81,7 @@ def run_feeds(
         with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
             refuse_forgotten_past(desk, accept_empty=accept_empty)
             if not settings.ads.simulated:
-                endpoints = endpoints_of(settings.ads)
-                return _run(desk, lambda: link(settings.ads, endpoints, trace=trace), shown, once=once)
+                return _run(desk, lambda: link(settings.ads, settings.cloud, trace=trace), shown, once=once)
             for folder in make_folders(desk):
                 log.info("made the folder of a feed, to try it out", folder=str(folder))
             with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
@@ -123,7 +122,7 @@ def _room_again(desk: Desk, leases: Leases) -> bool:
 
 
 def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Leases, *, once: bool) -> Result:
-    form = _form(desk.settings.ads, connection.own_address)
+    form = _form(desk.settings.ads, own_address(desk.settings.ads, desk.settings.cloud))
     loop = Loop(desk, connection, form, progress, aside=in_thread)
     inbox = Inbox(desk, loop.arrived, contested=leases.contested)
     leases.when_lost(loop.stop)
@@ -159,17 +158,11 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
                 server = stack.enter_context(SimulatedServer(SimulatedAds(dictionary)))
                 connection: Connection = _SimulatedLink(desk, server, None)
             else:
-                connection = link(settings.ads, endpoints_of(settings.ads))
+                connection = link(settings.ads, settings.cloud)
             stack.callback(connection.close)
-            yield desk, connection, _form(settings.ads, connection.own_address)
+            yield desk, connection, _form(settings.ads, own_address(settings.ads, settings.cloud))
     finally:
         lock.release()
-
-
-def link(ads: Ads, endpoints: Sequence[Endpoint], *, trace: Trace | None = None) -> Connection:
-    """A connection by the configuration's rules, not started yet."""
-    session = _session(ads, own_ipv4(endpoints[0]))
-    return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
 
 
 def traced(path: Path | None) -> AbstractContextManager[Trace | None]:
@@ -205,22 +198,13 @@ def simulate(host: str, port: int, faults: Path | None) -> None:
     click.echo("stopped", err=True)
 
 
-def endpoints_of(ads: Ads) -> list[Endpoint]:
-    """The configured hosts, in order."""
-    split = [host.rsplit(":", 1) for host in ads.hosts]
-    return [
-        Endpoint(host=host.strip("[]"), port=int(port), tls=ads.tls, ca_file=ads.ca_file, proxy=ads.proxy)
-        for host, port in split
-    ]
-
-
 class _SimulatedLink(Connection):
     """A connection to a simulated ADS in this process, which at its first use remembers what it acknowledged."""
 
     def __init__(self, desk: Desk, server: SimulatedServer, trace: Trace | None) -> None:
         ads = desk.settings.ads
         here = [Endpoint(host=server.host, port=server.port)]
-        session = _session(ads, own_ipv4(here[0]))
+        session = session_of(ads, own_ipv4(here[0]))
         super().__init__(here, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
         self._desk = desk
         self._server = server
@@ -230,13 +214,6 @@ class _SimulatedLink(Connection):
             for service, ric, fields in self._desk.ledger.everything():
                 simulated.load(service, ric, fields)
         super().start()
-
-
-def _session(ads: Ads, address: str) -> Session:
-    return Session(
-        Login(user=ads.user, app_id=ads.app_id, position=ads.position or address),
-        Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
-    )
 
 
 def _form(ads: Ads, address: str) -> Forms:

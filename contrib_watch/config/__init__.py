@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from contrib_watch.ads.tokens import Account
 from contrib_watch.config import conflicts
 from contrib_watch.config.problems import (
     InvalidConfiguration,
@@ -29,7 +30,18 @@ from contrib_watch.config.problems import (
     nearest,
     unknown_key,
 )
-from contrib_watch.config.settings import SIMULATED, Ads, FeedTable, Fields, Log, Settings, State
+from contrib_watch.config.secrets import CLOUD_SECRETS, from_environment
+from contrib_watch.config.settings import (
+    SIMULATED,
+    TOKEN_URLS,
+    Ads,
+    CloudTable,
+    FeedTable,
+    Fields,
+    Log,
+    Settings,
+    State,
+)
 from contrib_watch.core.dictionary import Dictionary
 from contrib_watch.core.model import Feed
 from contrib_watch.errors import ConfigurationError
@@ -52,8 +64,8 @@ STATE_PASSWORD = "CONTRIB_WATCH_STATE_PASSWORD"  # noqa: S105 - the variable's n
 """The environment variable with the password for ``state.url``; or the same with ``_FILE``: a file that holds it."""
 
 _ADS, _STATE, _FIELDS, _LOG = TypeAdapter(Ads), TypeAdapter(State), TypeAdapter(Fields), TypeAdapter(Log)
-_FEED = TypeAdapter(FeedTable)
-_SECTIONS = ("ads", "state", "fields", "log", "feeds")
+_CLOUD, _FEED = TypeAdapter(CloudTable), TypeAdapter(FeedTable)
+_SECTIONS = ("ads", "cloud", "state", "fields", "log", "feeds")
 
 T = TypeVar("T")
 
@@ -71,23 +83,30 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
 
     problems = [unknown_key((name,), _SECTIONS) for name in document if name not in _SECTIONS]
     ads = _section(_ADS, document, "ads", problems)
+    by_token = "cloud" in document
+    of_ads = document.get("ads", {})
+    if isinstance(of_ads, dict) and "user" not in of_ads and not by_token:
+        problems.append(Problem((("ads", "user"),), "is required"))
+    cloud = _section(_CLOUD, document, "cloud", problems) if by_token else None
     state = _section(_STATE, document, "state", problems)
     dictionary = _section(_FIELDS, document, "fields", problems)
     log = _section(_LOG, document, "log", problems)
     tables = {n: _validated(_FEED, ("feeds", n), t, problems) for n, t in _feed_tables(document, problems).items()}
 
     base = path.parent
-    ads = ads and _placed_ads(ads, base)
+    ads = ads and _placed_ads(ads, base, by_token=by_token)
     state = state and _placed_state(state, base, environ, problems)
     dictionary = dictionary and Fields(dictionary=tuple(base / file for file in dictionary.dictionary))
     feeds = {n: _placed_feed(table, base) for n, table in tables.items() if table is not None}
-    problems += conflicts.unreported(conflicts.between_keys(ads, state, dictionary, feeds), problems)
+    clashes = conflicts.between_keys(ads, cloud, state, dictionary, feeds, by_token=by_token)
+    problems += conflicts.unreported(clashes, problems)
 
     if problems or ads is None or state is None or dictionary is None or log is None:
         raise InvalidConfiguration(path, lines_of(problems, text))
     return Settings(
         path=path,
         ads=ads,
+        cloud=None if cloud is None else _placed_cloud(cloud, environ),
         state=state,
         fields=dictionary,
         log=log,
@@ -173,14 +192,6 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"is not TOML: {error}", where=str(path), hint=hint) from error
 
 
-def _secret(environ: Mapping[str, str], name: str) -> str | None:
-    """The secret in the variable ``name``, or in the file that ``name``_FILE names; None where neither is set."""
-    if name in environ or f"{name}_FILE" not in environ:
-        return environ.get(name)
-    path = Path(environ[f"{name}_FILE"])
-    return _decode(_read(path), path).rstrip("\r\n")
-
-
 # Checking one section.
 
 
@@ -226,9 +237,16 @@ def _from_toml(adapter: TypeAdapter[T], table: Mapping[str, Any]) -> T:
 # Placing what is relative.
 
 
-def _placed_ads(ads: Ads, base: Path) -> Ads:
-    target = ads.target or (SIMULATED if ads.simulated else "default")
-    return replace(ads, target=target, ca_file=ads.ca_file and base / ads.ca_file)
+def _placed_ads(ads: Ads, base: Path, *, by_token: bool) -> Ads:
+    target = ads.target or (SIMULATED if ads.simulated else "cloud" if by_token else "default")
+    tls = ads.tls or (by_token and not ads.simulated)  # a token never goes over a connection that others can read
+    return replace(ads, target=target, tls=tls, ca_file=ads.ca_file and base / ads.ca_file)
+
+
+def _placed_cloud(table: CloudTable, environ: Mapping[str, str]) -> Account:
+    values = {f.name: getattr(table, f.name) for f in fields(CloudTable)}
+    url, secret = table.token_url or TOKEN_URLS[table.grant], from_environment(environ, CLOUD_SECRETS[table.grant])
+    return Account(**values | {"token_url": url, "secret": secret or ""})
 
 
 def _placed_feed(table: FeedTable, base: Path) -> Feed:
@@ -259,7 +277,7 @@ def _database_url(text: str, folder: Path, base: Path, environ: Mapping[str, str
             f"must not hold a password; set {STATE_PASSWORD} or {STATE_PASSWORD}_FILE in the environment"
         )
     if url.get_backend_name() != "sqlite":
-        return url.set(password=_secret(environ, STATE_PASSWORD)).render_as_string(hide_password=False)
+        return url.set(password=from_environment(environ, STATE_PASSWORD)).render_as_string(hide_password=False)
     if not url.database or url.database == ":memory:":
         raise ValueError("must name a file: a state in memory would post everything again after each start")
     return url.set(database=str(base / url.database)).render_as_string()

@@ -8,17 +8,30 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path, PurePath
 
+from contrib_watch.ads.tokens import Grant
 from contrib_watch.config.problems import Problem
-from contrib_watch.config.settings import SIMULATED, Ads, Fields, State
+from contrib_watch.config.settings import DISCOVER, SIMULATED, Ads, CloudTable, Fields, State
 from contrib_watch.core.model import Feed
 
 
 def between_keys(
-    ads: Ads | None, state: State | None, dictionary: Fields | None, feeds: Mapping[int, Feed]
+    ads: Ads | None,
+    cloud: CloudTable | None,
+    state: State | None,
+    dictionary: Fields | None,
+    feeds: Mapping[int, Feed],
+    *,
+    by_token: bool,
 ) -> Iterator[Problem]:
-    """All problems between the keys of what could be read; ``feeds`` by their place in the file, from 1."""
+    """All problems between the keys of what could be read; ``feeds`` by their place in the file, from 1.
+
+    ``by_token``: there is a table [cloud], though it may not be readable.
+    """
     if ads is not None:
         yield from _ads(ads)
+        yield from _logins(ads, by_token=by_token)
+    if cloud is not None:
+        yield from _cloud(cloud, discovered=ads is not None and ads.discovered)
     if dictionary is not None:
         yield from _dictionary_files(dictionary)
     for n, feed in feeds.items():
@@ -39,6 +52,8 @@ def _ads(ads: Ads) -> Iterator[Problem]:
     hosts, target = ("ads", "hosts"), ("ads", "target")
     if SIMULATED in ads.hosts and not ads.simulated:
         yield Problem((hosts,), f'must be ["{SIMULATED}"] alone, or real hosts alone')
+    elif DISCOVER in ads.hosts and not ads.discovered:
+        yield Problem((hosts,), f'must be ["{DISCOVER}"] alone, or hosts that are named')
     elif ads.simulated and ads.target != SIMULATED:
         # What the simulated ADS acknowledged must never pass for what a real one holds.
         yield Problem((target, hosts), f'must be "{SIMULATED}", or left out, with hosts = ["{SIMULATED}"]')
@@ -54,6 +69,28 @@ def _ads(ads: Ads) -> Iterator[Problem]:
         yield Problem((("ads", "ca_file"), ("ads", "tls")), "is used with tls = true only")
     elif ads.ca_file and not ads.ca_file.is_file():
         yield Problem((("ads", "ca_file"),), f"is not a file: {ads.ca_file}")
+
+
+def _logins(ads: Ads, *, by_token: bool) -> Iterator[Problem]:
+    """What goes with logins by token, and what without."""
+    hosts = ("ads", "hosts")
+    if ads.simulated and by_token:
+        yield Problem((("cloud",), hosts), "must be left out: the simulated ADS in this process takes no tokens")
+    if ads.discovered and not by_token:
+        yield Problem(
+            (hosts, ("cloud",)), f'may be ["{DISCOVER}"] only with a table [cloud]: discovery wants a token'
+        )
+
+
+def _cloud(cloud: CloudTable, *, discovered: bool) -> Iterator[Problem]:
+    username, grant = ("cloud", "username"), ("cloud", "grant")
+    if cloud.grant is Grant.PASSWORD and not cloud.username:
+        yield Problem((username, grant), f'is required with grant = "{cloud.grant}": the machine id')
+    if cloud.grant is not Grant.PASSWORD and cloud.username:
+        yield Problem((username, grant), f'means nothing with grant = "{cloud.grant}"; is it the client_id?')
+    if discovered and not cloud.region:
+        keys = ("cloud", "region"), ("ads", "hosts")
+        yield Problem(keys, f'is required with hosts = ["{DISCOVER}"]: such as "eu-west-1" or "us-east-1"')
 
 
 def _dictionary_files(dictionary: Fields) -> Iterator[Problem]:

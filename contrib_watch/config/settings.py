@@ -12,16 +12,26 @@ from datetime import datetime
 from encodings.aliases import aliases
 from pathlib import Path, PurePath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict
 from pydantic import Field as Limits
 
+from contrib_watch.ads.tokens import Account, Grant
 from contrib_watch.config.problems import nearest
 from contrib_watch.core.model import SET_ME, Feed
 from contrib_watch.core.readers import shell_pattern
 
 SIMULATED = "simulated"
 """The one host, and the target, that stand for the built-in simulated ADS."""
+DISCOVER = "discover"
+"""The one host that stands for what LSEG's service discovery names."""
+TOKEN_URLS = {
+    Grant.PASSWORD: "https://api.refinitiv.com/auth/oauth2/v1/token",
+    Grant.CLIENT_CREDENTIALS: "https://api.refinitiv.com/auth/oauth2/v2/token",
+    Grant.JWT: "https://api.refinitiv.com/auth/oauth2/v2/token",
+}
+"""Where each grant asks for tokens, unless ``cloud.token_url`` says otherwise."""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -36,7 +46,7 @@ def _printable(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if value == SIMULATED:
+    if value in (SIMULATED, DISCOVER):
         return value
     if "://" in value:
         raise ValueError(f'must be "host:port" without a scheme: "{value.split("://")[1].split("/")[0]}"')
@@ -45,6 +55,15 @@ def _host(value: str) -> str:
         raise ValueError('must be "host:port", such as "ads1.example.com:15000"')
     if not 1 <= int(match[1]) <= 65535:
         raise ValueError("has a port outside 1 to 65535")
+    return value
+
+
+def _https(value: str) -> str:
+    parts = urlsplit(value)
+    if not (parts.scheme == "https" and parts.hostname and value.isascii() and value.isprintable()):
+        raise ValueError('must be an address that begins with "https://"')
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password")
     return value
 
 
@@ -198,11 +217,12 @@ class Ads:
     __pydantic_config__ = _STRICT
 
     hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], AfterValidator(_not_empty)]
-    """``host:port`` of each ADS, tried in this order; or ``simulated`` alone: the built-in one, in this process."""
+    """``host:port`` of each ADS, tried in this order; or one word alone: ``simulated``, the built-in one in this
+    process, or ``discover``, those that service discovery names."""
     target: Annotated[str, AfterValidator(lambda value: value and _printable(value))] = ""
     """The name of the system behind the hosts; a state belongs to one. ``load`` fills in an empty one."""
-    user: _Printable
-    """The DACS user of the login."""
+    user: _Printable = ""
+    """The DACS user of the login; a login by token needs none."""
     app_id: Annotated[str, AfterValidator(_application_id)] = "256"
     position: Annotated[str, AfterValidator(lambda value: value and _printable(value))] = ""
     """The login's Position; empty: this machine's own IPv4, decided when it connects."""
@@ -232,6 +252,29 @@ class Ads:
     def simulated(self) -> bool:
         """Whether the ADS is the built-in simulated one."""
         return self.hosts == (SIMULATED,)
+
+    @property
+    def discovered(self) -> bool:
+        """Whether service discovery names the endpoints."""
+        return self.hosts == (DISCOVER,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudTable:
+    """``[cloud]``, as it may be written: logins by token. The secret comes from the environment or the keyring."""
+
+    __pydantic_config__ = _STRICT
+
+    grant: Grant
+    client_id: _Printable
+    """With ``password`` the AppKey, otherwise the service account."""
+    username: Annotated[str, AfterValidator(lambda value: value and _printable(value))] = ""
+    """The machine id, with ``password``."""
+    region: Annotated[str, AfterValidator(lambda value: value and _printable(value))] = ""
+    token_url: Annotated[str, AfterValidator(lambda value: value and _https(value))] = ""
+    """Empty: LSEG's, for the grant."""
+    discovery_url: Annotated[str, AfterValidator(_https)] = "https://api.refinitiv.com/streaming/pricing/v1/"
+    scope: _Printable = "trapi.streaming.pricing.read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +347,8 @@ class Settings:
 
     path: Path
     ads: Ads
+    cloud: Account | None = None
+    """Logins by token; None: by ``ads.user``."""
     state: State
     fields: Fields
     log: Log

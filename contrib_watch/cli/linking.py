@@ -1,0 +1,64 @@
+"""A connection as the configuration has it: to named or discovered hosts, with a login by user or by token."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from contrib_watch.adapters.connection import Access, Connection, Endpoint, own_ipv4
+from contrib_watch.adapters.trace import Trace
+from contrib_watch.ads.session import Limits, Login, Session
+from contrib_watch.ads.tokens import Account, Host
+from contrib_watch.config import Ads
+from contrib_watch.config.secrets import with_secret
+
+HTTPS_PORT = 443
+
+
+def link(ads: Ads, cloud: Account | None = None, *, trace: Trace | None = None) -> Connection:
+    """A connection that is not started yet.
+
+    ``cloud``: whose tokens to log in with; None: log in as ``ads.user``. Raises ConfigurationError where the account
+    has no secret.
+    """
+    endpoints = [] if ads.discovered else endpoints_of(ads)
+    session = session_of(ads, own_address(ads, cloud))
+    access = None if cloud is None else token_login(ads, cloud)
+    return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s, trace=trace, access=access)
+
+
+def token_login(ads: Ads, cloud: Account) -> Access:
+    """Where the connection gets its tokens, and its endpoints where they are discovered."""
+    from contrib_watch.adapters.tokens import Platform, TokenLogin  # most sites need none of it
+
+    account = with_secret(cloud)
+    platform = Platform(account, ca_file=ads.ca_file, proxy=ads.proxy, timeout_s=ads.connect_timeout_s)
+    return TokenLogin(platform, (lambda host: endpoint_at(ads, host)) if ads.discovered else None)
+
+
+def endpoints_of(ads: Ads) -> list[Endpoint]:
+    """The configured hosts, in order."""
+    split = [host.rsplit(":", 1) for host in ads.hosts]
+    return [endpoint_at(ads, Host(name.strip("[]"), int(port))) for name, port in split]
+
+
+def endpoint_at(ads: Ads, host: Host) -> Endpoint:
+    """A host, reached as the configuration says."""
+    return Endpoint(host=host.name, port=host.port, tls=ads.tls, ca_file=ads.ca_file, proxy=ads.proxy)
+
+
+def own_address(ads: Ads, cloud: Account | None = None) -> str:
+    """This machine's IPv4 as the first host sees it; where hosts are discovered, as discovery sees it."""
+    if ads.simulated:
+        return "127.0.0.1"
+    if cloud is None or not ads.discovered:
+        return own_ipv4(endpoints_of(ads)[0])
+    asked = urlsplit(cloud.discovery_url)
+    return own_ipv4(endpoint_at(ads, Host(asked.hostname or "", asked.port or HTTPS_PORT)))
+
+
+def session_of(ads: Ads, address: str) -> Session:
+    """The protocol's state, with the configured limits; ``address`` is the Position where none is configured."""
+    return Session(
+        Login(user=ads.user, app_id=ads.app_id, position=ads.position or address),
+        Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
+    )
