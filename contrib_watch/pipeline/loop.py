@@ -268,9 +268,15 @@ class Loop:
         for newer in self._desk.drops.newer(drop):
             if newer.status in PENDING:
                 yield from self._cover(newer)
-            elif newer.status is DropStatus.DONE:
+            if self._has_spoken(newer):
                 over.add(newer.id, (yield from self._read_later(newer, drop)))
         return over.fields()
+
+    def _has_spoken(self, drop: Drop) -> bool:
+        """Whether what it said may stand, though a later run of it, or a fault in the middle, left it otherwise."""
+        if drop.status is DropStatus.DONE or self._desk.drops.was_done(drop):
+            return True
+        return drop.status in (DropStatus.SENDING, DropStatus.FAILED) and self._has_rows(drop)
 
     def _read_later(self, newer: Drop, drop: Drop) -> Steps[Quotes]:
         try:

@@ -280,6 +280,17 @@ class Drops:
             row = connection.execute(query).first()
         return None if row is None else Witness(row.number, row.sha256)
 
+    def was_done(self, drop: Drop) -> bool:
+        """Whether an earlier run of the drop was done, whatever became of it since."""
+        runs, record = schema.runs, schema.record
+        query = (
+            select(record.c.text)
+            .join(runs, runs.c.record == record.c.number)
+            .where(runs.c.drop_id == drop.id, runs.c.run < drop.run)
+        )
+        with self._state.transaction() as connection:
+            return any(json.loads(text)["status"] == DropStatus.DONE for text in connection.scalars(query))
+
     def decide(self, drop: Drop, *, approved: bool) -> Drop:
         """Process a drop again, as its next run; an approved one is not held for its age or layout."""
         with self._state.transaction():

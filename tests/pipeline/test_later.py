@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from virtual_site import SERVICE, NewSite, Site, sheet
 
+from contrib_watch.core.model import DropStatus
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 
@@ -54,3 +59,58 @@ def test_an_adopted_file_gives_way_to_what_was_saved_later(site: Site) -> None:
     site.adopt("newest")
     site.run()
     assert held(site) == {"BID": "2", "ASK": "1"}
+
+
+def damage(copy: Path) -> None:
+    copy.chmod(0o600)
+    copy.write_bytes(b"RIC,BID\nA=,7\n")
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, damage])
+@pytest.mark.parametrize("newest", [1, 3])
+def test_a_retry_fails_where_a_newer_drops_word_is_lost_changed_or_unchanged(
+    new_site: NewSite, lose: Callable[[Path], None], newest: int
+) -> None:
+    site = new_site(faults=(Fault(kind=FaultKind.NAK, nth=2, times=1, code="AccessDenied"),))
+    for value, name in ((1, "first"), (2, "refused"), (newest, "newest")):
+        site.save(sheet("RIC,BID", f"A=,{value}"), f"{name}.csv")
+        site.run()
+    with site.desk() as desk:
+        lose(desk.spooled(site.drops()[2].sha256))
+    before = len(site.posts)
+    site.retry(2)
+    site.run()
+    late = site.drops()[1]
+    assert late.status is DropStatus.FAILED
+    assert "older than drop 3, which can no longer be read" in late.reason
+    assert len(site.posts) == before
+    assert held(site) == {"BID": str(newest)}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_failed_retry_of_a_newer_drop_takes_nothing_back_of_what_it_said(new_site: NewSite, together: bool) -> None:
+    site = new_site(faults=(Fault(kind=FaultKind.NAK, nth=2, times=1, code="AccessDenied"),))
+    for value, name in ((1, "first"), (2, "refused"), (1, "newest")):
+        site.save(sheet("RIC,BID", f"A=,{value}"), f"{name}.csv")
+        site.run()
+    with site.desk() as desk:
+        desk.spooled(site.drops()[2].sha256).unlink()
+    site.retry(3)
+    if not together:
+        site.run()
+    site.retry(2)
+    site.run()
+    assert [drop.status for drop in site.drops()] == [DropStatus.DONE, DropStatus.FAILED, DropStatus.FAILED]
+    assert held(site) == {"BID": "1"}
+
+
+def test_an_adopted_file_fails_where_the_word_of_what_was_saved_later_is_lost(site: Site) -> None:
+    site.save(sheet("RIC,BID", "A=,1"), "old.csv", age_s=10 * 86400)
+    site.save(sheet("RIC,BID", "A=,2"), "new.csv")
+    site.run()
+    with site.desk() as desk:
+        desk.spooled(site.drops()[-1].sha256).unlink()
+    site.adopt("newest")
+    site.run()
+    assert [drop.status for drop in site.drops() if drop.adopted] == [DropStatus.FAILED]
+    assert held(site) == {"BID": "2"}
