@@ -23,6 +23,7 @@ from contrib_watch.errors import ConfigurationError, ContribWatchError
 if TYPE_CHECKING:
     from contrib_watch.pipeline.desk import Desk
 
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG = click.option(
     "--config",
     "config_path",
@@ -115,7 +116,7 @@ def preview(config_path: Path, as_json: bool, file: Path, feed_name: str | None)
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING,
     help="Its dictionary, Service and feeds' names are minded. [default: config.toml, where it is]",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -306,12 +307,15 @@ def restore(config_path: Path, file: Path) -> None:
 @main.command(short_help="Run the simulated ADS alone.")
 @click.option("--port", type=click.IntRange(0, 65535), default=15000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A fault script (TOML).")
-def simulate(port: int, host: str, faults: Path | None) -> None:
+@click.option("--faults", type=EXISTING, help="A fault script (TOML).")
+@click.option("--config", "config_path", type=EXISTING, help="Use its field dictionary. [default: the built-in one]")
+def simulate(port: int, host: str, faults: Path | None, config_path: Path | None) -> None:
     """Run the simulated ADS alone, until interrupted."""
     from contrib_watch.cli.running import simulate as serve
+    from contrib_watch.config import Fields, load, load_dictionary
 
-    serve(host, port, faults)
+    fields = load(config_path, os.environ).fields if config_path is not None else Fields()
+    serve(host, port, faults, load_dictionary(fields))
 
 
 @main.command(short_help="Play two days of sample data, to see it work.")

@@ -24,8 +24,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, refuse_forgotten_past
-from contrib_watch.config import Ads, Settings, load_dictionary
-from contrib_watch.config import Fields as BuiltIn
+from contrib_watch.config import Ads, Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
@@ -186,13 +185,13 @@ def worst(result: Result) -> int:
     return max(codes)
 
 
-def simulate(host: str, port: int, faults: Path | None) -> None:
+def simulate(host: str, port: int, faults: Path | None, dictionary: Dictionary) -> None:
     """Serve the simulated ADS until interrupted."""
     script = _fault_script(faults) if faults else FaultScript()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with SimulatedServer(SimulatedAds(load_dictionary(BuiltIn()), script), host=host, port=port) as server:
+    with SimulatedServer(SimulatedAds(dictionary, script), host=host, port=port) as server:
         click.echo(f"simulated ADS at {server.url} (subprotocol tr_json2); Ctrl-C ends it", err=True)
         ended.wait()
     click.echo("stopped", err=True)

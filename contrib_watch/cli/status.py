@@ -25,7 +25,7 @@ NOT_THERE = "not there"
 
 
 def status_of(desk: Desk) -> dict[str, Any]:
-    """The feeds with their files, the newest drops, what waits for a decision, and the connection, as JSON.
+    """The feeds with their files, the newest drops, what is held, what failed, and the connection, as JSON.
 
     ``state`` has its ``folder`` and ``id``, ``shortage`` (why no file is taken for want of room, or empty), and the
     newest daily ``backup`` (or empty). ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try
@@ -51,7 +51,6 @@ def status_of(desk: Desk) -> dict[str, Any]:
     running = Lock.holder(desk.settings.state.folder)
     seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)
     with desk.state.transaction():
-        waiting = desk.drops.with_status(DropStatus.HELD, DropStatus.FAILED)
         return {
             "target": desk.settings.ads.target,
             "state": _state(desk),
@@ -62,7 +61,8 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "presence": json.loads(desk.state.get("presence") or '{"state": "never checked"}'),
             **desk.ledger.uncertain(),
             "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
-            "waiting_for_a_decision": [_drop(desk, drop) for drop in waiting],
+            "waiting_for_a_decision": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.HELD)],
+            "failed": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.FAILED)],
             "drops": [_drop(desk, drop) for drop in desk.drops.recent()],
         }
 
@@ -74,7 +74,7 @@ def answers(found: Mapping[str, Any], asked: Sequence[Path]) -> list[dict[str, A
     and the ``totals`` and ``report`` of its drop where that is among the newest (else null); its ``state`` may also
     be ``not seen yet``, ``not watched`` or ``not there``. A name in the folders of two feeds has two answers.
     """
-    drops = {drop["drop"]: drop for drop in (*found["waiting_for_a_decision"], *found["drops"])}
+    drops = {drop["drop"]: drop for drop in (*found["waiting_for_a_decision"], *found["failed"], *found["drops"])}
     answered = []
     for path in asked:
         for answer in _answers(found, path):
@@ -142,7 +142,7 @@ def _file(desk: Desk, name: str, seen: SeenState, decided: SeenFile | None) -> d
         state, reason, drop_id = decided.state, decided.reason, decided.drop_id
         if drop_id is not None and state != Verdict.SAME:
             drop = desk.drops.drop(drop_id)
-            state, reason = drop.status.value, drop.reason
+            state, reason = drop.status.value, drop.reason or drop.held_because
     return {
         "name": name,
         "state": str(state),
@@ -167,7 +167,7 @@ def _drop(desk: Desk, drop: Drop) -> dict[str, Any]:
         "sha256": drop.sha256,
         "owner": drop.owner,
         "status": drop.status.value,
-        "reason": drop.reason,
+        "reason": drop.reason or drop.held_because,
         "seen_at_utc": utc_text(drop.seen_at_utc),
         "totals": desk.drops.totals(drop),
         "report": str(Path(report.folder) / f"{report.base}.ack.csv") if report and report.whole else None,

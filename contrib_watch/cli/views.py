@@ -180,6 +180,7 @@ def print_status(found: Mapping[str, Any]) -> None:
     if files:
         print_table(console, "files", ("feed", "file", "state", ">drop", "why"), files)
     _print_drops(console, "waiting for a decision", found["waiting_for_a_decision"])
+    _print_drops(console, "failed: `retry` processes them again", found["failed"])
     _print_drops(console, "newest drops", found["drops"])
 
 
@@ -218,7 +219,8 @@ def print_outcomes(finished: Iterable[Finished]) -> None:
     if stopped:
         print_list(console, "why", stopped)
     reports = [one.report for one in drops if one.report != Path()]
-    click.echo("reports")
+    if reports:
+        click.echo("reports")
     for report in reports[:SHOWN]:
         click.echo(f"  {visible(str(report.with_suffix('.html')))}")
     if len(reports) > SHOWN:

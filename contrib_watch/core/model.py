@@ -298,12 +298,14 @@ class Drop:
     seen_at_utc: datetime
     status: DropStatus
     reason: str = ""
-    """Why it is held, rejected or failed."""
+    """Why it ended as it did: held, rejected or failed."""
+    held_because: str = ""
+    """Why a person has to decide about it, known before it is read: it is old, or of a restored backup."""
     owner: str = "unknown"
     """The file's owner, where the file system knows it."""
     adopted: bool = False
     """It was backlog: its age counts, and not its number, where it meets another drop's values."""
     approved: bool = False
-    """A person has released it: it is not held again for its age or its layout."""
+    """A person has released its present run: that is not held."""
     run: int = 1
     """Counts its processings: a decision or a retry gives a second report."""

@@ -54,8 +54,8 @@ def why_held(desk: Desk, drop: Drop, changes: Changes) -> str:
     """Why a person has to decide about a drop before anything of it is sent; empty: nobody has to."""
     if drop.approved:
         return ""
-    if drop.reason:
-        return drop.reason
+    if drop.held_because:
+        return drop.held_because
     gone = changes.lost_fields
     if desk.feeds[drop.feed].complete and gone:
         return f"a complete list that lacks {', '.join(gone)}, which its RICs have"
@@ -129,7 +129,7 @@ class Job:
         replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
         unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
         with desk.state.transaction():
-            drop = desk.drops.set_status(drop, DropStatus.SENDING, drop.reason)
+            drop = desk.drops.set_status(drop, DropStatus.SENDING)
             desk.ledger.record(drop, unsent)
             if ended or held:
                 status = Status.REJECTED if ended else Status.HELD

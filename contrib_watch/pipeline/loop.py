@@ -313,8 +313,8 @@ class Loop:
 
     def _will_be_held(self, drop: Drop, quotes: Quotes) -> Steps[bool]:
         """Whether a person will have to decide about a drop once the older ones of its feed have been sent."""
-        if drop.approved or drop.reason or not self._desk.feeds[drop.feed].complete:
-            return bool(drop.reason)
+        if drop.approved or drop.held_because or not self._desk.feeds[drop.feed].complete:
+            return bool(drop.held_because)
         if why_held(self._desk, drop, examine(self._desk, drop, quotes)):
             return True
         for one in self._desk.drops.pending():

@@ -114,12 +114,6 @@ class Drops:
             connection.execute(delete(table).where(table.c.feed == file.feed, table.c.name == file.name))
             connection.execute(insert(table).values(feed=file.feed, name=file.name, **values))
 
-    def forget(self, feed: str, name: str) -> None:
-        """Look at a file again as if it were new."""
-        table = schema.files
-        with self._state.transaction() as connection:
-            connection.execute(delete(table).where(table.c.feed == feed, table.c.name == name))
-
     # Drops.
 
     def latest(self, feed: str, path: str) -> LatestDrop | None:
@@ -154,7 +148,7 @@ class Drops:
         held_because: str = "",
         adopted: bool = False,
     ) -> Drop:
-        """Number a new drop, waiting or (with a reason) to be held."""
+        """Number a new drop; ``held_because``: why a person has to decide about it first."""
         with self._state.transaction() as connection:
             done = connection.execute(
                 insert(schema.drops).values(
@@ -166,7 +160,7 @@ class Drops:
                     owner=owner,
                     seen_at_utc=utc_text(seen_at_utc),
                     status=DropStatus.WAITING,
-                    reason=held_because,
+                    held_because=held_because,
                     adopted=adopted,
                 )
             )
@@ -292,11 +286,19 @@ class Drops:
             return any(json.loads(text)["status"] == DropStatus.DONE for text in connection.scalars(query))
 
     def decide(self, drop: Drop, *, approved: bool) -> Drop:
-        """Process a drop again, as its next run; an approved one is not held for its age or layout."""
+        """Process a drop again, as its next run, which is not held where a person has approved it.
+
+        What was known against it before it was read is settled for good by an approval, and for no other run else.
+        """
         with self._state.transaction():
             self._state.append("decision", {"drop": drop.id, "run": drop.run + 1, "approved": approved}, drop.id)
             return self._change(
-                drop, status=DropStatus.WAITING, reason="", run=drop.run + 1, approved=approved or drop.approved
+                drop,
+                status=DropStatus.WAITING,
+                reason="",
+                held_because="" if approved else drop.held_because,
+                run=drop.run + 1,
+                approved=approved,
             )
 
     def findings(self, drop: Drop) -> Findings:
@@ -384,6 +386,7 @@ def _drop(row: Row[Any]) -> Drop:
         seen_at_utc=datetime.fromisoformat(row.seen_at_utc),
         status=DropStatus(row.status),
         reason=row.reason,
+        held_because=row.held_because,
         owner=row.owner,
         run=row.run,
         adopted=row.adopted,

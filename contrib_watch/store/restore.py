@@ -28,7 +28,7 @@ _MAKE_DIRTY = """
     AND NOT EXISTS (SELECT 1 FROM in_flight WHERE service = known.service AND ric = known.ric)
 """
 _HOLD_UNFINISHED = """
-    UPDATE drops SET approved = 0, reason = CASE reason WHEN '' THEN ? ELSE reason END
+    UPDATE drops SET approved = 0, {why} = CASE {why} WHEN '' THEN ? ELSE {why} END
     WHERE status IN ('waiting', 'sending')
 """
 _END_REPAIRS = (
@@ -65,8 +65,8 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
     lock = Lock(folder)
     try:
         copy_database(file, prepared)
-        _check(prepared, file, target)
-        _make_uncertain(prepared, now_utc)
+        version = _checked_version(prepared, file, target)
+        _make_uncertain(prepared, version, now_utc)
         kept = _set_aside(database, now_utc)
         prepared.replace(database)
     except (OSError, sqlite3.Error) as error:
@@ -78,7 +78,8 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
     return kept
 
 
-def _check(prepared: Path, file: Path, target: str) -> None:
+def _checked_version(prepared: Path, file: Path, target: str) -> int:
+    """The schema version of what is a backup of a state for this target."""
     with closing(sqlite3.connect(prepared)) as connection:
         try:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
@@ -92,15 +93,17 @@ def _check(prepared: Path, file: Path, target: str) -> None:
     if made_for != target:
         what = f"the backup was made for the target {made_for!r}, and the configuration says {target!r}"
         raise StateError(what, where=str(file), hint="Give each target a state.folder of its own")
+    return version
 
 
-def _make_uncertain(prepared: Path, now_utc: datetime) -> None:
+def _make_uncertain(prepared: Path, version: int, now_utc: datetime) -> None:
     reason = f"not over in the backup that was restored on {now_utc:%Y-%m-%d}: newer prices may have gone out since"
     with closing(sqlite3.connect(prepared)) as connection, connection:
         for statement in _END_REPAIRS:
             connection.execute(statement)
         connection.execute(_MAKE_DIRTY)
-        connection.execute(_HOLD_UNFINISHED, [reason])
+        why = "held_because" if version >= schema.HELD_APART else "reason"  # which the next start will move
+        connection.execute(_HOLD_UNFINISHED.format(why=why), [reason])
         connection.execute(_NUMBER_DROPS_ANEW, [DROP_STEP])
         connection.execute(_NUMBER_POSTS_ANEW, [POST_KEY_STEP])
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    text,
 )
 
 metadata = MetaData()
@@ -70,6 +71,7 @@ drops = Table(
     Column("seen_at_utc", String, nullable=False),
     Column("status", String, nullable=False),
     Column("reason", Text, nullable=False, default=""),
+    Column("held_because", Text, nullable=False, default="", server_default=""),
     Column("run", Integer, nullable=False, default=1),
     Column("approved", Boolean, nullable=False, default=False),
     Column("adopted", Boolean, nullable=False, default=False),
@@ -224,9 +226,24 @@ def _with_record(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _with_repairs, _with_record)
+def _with_held_because(connection: Connection) -> None:
+    """Until then, ``reason`` was also why a drop that was not over was to be held."""
+    if "held_because" not in {column["name"] for column in inspect(connection).get_columns("drops")}:
+        connection.execute(text("ALTER TABLE drops ADD COLUMN held_because TEXT NOT NULL DEFAULT ''"))
+    unfinished = "UPDATE drops SET held_because = reason, reason = '' WHERE status IN ('waiting', 'sending')"
+    connection.execute(text(unfinished + " AND reason <> ''"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _first,
+    _with_repairs,
+    _with_record,
+    _with_held_because,
+)
 """Step N brings schema version N to N + 1; a new state takes them all."""
 
 VERSION = len(MIGRATIONS)
 RECORDED = MIGRATIONS.index(_with_record) + 1
 """The first version with a record."""
+HELD_APART = MIGRATIONS.index(_with_held_because) + 1
+"""The first version with ``held_because``."""

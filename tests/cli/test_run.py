@@ -148,7 +148,20 @@ def test_2_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
     (site.home / "elsewhere").mkdir()
     code, (drop,) = site.once()
     assert (code, drop["status"], drop["report"]) == (2, "failed", None)
-    assert "'prices' is no longer in the configuration" in site.status()["drops"][0]["reason"]
+    found = site.status()
+    assert "'prices' is no longer in the configuration" in found["failed"][0]["reason"]
+    assert found["waiting_for_a_decision"] == []  # approve and reject are not for it
+    assert "`retry` processes them again" in site.invoke("status").stdout
+
+
+def test_a_list_of_reports_is_not_announced_where_there_is_none(site: Site) -> None:
+    site.configure(CLOSED, connect_timeout_s=0.2)
+    site.drop("prices.csv", sheet("A=T,1"))
+    assert site.once()[0] == 5
+    site.configure(CLOSED, feed={"name": "others"})
+    done = site.invoke("run", "--once")
+    assert "is no longer in the configuration" in " ".join(done.stdout.split())
+    assert "reports" not in done.stdout
 
 
 def test_2_no_such_configuration(tmp_path: Path) -> None:

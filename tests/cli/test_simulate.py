@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_posts_to_the_address_that_it_prints(site: Site, tmp_path: Path) -> None
         ("BAD=T", "AccessDenied"),
         ("GOOD=T", ""),
     ]
+
+
+def test_it_knows_the_sites_own_fields(site: Site, tmp_path: Path) -> None:
+    built_in = resources.files("contrib_watch") / "data"
+    fields = (built_in / "RDMFieldDictionary").read_text("latin-1").replace('SPARE_DT1  "', 'HOUSE_DT   "')
+    (tmp_path / "fields").write_text(fields, encoding="latin-1")
+    (tmp_path / "enums").write_text((built_in / "enumtype.def").read_text("latin-1"), encoding="latin-1")
+    own = '[fields]\ndictionary = ["fields", "enums"]\n'
+    site.configure("simulated", more=own)
+    assert site.config.parent == tmp_path
+    for args, status in (([], "nakked"), (["--config", str(site.config)], "acked")):
+        with simulated("--port", "0", *args) as (_, address):
+            site.configure(address, more=own)
+            site.drop("prices.csv", sheet("A=T,2026-11-22", header="RIC,HOUSE_DT"))
+            assert site.once()[1][0]["totals"][status] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

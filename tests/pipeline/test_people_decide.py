@@ -118,6 +118,18 @@ def test_a_drop_that_will_be_held_for_a_column_that_an_older_one_brings_supersed
     assert site.value("A=", "BID") == 2
 
 
+def test_an_approval_is_for_one_run(site: Site) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="C=", code="AccessDenied"))
+    hold(site)
+    site.approve(2)
+    site.run()
+    assert site.statuses(2)["C="] == "nakked"
+    site.retry(2)
+    site.run()
+    assert site.drops()[1].status is DropStatus.HELD
+    assert site.statuses(2) == {"A=": "unchanged", "B=": "unchanged", "C=": "held"}
+
+
 def test_an_approved_drop_gives_way_to_what_is_newer(site: Site) -> None:
     hold(site)
     site.save(sheet("RIC,BID,ASK", "A=,7,8", "B=,3,4"), "newer.csv")

@@ -245,8 +245,21 @@ def test_a_drop_that_was_not_over_is_to_be_held(place: Place, tmp_path: Path) ->
     with place.open() as state:
         drops = Drops(state)
         assert drops.drop(done).reason == ""
-        assert "newer prices may have gone out since" in drops.drop(sending).reason
+        assert "newer prices may have gone out since" in drops.drop(sending).held_because
         assert not drops.drop(sending).approved
+
+
+def test_a_drop_that_an_older_schema_was_to_hold_still_is(place: Place, tmp_path: Path) -> None:
+    sending, _ = place.post(1, over=False)
+    old = back_up(place.url, tmp_path / "backup.db")
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("ALTER TABLE drops DROP COLUMN held_because")
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+    place.restore(old)
+    with place.open() as state:
+        drop = Drops(state).drop(sending)
+    assert drop.reason == ""
+    assert "newer prices may have gone out since" in drop.held_because
 
 
 def test_the_replaced_database_is_kept_with_its_journal(place: Place, tmp_path: Path) -> None:

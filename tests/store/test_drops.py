@@ -72,7 +72,7 @@ def test_a_drop_comes_back_as_it_was_accepted(drops: Drops) -> None:
     )
     assert drop == Drop(
         id=1, feed="föö", path=path, sha256="f" * 64, size_bytes=2**40, mtime_ns=-(10**18), seen_at_utc=SEEN,
-        status=DropStatus.WAITING, reason="old", owner="unknown", approved=False, run=1,
+        status=DropStatus.WAITING, held_because="old", owner="unknown", approved=False, run=1,
     )  # fmt: skip
     assert drops.drop(1) == drop
     with pytest.raises(KeyError):
@@ -168,8 +168,13 @@ def test_a_decision_is_another_run(drops: Drops) -> None:
     approved = drops.decide(held, approved=True)
     assert (approved.status, approved.reason, approved.run, approved.approved) == (DropStatus.WAITING, "", 2, True)
     retried = drops.decide(drops.set_status(approved, DropStatus.DONE), approved=False)
-    assert (retried.run, retried.approved) == (3, True)  # an approval holds for later runs
-    assert drops.decide(accept(drops), approved=False).approved is False
+    assert (retried.run, retried.approved, retried.held_because) == (3, False, "")
+
+
+def test_what_nobody_approved_is_still_to_be_held(drops: Drops) -> None:
+    rejected = drops.set_status(accept(drops, held_because="too old"), DropStatus.REJECTED, "rejected by a person")
+    again = drops.decide(rejected, approved=False)
+    assert (again.reason, again.held_because, again.approved) == ("", "too old", False)
 
 
 def test_what_finish_records_comes_back(tmp_path: Path) -> None:
@@ -214,15 +219,6 @@ def test_files_are_remembered_as_they_were_decided_about(drops: Drops) -> None:
     drops.remember(decided)
     assert drops.files("desk")[-1] == decided
     assert (decided.state, decided.reason, decided.drop_id, decided.signature) == ("new", "adopted", 5, odd.signature)
-
-
-def test_a_forgotten_file_is_new_and_the_others_are_not(drops: Drops) -> None:
-    for file in (seen("a.csv"), seen("A.csv"), seen("a.csv", feed="other")):
-        drops.remember(file)
-    drops.forget("desk", "a.csv")
-    drops.forget("desk", "never.csv")
-    assert [file.name for file in drops.files("desk")] == ["A.csv"]
-    assert len(drops.files("other")) == 1
 
 
 def test_a_feed_is_new_until_its_folder_was_scanned(tmp_path: Path) -> None:
