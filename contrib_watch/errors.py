@@ -6,6 +6,7 @@ program. Each says what happened, where, and what to do about it::
     ContribWatchError
     ├── ConfigurationError      config.toml, or how a command was used        exit 2
     ├── StateError              the state folder or its database              exit 2
+    │   └── StateUnavailable    its database failed in the middle of the work  exit 2
     ├── UnreadableFile          one dropped file; the drop is rejected         exit 3
     └── ConnectionFailed
         ├── LoginRefused        final until the configuration changes          exit 5
@@ -40,6 +41,13 @@ class StateError(ContribWatchError):
     """The state cannot be used: locked by another process, made for another target, damaged, or too new."""
 
     exit_code = 2
+
+
+class StateUnavailable(StateError):  # noqa: N818
+    """The database failed: a full disk, a lock, a server that is gone.
+
+    It is no fault of the drop in hand: nothing more is decided or sent, and the next start goes on from the record.
+    """
 
 
 class UnreadableFile(ContribWatchError):  # noqa: N818 - reads as what it is

@@ -28,6 +28,7 @@ from contrib_watch.errors import (
     ContribWatchError,
     NoConnection,
     StateError,
+    StateUnavailable,
     UnreadableFile,
 )
 from contrib_watch.pipeline.arrivals import accept
@@ -204,6 +205,8 @@ class Loop:
                 continue
             try:
                 self._publisher.add(rebuilt(self._desk, drop))
+            except StateUnavailable:
+                raise
             except StateError as error:  # its bytes are gone or damaged: that must not keep all else from starting
                 log.warning("report not written; the next start tries again", drop=drop.id, why=str(error))
 
@@ -254,6 +257,8 @@ class Loop:
                 stated=stated,
                 breaker=self._breakers[service],
             )
+        except StateUnavailable:  # no drop's fault: what fails is the record, without which nothing goes on
+            raise
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             self._fail(drop, error)
             return
@@ -305,6 +310,8 @@ class Loop:
             quotes: Quotes = yield lambda: agreed_quotes(self._desk, drop)
             if (yield from self._will_be_held(drop, quotes)):
                 return
+        except StateUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - its own turn tells
             # Nothing of it will be sent, which its own turn reports: it covers nothing.
             log.debug("covers nothing", drop=drop.id, why=str(error))
@@ -445,6 +452,8 @@ class Loop:
         self._jobs.pop(feed, None)
         try:
             self._publisher.add(job.conclude())
+        except StateUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(job.drop, error)
             return

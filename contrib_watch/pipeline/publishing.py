@@ -16,7 +16,7 @@ import structlog
 from contrib_watch.adapters.report_files import report_name, write_report
 from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import Report, build_report
-from contrib_watch.errors import UnreadableFile
+from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
 from contrib_watch.pipeline.desk import VERSION, Desk
 from contrib_watch.store import Findings, ReportName
@@ -182,6 +182,8 @@ class Publisher:
 def _outcome(entry: _Entry) -> Published:
     try:
         return Published(entry.report.drop, entry.procedure.result())
+    except StateUnavailable:
+        raise
     except Exception as error:  # noqa: BLE001 - it must not stop the other reports
         return Published(entry.report.drop, Path(), error)
 

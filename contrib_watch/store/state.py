@@ -31,7 +31,7 @@ from sqlalchemy.exc import (
 )
 
 from contrib_watch.core.chain import Link
-from contrib_watch.errors import StateError
+from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 from contrib_watch.store.record import HEAD, chained, utc_text
@@ -98,7 +98,7 @@ class State:
     def transaction(self) -> Iterator[Connection]:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
-        Raises StateError where the database cannot be used for a reason outside of it.
+        Raises StateUnavailable where the database cannot be used for a reason outside of it.
         """
         if self._connection is not None:
             yield self._connection
@@ -287,20 +287,20 @@ def _unwritable(folder: Path, error: OSError) -> StateError:
     return StateError(f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint)
 
 
-def _unusable(error: DatabaseError, where: str) -> StateError:
+def _unusable(error: DatabaseError, where: str) -> StateUnavailable:
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without what the extended codes add
     if code == sqlite3.SQLITE_BUSY:
         hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
         what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
-        return StateError(what, where=where, hint=hint)
+        return StateUnavailable(what, where=where, hint=hint)
     if isinstance(error, OperationalError):  # a full disk, no permission, no server: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
-        return StateError(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
+        return StateUnavailable(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
     hint = (
         "Keep the file for the record and put back a backup with `contrib-watch state restore FILE`; an empty state "
         "would post everything again"
     )
-    return StateError(f"the database cannot be used: {error.orig}", where=where, hint=hint)
+    return StateUnavailable(f"the database cannot be used: {error.orig}", where=where, hint=hint)
 
 
 def _parsed(url: str) -> URL:

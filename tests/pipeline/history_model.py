@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
+from hashlib import sha256
 
 from virtual_site import SERVICE, Item, Site, read_report
 
@@ -50,11 +50,19 @@ def _value(cell: str) -> object:
     return None if cell == CLEAR else Decimal(cell)
 
 
-def check_reports(site: Site, tables: dict[Path, Table]) -> None:
+def check_drops(site: Site) -> None:
+    """What lies in the folders has become a drop, the latest of its path."""
+    latest = {drop.path: drop.sha256 for drop in site.drops()}
+    for path in site.base.glob("inbox/*/*.csv"):
+        if not path.name.endswith(".ack.csv"):
+            assert latest.get(str(path)) == sha256(path.read_bytes()).hexdigest(), path.name
+
+
+def check_reports(site: Site, tables: dict[str, Table]) -> None:
     """Every row of every drop has exactly one outcome, in the report and in the store alike."""
     for drop in site.drops():
         assert drop.status in ("done", "rejected"), f"drop {drop.id} is {drop.status}: {drop.reason}"
-        table = tables[Path(drop.path)]
+        table = tables[drop.sha256]
         report = site.report(drop.id)
         assert report.with_name(report.name.replace(".ack.csv", ".ack.html")).exists()
         rows = read_report(report)
@@ -97,14 +105,14 @@ def check_snapshot(site: Site, *, cache_was_lost: bool) -> None:
     assert not unexplained
 
 
-def check_prices(site: Site, tables: dict[Path, Table], feeds: int) -> None:
+def check_prices(site: Site, tables: dict[str, Table], feeds: int) -> None:
     """Each field of each item has the newest value that an acceptable row gives, or a report says why not."""
     snapshot, dirty = site.snapshot(), site.dirty()
     newest_first: defaultdict[Item, list[tuple[dict[str, object], dict[str, str]]]] = defaultdict(list)
     for drop in reversed(site.drops()):
         if drop.status == "rejected":
             continue
-        table = tables[Path(drop.path)]
+        table = tables[drop.sha256]
         for row in site.rows(drop.id):
             index = int(row["row"]) - 2
             newest_first[SERVICE, row["ric"]].append((table.given(index), row))

@@ -2,7 +2,8 @@
 
 A :class:`Site` outlives its processes. Each :meth:`Site.run` is one process: it opens everything from the disk, scans
 the folders, drives the loop to its end and is gone; waiting only moves the clock. With ``die_at`` the process dies at
-its n-th step: a reading of the clock, something said on the link, a transaction, or a change on the disk.
+its n-th step: a reading of the clock, something said on the link, a transaction, or a change on the disk. With
+``at_commit`` it dies, or its database fails, at its n-th commit.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, select
+from shared_parts import SharedParts
+from sqlalchemy import Connection, event, select
+from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
 
 from contrib_watch.adapters.folder import Folder, Scan
@@ -36,7 +41,7 @@ from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
-from contrib_watch.store import names, schema
+from contrib_watch.store import Drops, Ledger, names, schema
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SERVICE = "NIPROV"
@@ -52,13 +57,24 @@ class Killed(BaseException):
     """The process is dead: nothing that it would still do happens."""
 
 
-class Life:
-    """Counts the steps of one process, and ends it at a given one."""
+class Blow(StrEnum):
+    """What happens at a commit. A database that fails may have committed all the same."""
 
-    def __init__(self, die_at: int | None = None) -> None:
+    DIE_BEFORE = "die before"
+    DIE_AFTER = "die after"
+    FAIL_BEFORE = "fail before"
+    FAIL_AFTER = "fail after"
+
+
+class Life:
+    """Counts the steps and the commits of one process, and ends it, or lets its database fail, at a given one."""
+
+    def __init__(self, die_at: int | None = None, at_commit: tuple[int, Blow] | None = None) -> None:
         self.steps = 0
+        self.commits = 0
         self.dead = False
         self._die_at = die_at
+        self._at_commit = at_commit
 
     def step(self) -> None:
         """One more step; a dead process takes none, so that no clean-up of its own can hide what it left behind."""
@@ -67,12 +83,28 @@ class Life:
             self.dead = True
             raise Killed
 
+    def commit(self, connection: Connection) -> None:
+        """A transaction is about to be committed."""
+        self.step()
+        self.commits += 1
+        number, blow = self._at_commit or (None, None)
+        if self.commits != number:
+            return
+        if blow in (Blow.DIE_AFTER, Blow.FAIL_AFTER):
+            connection.connection.commit()
+        if blow in (Blow.FAIL_BEFORE, Blow.FAIL_AFTER):
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+        self.dead = True
+        raise Killed
+
 
 class VirtualClock:
     """Both clocks of every process of a site; only waiting moves them."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self.ahead_s = 0.0
+        """How much later the time of day is than it was at first, by someone's setting it."""
         self.life = Life()
 
     def monotonic(self) -> float:
@@ -81,7 +113,7 @@ class VirtualClock:
 
     def utc(self) -> datetime:
         self.life.step()
-        return EPOCH + timedelta(seconds=self.now_s)
+        return EPOCH + timedelta(seconds=self.now_s + self.ahead_s)
 
 
 class Silent:
@@ -98,10 +130,20 @@ class Site:
     """Folders, state, the ADS, and the clock."""
 
     def __init__(
-        self, base: Path, dictionary: Dictionary, *feeds: Feed, faults: Sequence[Fault] = (), **ads: Any
+        self,
+        base: Path,
+        dictionary: Dictionary,
+        *feeds: Feed,
+        faults: Sequence[Fault] = (),
+        parts: SharedParts | None = None,
+        **ads: Any,
     ) -> None:
-        """Without ``feeds`` there is one, ``fx``. Further keywords are keys of ``[ads]``."""
+        """Without ``feeds`` there is one, ``fx``. Further keywords are keys of ``[ads]``.
+
+        With ``parts``, all processes have one open state, in memory, and read files themselves.
+        """
         self.base = base
+        self._parts = parts
         self.dictionary = dictionary
         self.clock = VirtualClock()
         self.ads = SimulatedAds(dictionary, FaultScript(tuple(faults)))
@@ -119,6 +161,7 @@ class Site:
             feeds=tuple(replace(feed, folder=base / feed.folder) for feed in feeds or (make_feed("fx"),)),
             sha256="0" * 64,
         )
+        self._state = parts.new_state(state) if parts else None
 
     # What analysts and operators do.
 
@@ -137,11 +180,12 @@ class Site:
         once: bool = True,
         scan: bool = True,
         die_at: int | None = None,
+        at_commit: tuple[int, Blow] | None = None,
         meanwhile: Mapping[float, Callable[[Loop], object]] | None = None,
         aside: Aside = at_once,
     ) -> list[Finished]:
         """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
-        life = self.clock.life = Life(die_at)
+        life = self.clock.life = Life(die_at, at_commit)
         with self.desk() as desk, _mortal(life, desk, self.base):
             session = Session(
                 Login(user="analyst", app_id="256", position="127.0.0.1"),
@@ -182,6 +226,19 @@ class Site:
     @contextmanager
     def desk(self) -> Iterator[Desk]:
         """The open state."""
+        if self._parts is not None and self._state is not None:
+            yield Desk(
+                settings=self.settings,
+                dictionary=self.dictionary,
+                state=self._state,
+                drops=Drops(self._state),
+                ledger=Ledger(self._state),
+                clock=self.clock,
+                local_tz=UTC,
+                feeds={feed.name: feed for feed in self.settings.feeds},
+                reader=self._parts.reader,
+            )
+            return
         desk = Desk.open(self.settings, self.dictionary, self.clock)
         with desk.state:
             yield desk
@@ -313,17 +370,17 @@ def _form(service: str) -> PostFormat:
 
 # --- dying
 
-_DISK_STEPS = frozenset({"os.link", "os.rename", "os.remove", "os.mkdir"})
+_DISK_STEPS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir"})
 _alive: list[tuple[Life, str]] = []
 
 
 def _on_audit(name: str, arguments: tuple[Any, ...]) -> None:
     """Each change on the disk is a step. CPython has no means to take an audit hook away again."""
-    if not _alive:
+    if name not in _DISK_STEPS or not _alive:
         return
     life, base = _alive[-1]
-    writes = name == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wxa"
-    if (writes or name in _DISK_STEPS) and os.fsdecode(_path(arguments)).startswith(base):
+    reads = name == "open" and not (isinstance(arguments[1], str) and arguments[1][0] in "wxa")
+    if not reads and os.fsdecode(_path(arguments)).startswith(base):
         life.step()
 
 
@@ -338,16 +395,16 @@ sys.addaudithook(_on_audit)
 def _mortal(life: Life, desk: Desk, base: Path) -> Iterator[None]:
     """What the process does to its disk and its database counts as steps of its life."""
 
-    def step(*_: object) -> None:
+    def begin(_: Connection) -> None:
         life.step()
 
-    engine = desk.state._engine
-    for name in ("begin", "commit"):
-        event.listen(engine, name, step)
+    engine, listeners = desk.state._engine, (("begin", begin), ("commit", life.commit))
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
     _alive.append((life, str(base)))
     try:
         yield
     finally:
         _alive.pop()
-        for name in ("begin", "commit"):
-            event.remove(engine, name, step)
+        for name, listener in listeners:
+            event.remove(engine, name, listener)
