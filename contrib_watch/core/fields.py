@@ -196,6 +196,12 @@ class _WrongKind:
                 )
             case CellKind.BOOLEAN:
                 return Complaint("is TRUE or FALSE, which no field takes", "write the value itself into the cell")
+            case CellKind.DISGUISED:
+                wanted = "Text" if self._field in (Kind.TEXT, Kind.ENUM) else "Number"
+                return Complaint(
+                    "is not what a person sees, because of its number format",
+                    f"format the cell as {wanted} and check its value",
+                )
         if self._field is Kind.TEXT:
             return Complaint("is not a text cell", "format the cell as Text and type it again")
         found = _CELL_NAMES.get(self._cell, f"a {self._cell.name.lower()} cell")

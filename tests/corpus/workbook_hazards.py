@@ -48,6 +48,7 @@ def sheet_hazards() -> Iterator[Hazard]:
     yield from _formulas()
     yield from _errors()
     yield from _numbers()
+    yield from _formats()
     yield from _dates()
     yield from _hidden()
     yield from _sheets()
@@ -143,9 +144,7 @@ def _numbers() -> Iterator[Hazard]:
         yield book(
             name, story, rows(["A=X", 0.045, 4.5], edit=_format("B2", "0.0%")), {**PUBLISHED, **shown}, feed=feed
         )
-    yield book("percent-sign-as-text", "a format that writes a percent sign behind 4.5", rows(["A=X", 4.5, 2], edit=_format("B2", '0.0"%"')), {**PUBLISHED, "A=X": "BID 4.5 ASK 2"})  # fmt: skip
-    yield book("percent-of-negatives", "a percent format for negative numbers alone", rows(["A=X", 0.045, 2], edit=_format("B2", "0.00;-0.00%")), PUBLISHED,
-        note="Whether the cell shows a percentage depends on its sign, so that it counts as one.")  # fmt: skip
+    yield book("percent-of-negatives", "a percent format for negative numbers alone, declared as points", rows(["A=X", 0.045, -0.045], edit=_format("B2:C2", "0.00;-0.00%")), {**PUBLISHED, "A=X": "BID 0.045 ASK -4.5"}, feed={"percent": "points"})  # fmt: skip
     yield book("rounded-by-format", "1.23456 shown as 1.23", rows(["A=X", 1.23456, 2], edit=_format("B2", "0.00")), {**PUBLISHED, "A=X": "BID 1.23456 ASK 2"},
         note="What Excel calculates with is sent, not what fits the column.")  # fmt: skip
     yield book("no-number-at-all", "a number cell with a word in it", lambda: cells('<c r="B2"><v>x</v></c>'))
@@ -153,11 +152,58 @@ def _numbers() -> Iterator[Hazard]:
     yield book("endless-number", "a number cell with 1e400 in it", lambda: cells('<c r="B2"><v>1e400</v></c>'))
 
 
-def _format(cell: str, number_format: str) -> Callable[[Any], None]:
+def _format(cells: str, number_format: str) -> Callable[[Any], None]:
+    """Gives one cell, or the cells of one row, the format."""
+
     def edit(sheet: Any) -> None:
-        sheet[cell].number_format = number_format
+        for cell in sheet[cells][0] if ":" in cells else [sheet[cells]]:
+            cell.number_format = number_format
 
     return edit
+
+
+def _formats() -> Iterator[Hazard]:
+    both = "BID 1234.5 ASK -1234.5"
+    for name, story, number_format, shown in (
+        ("literal-percent", "a percent sign that is only written", '0.0"%"', ""),
+        ("escaped-percent", "the same, escaped", r"0.0\%", ""),
+        ("thousands", "shown in thousands", "#,##0,", ""),
+        ("millions", "shown in millions", '0.0,,"M"', ""),
+        ("multiplier-word", "a word for a million beside the stored number", '0.0" mio"', ""),
+        ("literal-digits", "zeros that are only written", '0"00"', ""),
+        ("literal-point", "a point that is only written", '0"."00', ""),
+        ("forced-sign", "a minus sign that is only written", "-0.0", ""),
+        ("hidden-sign", "negative numbers without their sign", "0.0;0.0", "BID 1234.5"),
+        ("hidden-by-format", "values that nobody sees", ";;;", ""),
+        ("empty-section", "negative numbers that nobody sees", "0.0;", "BID 1234.5"),
+        ("conditional-format", "large numbers in thousands", '[>=1000]0.0,"k";0.0', ""),
+        ("fractions", "numbers as fractions", "# ?/?", ""),
+        ("accounting-format", "accountants' notation", '_-* #,##0.00_-;-* #,##0.00_-;_-* "-"??_-;_-@_-', both),
+        ("currency-format", "a currency beside the number", "[$€-407] #,##0.00", both),
+        ("unit-format", "a unit behind the number", '0.00" USD"', both),
+        ("brackets-format", "negative numbers in brackets", "#,##0.00_);[Red](#,##0.00)", both),
+        ("scientific-format", "scientific notation", "0.00E+00", both),
+    ):
+        # A row with a cell in disguise is rejected as a whole, so each of the two values has a row of its own.
+        given = [["UP=X", 1234.5, None], ["DOWN=X", None, -1234.5]]
+        bid, _, ask = shown.partition(" ASK ")
+        published = {**({"UP=X": bid} if bid else {}), **({"DOWN=X": f"ASK {ask}"} if ask else {})}
+        yield book(name, story, rows(*given, edit=_both(number_format)), {**PUBLISHED, **published})
+    yield book("disguised-ric", "a RIC of which a part is only shown", rows(["A", 1, 2], edit=_format("A2", '@"=X"')), PUBLISHED)  # fmt: skip
+    yield book("zeros-not-shown", "a sheet that shows no zeros", rows(["A=X", 0, 2], ["B=X", 1, 2], edit=lambda s: _set(s.sheet_view, showZeros=False)), {**PUBLISHED, "B=X": "BID 1 ASK 2"})  # fmt: skip
+    yield book("rule-with-format", "conditional formatting with a number format", written(_with_rule))
+
+
+def _both(number_format: str) -> Callable[[Any], None]:
+    def edit(sheet: Any) -> None:
+        sheet["B2"].number_format = sheet["C3"].number_format = number_format
+
+    return edit
+
+
+def _with_rule(workbook: Any, sheet: Any) -> None:
+    shown = workbook.add_format({"num_format": '0.0,"k"'})
+    sheet.conditional_format("B2:C9", {"type": "cell", "criteria": ">=", "value": 1000, "format": shown})
 
 
 def _dates() -> Iterator[Hazard]:

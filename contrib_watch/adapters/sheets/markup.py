@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from xml.parsers import expat
 
+from contrib_watch.adapters.sheets.formats import BUILT_IN, NumberFormat
 from contrib_watch.core.model import CellKind
 
 Attributes = Mapping[str, str]
@@ -21,9 +22,8 @@ Attributes = Mapping[str, str]
 _TRUE, _FALSE = frozenset({"1", "true"}), frozenset({"0", "false"})
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([1-9][0-9]{0,6})")
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_NOT_SHOWN = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]', re.DOTALL)
 _LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
-_BUILT_IN_PERCENT = frozenset({9, 10})
+_LAST_COLUMN = 16_384
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"T?(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
 
@@ -52,6 +52,16 @@ class Book:
     ``calcCompleted="0"``, which Excel writes where somebody saved before it had recalculated."""
 
 
+@dataclass(frozen=True)
+class Styles:
+    """The number formats of a workbook that do not show every value as it is stored."""
+
+    cells: Mapping[str, NumberFormat] = field(default_factory=dict)
+    """By a cell's ``s``."""
+    rules: Mapping[str, NumberFormat] = field(default_factory=dict)
+    """Of conditional formatting, by a rule's ``dxfId``."""
+
+
 @dataclass
 class Marks:
     """What one sheet's XML says beyond its values; cells are keyed by (row, column), both counted from 1."""
@@ -72,6 +82,10 @@ class Marks:
     """First and last column of each hidden run."""
     merged: list[tuple[int, int, int, int]] = field(default_factory=list)
     """First row, first column, last row, last column."""
+    totals: dict[int, str] = field(default_factory=dict)
+    """The totals rows of Excel's tables, with the tables' names."""
+    conditional: list[str] = field(default_factory=list)
+    """Number formats of conditional formatting that may show values as others."""
 
 
 def letters_of(column: int) -> str:
@@ -135,28 +149,36 @@ def read_book(workbook: bytes, relations: bytes) -> Book:
     return Book(sheets, recalculates)
 
 
-def percent_styles(styles: bytes) -> frozenset[str]:
-    """The indices (a cell's ``s``) of the formats that show a number times 100, from ``xl/styles.xml``."""
-    shows_percent = {str(number) for number in _BUILT_IN_PERCENT}
-    formats: list[str] = []
-    inside = False
+def disguising_styles(styles: bytes) -> Styles:
+    """The number formats that do not show every value as it is stored, from ``xl/styles.xml``."""
+    codes = {str(number): code for number, code in BUILT_IN.items()}
+    by_cell: list[str] = []
+    by_rule: list[str] = []
+    sections: list[str] = []
 
     def element(tag: str, attributes: Attributes) -> None:
-        nonlocal inside
-        if tag == "numFmt" and "%" in _NOT_SHOWN.sub("", attributes.get("formatCode", "")):
-            shows_percent.add(attributes.get("numFmtId", ""))
-        elif tag == "cellXfs":
-            inside = True
-        elif tag == "xf" and inside:
-            formats.append(attributes.get("numFmtId", "0"))
+        sections.append(tag)
+        match tag, sections[-2:-1]:
+            case "numFmt", ["numFmts"]:
+                codes[attributes["numFmtId"]] = attributes.get("formatCode", "")
+            case "xf", ["cellXfs"]:
+                by_cell.append(attributes.get("numFmtId", "0"))
+            case "dxf", ["dxfs"]:
+                by_rule.append("General")
+            case "numFmt", ["dxf"]:
+                by_rule[-1] = attributes.get("formatCode", "")
 
-    def end(tag: str) -> None:
-        nonlocal inside
-        if tag == "cellXfs":
-            inside = False
+    def end(_: str) -> None:
+        sections.pop()
 
     _walk(styles, element, end)
-    return frozenset(str(index) for index, number in enumerate(formats) if number in shows_percent)
+    formats = {number: NumberFormat.of(code) for number, code in codes.items()}
+    cells = {str(index): formats[number] for index, number in enumerate(by_cell) if number in formats}
+    rules = {str(index): NumberFormat.of(code) for index, code in enumerate(by_rule)}
+    return Styles(
+        cells={index: shown for index, shown in cells.items() if not shown.is_plain},
+        rules={index: shown for index, shown in rules.items() if not shown.is_plain},
+    )
 
 
 def shared_strings(part: bytes) -> list[str]:
@@ -191,13 +213,13 @@ def shared_strings(part: bytes) -> list[str]:
     return texts
 
 
-def scan_sheet(sheet: bytes, strings: list[str], percent: frozenset[str], *, recalculates: bool) -> Marks:
+def scan_sheet(sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool) -> Marks:
     """One pass over a worksheet's XML.
 
     Raises:
         BrokenMarkup: not well-formed; rows or cells out of order or twice; a text that is not there.
     """
-    scanner = _SheetScanner(strings, percent, recalculates=recalculates)
+    scanner = _SheetScanner(strings, styles, recalculates=recalculates)
     _walk(sheet, scanner.element, scanner.end, scanner.characters)
     return scanner.marks
 
@@ -205,13 +227,16 @@ def scan_sheet(sheet: bytes, strings: list[str], percent: frozenset[str], *, rec
 class _SheetScanner:
     """expat's callbacks; a cell is decided where it ends."""
 
-    def __init__(self, strings: list[str], percent: frozenset[str], *, recalculates: bool) -> None:
+    def __init__(self, strings: list[str], styles: Styles, *, recalculates: bool) -> None:
         self.marks = Marks()
         self._strings = strings
-        self._percent = percent
+        self._styles = styles
+        self._formats = styles.cells
+        self._hides_zeros = self._is_flat = self._is_narrow = False
         self._recalculates = recalculates
         self._calculated: list[tuple[int, int, int, int]] = []
         self._columns: dict[str, int] = {}
+        self._wide: list[tuple[int, int]] = []
         self._row = self._column = 0
         self._attributes: Attributes = {}
         self._pieces: list[str] = []
@@ -235,10 +260,31 @@ class _SheetScanner:
             self._phonetic = True
         elif tag == "t":
             self._taking = self._has_value and not self._phonetic
-        elif tag == "mergeCell":
-            self.marks.merged.append(area(attributes.get("ref", "")))
-        elif tag == "col" and (attributes.get("hidden") in _TRUE or _is_zero(attributes.get("width"))):
-            self.marks.hidden_columns.append((int(attributes["min"]), int(attributes["max"])))
+        else:
+            self._look_around(tag, attributes)
+
+    def _look_around(self, tag: str, attributes: Attributes) -> None:
+        """What the sheet says of its rows, columns and looks."""
+        match tag:
+            case "mergeCell":
+                self.marks.merged.append(area(attributes.get("ref", "")))
+            case "col":
+                columns = int(attributes["min"]), int(attributes["max"])
+                is_hidden = attributes.get("hidden") in _TRUE or _is_zero(attributes.get("width"))
+                (self.marks.hidden_columns if is_hidden else self._wide).append(columns)
+            case "sheetFormatPr":
+                # zeroHeight hides only rows that are not written, which have no cells.
+                self._is_flat = _is_zero(attributes.get("defaultRowHeight"))
+                self._is_narrow = _is_zero(attributes.get("defaultColWidth"))
+            case "sheetData" if self._is_narrow:
+                self.marks.hidden_columns += _gaps(sorted((*self._wide, *self.marks.hidden_columns)))
+            case "sheetView":
+                self._hides_zeros = attributes.get("showZeros") in _FALSE
+            case "cfRule" if shown := self._styles.rules.get(attributes.get("dxfId", "")):
+                self.marks.conditional.append(shown.code)
+            case "numFmt":  # in a rule of newer programs, which holds its own style
+                code = attributes.get("formatCode", "")
+                self.marks.conditional += [] if NumberFormat.of(code).is_plain else [code]
 
     def end(self, tag: str) -> None:
         if tag in ("v", "t"):
@@ -258,7 +304,7 @@ class _SheetScanner:
             raise BrokenMarkup(f"row {row} stands after row {self._row}")
         self._row, self._column = row, 0
         self._calculated = [results for results in self._calculated if results[2] >= row]
-        if attributes.get("hidden") in _TRUE or _is_zero(attributes.get("ht")):
+        if attributes.get("hidden") in _TRUE or _is_zero(attributes.get("ht", "0" if self._is_flat else None)):
             self.marks.hidden_rows.add(row)
 
     def _begin_results(self, reference: str) -> None:
@@ -305,17 +351,16 @@ class _SheetScanner:
         elif not text:
             return
         elif kind == "n":
-            if self._attributes.get("s", "0") in self._percent:
-                special = (CellKind.PERCENT, number_text(_number(text)))
+            special = self._as_seen(_number(text)) if self._hides_zeros or self._formats else None
             if text.startswith("-"):
                 self.marks.negative.add((self._row, self._column))
             elif text.startswith("6") and 60 <= _number(text) < 61:
                 self.marks.sixty.add((self._row, self._column))
         elif kind == "s":
             # Texts are read here, so that escapes and phonetic guides do not depend on the other reader.
-            special = (CellKind.TEXT, self._string(text))
+            special = self._text(self._string(text))
         elif kind in ("str", "inlineStr"):
-            special = (CellKind.TEXT, unescape(text))
+            special = self._text(unescape(text))
         elif kind == "e":
             special = (CellKind.ERROR, text)
         elif kind == "d":
@@ -325,6 +370,23 @@ class _SheetScanner:
                 return
             self.marks.special[self._row, self._column] = special
         self.marks.filled += 1
+
+    def _as_seen(self, number: float) -> tuple[CellKind, str] | None:
+        """The cell's number where its format shows more than the number, or another one."""
+        text = number_text(number)
+        if self._hides_zeros and number == 0:
+            return CellKind.DISGUISED, f"{text} (not seen, because the sheet is set to show no zeros)"
+        shown = self._formats.get(self._attributes.get("s", "0"))
+        kind = CellKind.NUMBER if shown is None else shown.kind(number)
+        if shown is None or kind is CellKind.NUMBER:
+            return None
+        return kind, shown.disguise(text) if kind is CellKind.DISGUISED else text
+
+    def _text(self, text: str) -> tuple[CellKind, str]:
+        shown = self._formats.get(self._attributes.get("s", "0")) if self._formats else None
+        if shown is None or shown.shows_text or not text:
+            return CellKind.TEXT, text
+        return CellKind.DISGUISED, shown.disguise_text(text)
 
     def _is_uncalculated(self, text: str, kind: str) -> bool:
         """A formula's cell without a result, or any result in a workbook whose results nobody calculated.
@@ -378,6 +440,13 @@ def _is_zero(text: str | None) -> bool:
         return text is not None and float(text) == 0
     except ValueError:
         return False
+
+
+def _gaps(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The columns that are in none of these ``runs``."""
+    begins = [1, *(last + 1 for _, last in runs)]
+    ends = [*(first - 1 for first, _ in runs), _LAST_COLUMN]
+    return [(first, last) for first, last in zip(begins, ends, strict=True) if first <= last]
 
 
 def _local(name: str) -> str:

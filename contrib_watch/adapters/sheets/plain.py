@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contrib_watch.adapters.sheets.markup import column_of
+from contrib_watch.adapters.sheets.markup import Styles, column_of
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = re.compile(rb'<c r="([A-Z]{1,3})\d+"(?: s="\d+")?(?: t="(?:s|str|b|n|inlineStr)")?/?>')
@@ -29,8 +29,11 @@ _IN_CELLS = (b"<f", b"_x", b"<rPh")
 _IN_ROWS = (b'hidden="1', b'hidden="t', b' ht="0', b"'", b" =", b"= ")
 """Hidden rows, or attributes written so that they could hide one."""
 
-_AROUND = (b'hidden="1', b'hidden="t', b' width="0', b"<mergeCell ", b"='", b" =", b"= ")
-"""The same for columns, and merged cells."""
+_AROUND = (
+    *(b'hidden="1', b'hidden="t', b' width="0', b' defaultRowHeight="0', b' defaultColWidth="0', b"<mergeCell "),
+    *(b' showZeros="0', b' showZeros="f', b"numFmt ", b"='", b" =", b"= "),
+)
+"""The same for columns, merged cells, zeros that are not shown, and number formats of conditional formatting."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ class Extent:
     """A number from 60 to 61, which as a date is 29 February 1900."""
 
 
-def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent | None:
+def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     """The extent of a sheet without anything that its values do not tell; None where that is not certain.
 
-    ``sheet`` and ``strings`` are the XML of the worksheet and of the shared strings, ``percent`` the styles that show
-    a percentage.
+    ``sheet`` and ``strings`` are the XML of the worksheet and of the shared strings, ``styles`` the formats
+    that do not show every value as it is stored.
     """
     begin, end = sheet.find(b"<sheetData>"), sheet.rfind(b"</sheetData>")
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
@@ -59,7 +62,9 @@ def plain_extent(sheet: bytes, strings: bytes, percent: Iterable[str]) -> Extent
     data = sheet[begin + len(b"<sheetData>") : end]
     if _has(sheet[:begin] + sheet[end:], _AROUND) or _has(data, _IN_CELLS):
         return None
-    if _has(data, [b' s="%b"' % style.encode() for style in percent]):
+    if "0" in styles.cells or _has(data, [b' s="%b"' % style.encode() for style in styles.cells]):
+        return None
+    if styles.rules and _has(sheet, (b" dxfId=",)):
         return None
     rows = _ROW.findall(data)
     columns = _CELL.findall(data)

@@ -10,10 +10,9 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
 from openpyxl.xml.functions import iterparse
 
+from contrib_watch.adapters.sheets.second_formats import kind_shown
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -34,7 +34,7 @@ Typed = tuple[str | None, int]
 _SEPARATOR_LINE = re.compile(r'"?sep=.{1,4}?"?', re.IGNORECASE)
 _ESCAPES = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
 _BLANK: Typed = (None, int(CellKind.BLANK))
-_TEXT, _NUMBER, _PERCENT = int(CellKind.TEXT), int(CellKind.NUMBER), int(CellKind.PERCENT)
+_TEXT = int(CellKind.TEXT)
 
 
 def read_again(path: Path, filename: str, feed: Feed, headers: Sequence[str], rows: Sequence[int]) -> Cells:
@@ -110,12 +110,11 @@ def _read_workbook(path: Path, filename: str, feed: Feed, headers: Sequence[str]
         header = _header(lines, feed.header_row)
         found = [name for name in headers if name in header]
         positions = [header.index(name) for name in found]
-        is_percent = cache(_shows_percent)
         numbers, taken = [], []
         for number, cells in lines:
             if number in rows:
                 numbers.append(number)
-                taken.append([_cell(cells, position, is_percent) for position in positions])
+                taken.append([_cell(cells, position) for position in positions])
         reader.wb.close()
     columns = list(zip(*taken, strict=True)) if taken else [()] * len(found)
     return Cells(
@@ -145,22 +144,22 @@ def _sheet(book: Any, filename: str, feed: Feed) -> Any:
 def _header(lines: Iterator[tuple[int, Sequence[Any]]], header_row: int) -> list[str]:
     for number, cells in lines:
         if number == header_row:
-            return [(_typed(cell, _shows_percent)[0] or "").strip(" \ufeff") for cell in cells]
+            return [(_typed(cell)[0] or "").strip(" \ufeff") for cell in cells]
     return []
 
 
-def _cell(cells: Sequence[Any], position: int, is_percent: Callable[[str], bool]) -> Typed:
-    return _typed(cells[position], is_percent) if position < len(cells) else _BLANK
+def _cell(cells: Sequence[Any], position: int) -> Typed:
+    return _typed(cells[position]) if position < len(cells) else _BLANK
 
 
-def _typed(cell: Any, is_percent: Callable[[str], bool]) -> Typed:
+def _typed(cell: Any) -> Typed:
     """openpyxl's value in the words of Cells."""
     value = cell.value
     if value is None or value == "":
         return _BLANK
     match cell.data_type:
         case "n":
-            return _number(value), _PERCENT if is_percent(cell.number_format) else _NUMBER
+            return _number(value), int(kind_shown(cell.number_format, (value > 0) - (value < 0)))
         case "s":
             return (_ESCAPES.sub(_unescaped, value) if "_x" in value else value), _TEXT
         case "b":
@@ -207,18 +206,3 @@ def _hours(value: timedelta) -> str:
     seconds, fraction = divmod(abs(value), timedelta(seconds=1))
     text = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     return f"{text}.{fraction.microseconds:06}".rstrip("0") if fraction else text
-
-
-def _shows_percent(number_format: str) -> bool:
-    """Whether a percent sign stands in the format itself, and not in a text that it shows."""
-    shown, skip, quoted = [], False, False
-    for mark in number_format:
-        if skip:
-            skip = False
-        elif mark == '"':
-            quoted = not quoted
-        elif not quoted and mark in "\\_*":
-            skip = True
-        elif not quoted:
-            shown.append(mark)
-    return "%" in re.sub(r"\[[^]]*]", "", "".join(shown))

@@ -14,8 +14,9 @@ from contrib_watch.adapters.sheets.markup import (
     BrokenMarkup,
     Marks,
     SheetEntry,
+    Styles,
+    disguising_styles,
     letters_of,
-    percent_styles,
     read_book,
     scan_sheet,
     shared_strings,
@@ -35,12 +36,12 @@ class _Markup:
 
     sheet: bytes
     strings: bytes
-    percent: frozenset[str]
+    styles: Styles
     recalculates: bool
 
     def scan(self) -> Marks:
         texts = shared_strings(self.strings) if self.strings else []
-        return scan_sheet(self.sheet, texts, self.percent, recalculates=self.recalculates)
+        return scan_sheet(self.sheet, texts, self.styles, recalculates=self.recalculates)
 
 
 def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
@@ -96,7 +97,7 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
     """
     markup = _markup(package, book, entry)
     package.check()
-    extent = plain_extent(markup.sheet, markup.strings, markup.percent)
+    extent = plain_extent(markup.sheet, markup.strings, markup.styles)
     if extent is not None and extent.last_row * extent.last_column <= MAX_GRID_CELLS:
         grid = _values(content, entry, package)
         in_doubt = (extent.has_negatives and _has_dates(grid)) or (extent.has_sixties and _has_leap_day(grid))
@@ -105,6 +106,7 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
     marks = markup.scan()
     _check_grid(marks, package)
     _check_errors(marks, package)
+    _check_rules(marks, package)
     grid = _values(content, entry, package)
     _lay_over(grid, marks)
     found = _filled(grid)
@@ -121,7 +123,7 @@ def _markup(package: Package, book: Book, entry: SheetEntry) -> _Markup:
     return _Markup(
         sheet=package.read_xml(entry.part),
         strings=optional("xl/sharedStrings.xml"),
-        percent=percent_styles(styles) if styles else frozenset(),
+        styles=disguising_styles(styles) if styles else Styles(),
         recalculates=book.recalculates,
     )
 
@@ -144,6 +146,16 @@ def _check_errors(marks: Marks, package: Package) -> None:
                 where=package.filename,
                 hint="Mend the cell, or delete it",
             )
+
+
+def _check_rules(marks: Marks, package: Package) -> None:
+    """Which cells a rule applies to changes with their values, so that none of them can be vouched for."""
+    for code in marks.conditional:
+        raise UnreadableFile(
+            f'the sheet\'s conditional formatting has the number format "{code}", which shows values as others',
+            where=package.filename,
+            hint="Remove the number format from the rule (Home, Conditional Formatting, Manage Rules)",
+        )
 
 
 def _values(content: bytes, entry: SheetEntry, package: Package) -> Grid:
