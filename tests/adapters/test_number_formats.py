@@ -142,7 +142,7 @@ def test_what_a_person_sees(code: str, number: str, seen: str) -> None:
 
 
 BESIDE = st.sampled_from(
-    ["", "", " ", "_-", '" USD"', "$", "[$€-407]", '"1"', "-", "(", ")", "+", "[Red]", '"."', "%", "*x"]
+    ["", "", " ", "_-", '" USD"', "$", "[$€-407]", '"1"', "-", "(", ")", "+", "[Red]", '"."', "%", "* "]
 )
 DIGITS = st.sampled_from(["0", "0.00", "#,##0.00", "#", "#.##", "# ##0", "0,", "00.0", '0"0"', "0-0", "General", ""])
 SECTIONS = st.tuples(BESIDE, BESIDE, DIGITS, BESIDE).map("".join)
