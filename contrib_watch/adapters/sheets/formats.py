@@ -236,7 +236,7 @@ def _kind(section: _Section, sign: _Sign) -> CellKind:
     if _NUMBER.fullmatch(marks) is None or marks.count("%") > 1:
         return CellKind.DISGUISED
     affixes = _without_sign(section, sign)
-    if affixes is None or not all(map(_is_unit, affixes)):
+    if affixes is None or affixes[0].endswith(".") or not all(map(_is_unit, affixes)):
         return CellKind.DISGUISED
     return CellKind.PERCENT if "%" in marks else CellKind.NUMBER
 

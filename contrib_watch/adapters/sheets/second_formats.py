@@ -51,7 +51,7 @@ class _Part:
     def _is_whole(self, digits: str) -> bool:
         is_number = digits not in ("", ".") and _DIGITS.fullmatch(digits) is not None
         is_changed = any(mark.isnumeric() or mark in "%\u2030\u2031\u066a\uff05" for mark in self.literal)
-        is_pointed = re.search(r"(?<![^\W\d_])[.,]", self.literal) is not None
+        is_pointed = re.search(r"(?<![^\W\d_])[.,]|\.$", self.literal) is not None
         return is_number and not is_changed and not is_pointed and self.layout.count("%") < 2
 
 
