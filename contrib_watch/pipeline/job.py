@@ -41,7 +41,7 @@ def examine(
     newer = desk.drops.newer(drop) if drop.id else []
     changes = diff(
         quotes,
-        desk.ledger.snapshot(feed.service, list(quotes.values.index), drop),
+        desk.ledger.snapshot(feed.service, quotes.values.index.tolist(), drop),
         feed=feed.name,
         configured=desk.feeds,
         owned=desk.ledger.owned(feed.service, feed.name) if feed.complete else None,
@@ -123,7 +123,7 @@ class Job:
         planned = plan(changes)
         held = why_held(desk, drop, changes)
         findings = Findings(changes.problems, changes.missing, (*_blanks(changes), *look.facts))
-        recorded = set(desk.ledger.outcomes(drop)["row"])  # of this run, before the program was stopped
+        recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
         replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
@@ -149,7 +149,7 @@ class Job:
     @property
     def rics(self) -> list[str]:
         """The RICs that it posts."""
-        return list(self._planned.index)
+        return self._planned.index.tolist()  # type: ignore[no-any-return]
 
     @property
     def done(self) -> bool:

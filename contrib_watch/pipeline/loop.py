@@ -491,7 +491,7 @@ class Loop:
 
     def _has_rows(self, drop: Drop) -> bool:
         """Whether rows of it are recorded, of which a report without its bytes could tell nothing."""
-        return not self._desk.ledger.outcomes(drop).empty
+        return bool(self._desk.ledger.recorded(drop))
 
     def _connect(self) -> None:
         if not self._started:

@@ -80,9 +80,8 @@ def agreed_quotes(desk: Desk, drop: Drop) -> Quotes:
 
 def _rows(quotes: Quotes, rics: Iterable[str]) -> dict[int, str]:
     """The rows of some RICs, equal copies included, with the RIC of each."""
-    rows: dict[int, str] = {}
-    for ric, row in quotes.rows.loc[list(rics)].items():
-        rows[int(row)] = str(ric)
+    chosen_rows = quotes.rows.loc[list(rics)]
+    rows: dict[int, str] = dict(zip(chosen_rows.tolist(), chosen_rows.index.tolist(), strict=True))
     if quotes.twins:
         chosen = set(rows.values())
         rows |= {row: ric for ric, copies in quotes.twins.items() if ric in chosen for row in copies}

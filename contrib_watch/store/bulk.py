@@ -9,7 +9,23 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Table, bindparam, delete, insert
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
+
+IN_LIST = 10_000
+"""RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 
 
 def add_rows(connection: Connection, table: Table, rows: Iterable[Sequence[Any]]) -> None:
@@ -20,6 +36,23 @@ def add_rows(connection: Connection, table: Table, rows: Iterable[Sequence[Any]]
 def drop_rics(connection: Connection, table: Table, service: str, rics: Iterable[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
     _execute(connection, _deletion(table), ("b_service", "b_ric"), [(service, ric) for ric in rics])
+
+
+def rows_of(
+    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: Sequence[str]
+) -> list[Sequence[Any]]:
+    """The rows of some RICs of a Service, each as its RIC and these columns, in no order."""
+    query = select(table.c.ric, *columns).where(table.c.service == service)
+    if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
+        wanted = func.json_each(bindparam("rics")).table_valued("value")
+        found = connection.execute(query.where(table.c.ric.in_(select(wanted.c.value))), {"rics": _json(rics)})
+        return list(found)
+    chunks = (rics[start : start + IN_LIST] for start in range(0, len(rics), IN_LIST))
+    return [row for chunk in chunks for row in connection.execute(query.where(table.c.ric.in_(chunk)))]
+
+
+def _json(texts: Sequence[str]) -> str:
+    return msgspec.json.encode(texts).decode()
 
 
 def _execute(connection: Connection, statement: Insert | Delete, names: tuple[str, ...], rows: list[Any]) -> None:

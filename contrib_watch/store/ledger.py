@@ -10,24 +10,23 @@ import itertools
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, func, select
+from pandas.api.extensions import ExtensionArray
+from sqlalchemy import Column, ColumnElement, Select, String, case, cast, func, select
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import add_rows, drop_rics
+from contrib_watch.store.bulk import IN_LIST, add_rows, drop_rics, rows_of
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
 """PostID is uint32 and 2^32 wraps to 0 (seen on LSEG's SDK provider): ids run from 1 to this, then from 1 again."""
 
 OUTCOME_COLUMNS = Outcome._fields
-IN_LIST = 10_000
-"""RICs in one query; SQLite takes 32,766 parameters."""
 
 
 class Advance(NamedTuple):
@@ -48,31 +47,24 @@ class Ledger:
 
         RICs never posted are left out. ``attempts`` counts the unanswered posts of ``drop``.
         """
-        rows: dict[str, list[object]] = {}
+        known, lost = schema.snapshot, schema.dirty
+        acked_on = func.substr(known.c.acked_at_utc, 1, 10).concat(" ").concat(cast(known.c.drop_id, String))
+        mine = drop.id if drop is not None else None
+        attempts = case((lost.c.drop_id == mine, lost.c.attempts), else_=0)
         with self._state.transaction() as connection:
-            for start in range(0, len(rics), IN_LIST):
-                chunk = list(rics[start : start + IN_LIST])
-                known = schema.snapshot
-                wanted = [known.c[name] for name in ("ric", "feed", "fields", "carried", "acked_at_utc", "drop_id")]
-                for ric, feed, fields, carried, acked_at, drop_id in connection.execute(
-                    select(*wanted).where(known.c.service == service, known.c.ric.in_(chunk))
-                ):
-                    rows[ric] = [feed, fields, carried, f"{acked_at[:10]} {drop_id}", None, None, 0]
-                lost = schema.dirty
-                for ric, feed, full, drop_id, attempts in connection.execute(
-                    select(lost.c.ric, lost.c.feed, lost.c.full, lost.c.drop_id, lost.c.attempts).where(
-                        lost.c.service == service, lost.c.ric.in_(chunk)
-                    )
-                ):
-                    row = rows.setdefault(ric, [feed, None, None, None, None, None, 0])
-                    row[4:] = full, str(drop_id), attempts if drop is not None and drop.id == drop_id else 0
-        *texts, attempts = zip(*rows.values(), strict=True) if rows else [()] * len(SNAPSHOT_COLUMNS)
-        table = {
-            name: pd.array(pa.array(column, pa.string()), dtype=TOKENS)
-            for name, column in zip(SNAPSHOT_COLUMNS, texts, strict=False)
-        }
-        index = pd.Index(list(rows), dtype=object, name="ric")
-        return pd.DataFrame({**table, "attempts": pd.array(attempts, dtype="int64")}, index=index)
+            held = known.c.feed, known.c.fields, known.c.carried, acked_on
+            acked = rows_of(connection, known, held, service, rics)
+            attempted = lost.c.feed, lost.c.full, cast(lost.c.drop_id, String), attempts
+            doubted = rows_of(connection, lost, attempted, service, rics)
+        found = _texts(acked, ("ric", "feed", "fields", "carried", "acked_on")).set_index("ric")
+        doubts = _texts([row[:4] for row in doubted], ("ric", "feed", "attempted", "attempted_by")).set_index("ric")
+        if doubted:
+            found = found.reindex(found.index.append(doubts.index.difference(found.index, sort=False)))
+            found["feed"] = found["feed"].fillna(doubts["feed"])
+        counts = pd.Series([row[4] for row in doubted], doubts.index, dtype="int64")
+        table = found.join(doubts[["attempted", "attempted_by"]])
+        table["attempts"] = counts.reindex(found.index, fill_value=0)
+        return table[list(SNAPSHOT_COLUMNS)]
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""
@@ -169,18 +161,26 @@ class Ledger:
     def outcomes(self, drop: Drop) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: a column for each field of Outcome.
 
-        ``post_id`` holds int, and None where nothing was sent.
+        ``row`` and ``attempts`` are int64, ``post_id`` holds int, and None where nothing was sent; the rest is text.
         """
-        table = schema.outcomes
-        query = (
-            select(*(table.c[name] for name in OUTCOME_COLUMNS))
-            .where(table.c.drop_id == drop.id, table.c.run == drop.run)
-            .order_by(table.c.row)
-        )
+        query = self._rows_of(drop, *(schema.outcomes.c[name] for name in OUTCOME_COLUMNS))
         with self._state.transaction() as connection:
-            rows = connection.execute(query).all()
-        table = pd.DataFrame([tuple(row) for row in rows], columns=list(OUTCOME_COLUMNS))
-        return table.assign(post_id=pd.Series([row.post_id for row in rows], dtype=object))  # not as floats
+            rows = connection.execute(query.order_by(schema.outcomes.c.row)).all()
+        columns = dict(zip(OUTCOME_COLUMNS, zip(*rows, strict=True) if rows else itertools.repeat(()), strict=False))
+        numbers = {name: pd.array(columns[name], dtype="int64") for name in ("row", "attempts")}
+        post_id = pd.Series(columns["post_id"], dtype=object)  # not as floats
+        texts = {name: _text(column) for name, column in columns.items() if name not in numbers and name != "post_id"}
+        return pd.DataFrame({**texts, **numbers, "post_id": post_id})[list(OUTCOME_COLUMNS)]
+
+    def recorded(self, drop: Drop) -> set[int]:
+        """The rows of the drop's present run that have ended."""
+        with self._state.transaction() as connection:
+            return set(connection.scalars(self._rows_of(drop, schema.outcomes.c.row)))
+
+    @staticmethod
+    def _rows_of(drop: Drop, *columns: Column[Any]) -> Select[Any]:
+        table = schema.outcomes
+        return select(*columns).where(table.c.drop_id == drop.id, table.c.run == drop.run)
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""
@@ -189,6 +189,16 @@ class Ledger:
                 table.name: connection.scalar(select(func.count()).select_from(table)) or 0
                 for table in (schema.in_flight, schema.dirty)
             }
+
+
+def _text(column: Sequence[str]) -> ExtensionArray:
+    return pd.array(pa.array(column, pa.string()), dtype=TOKENS)
+
+
+def _texts(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> pd.DataFrame:
+    """Rows of texts as a table."""
+    columns = zip(*rows, strict=True) if rows else itertools.repeat(())
+    return pd.DataFrame({name: _text(column) for name, column in zip(names, columns, strict=False)})
 
 
 def _post_id(key: int) -> int:

@@ -14,7 +14,8 @@ from sqlalchemy import Table, and_, delete, func, insert, select
 
 from contrib_watch.core.model import Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.ledger import IN_LIST, Advance, Ledger
+from contrib_watch.store.bulk import IN_LIST
+from contrib_watch.store.ledger import Advance, Ledger
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
