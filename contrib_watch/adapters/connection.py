@@ -100,12 +100,11 @@ class Trace(Protocol):
 class Access(Protocol):
     """Who gives the tokens of the logins, and may name the endpoints. Asked by the connection's thread alone."""
 
-    def log_in(self, stopping: threading.Event) -> str:
-        """The token for a new login; raises LoginRefused or NoConnection, soon after ``stopping`` too."""
-        ...
+    def log_in(self, stopping: threading.Event, *, find: bool) -> tuple[str, Sequence[Endpoint]]:
+        """The token for a new login, and (``find``) the endpoints to try; none: as before.
 
-    def endpoints(self, stopping: threading.Event) -> Sequence[Endpoint]:
-        """The endpoints to try, in order; empty: those that were configured. Raises as ``log_in`` does."""
+        Raises LoginRefused or NoConnection, soon after ``stopping`` too.
+        """
         ...
 
     def accepted(self) -> None:
@@ -313,10 +312,12 @@ class Connection:
         """Where to connect, and the token to log in with; raises LoginRefused or NoConnection."""
         if self._access is None:
             return self._endpoints[self._backoff.host], ""
-        if self._backoff.host == 0 or not self._endpoints:  # all were tried: others may be in use by now
-            self._endpoints = list(self._access.endpoints(self._stopping)) or self._endpoints
-            self._backoff.hosts = len(self._endpoints)
-        return self._endpoints[self._backoff.host], self._access.log_in(self._stopping)
+        all_tried = self._backoff.host == 0  # others may be in use by now
+        token, found = self._access.log_in(self._stopping, find=all_tried or not self._endpoints)
+        if found:
+            self._endpoints = list(found)
+            self._backoff.hosts = len(found)
+        return self._endpoints[self._backoff.host], token
 
     def _attempt(self, endpoint: Endpoint, token: str) -> _Ended:
         """One connection, from its beginning to its end."""

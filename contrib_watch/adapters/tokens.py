@@ -211,27 +211,30 @@ class TokenLogin(Generic[E]):
         self._untried = False  # no login with the token was accepted yet
         self._known: Sequence[E] = ()
 
-    def log_in(self, stopping: threading.Event) -> str:
-        """The token for a new login; asks for one where there is none that lasts.
+    def log_in(self, stopping: threading.Event, *, find: bool) -> tuple[str, Sequence[E]]:
+        """The token for a new login, and (``find``) the endpoints that discovery names now; where it does not answer,
+        those that it named last; empty: it is not asked.
 
-        Raises LoginRefused where trying again cannot help, otherwise NoConnection, soon after ``stopping`` too.
+        Asks for a token where there is none that lasts. Raises LoginRefused where trying again cannot help, otherwise
+        NoConnection, soon after ``stopping`` too.
         """
-        return self._current(stopping).access
+        self._renewing = None  # its answer is not waited for: whoever asks last has the sign-on
+        token = self._renewal.for_login(time.monotonic())
+        if token is None:
+            refresh = self._renewal.refresh
+            token = self._took(self._wait_for(lambda: self._platform.token(refresh), stopping))
+            self._untried = True
+        return token.access, self._endpoints(token, stopping) if find else ()
 
-    def endpoints(self, stopping: threading.Event) -> Sequence[E]:
-        """What discovery names now; where it does not answer, what it named last; empty: it is not asked.
-
-        Raises as ``log_in`` does.
-        """
+    def _endpoints(self, token: Token, stopping: threading.Event) -> Sequence[E]:
         make = self._endpoint
         if make is None:
             return ()
-        token = self._current(stopping)
         try:
             hosts = self._wait_for(lambda: self._platform.discover(token), stopping).hosts
         except (LoginRefused, NoConnection) as error:
             if isinstance(error, LoginRefused) and self.ended():
-                raise NoConnection(error.what, where=error.where) from error
+                raise NoConnection(error.what, where=error.where) from error  # a new token may be taken
             if not self._known or stopping.is_set():
                 raise
             log.warning("discovery failed: trying the endpoints that it named last", why=str(error))
@@ -276,16 +279,6 @@ class TokenLogin(Generic[E]):
         """The token is refused, or its login was closed: whether a new one may help."""
         self._renewal.discard()
         return not self._untried
-
-    def _current(self, stopping: threading.Event) -> Token:
-        if self._renewing is not None:  # its answer would not be waited for; whoever asks last has the sign-on
-            self._renewing = None
-        token = self._renewal.for_login(time.monotonic())
-        if token is None:
-            refresh = self._renewal.refresh
-            token = self._took(self._wait_for(lambda: self._platform.token(refresh), stopping))
-            self._untried = True
-        return token
 
     def _took(self, token: Token) -> Token:
         self._renewal.took(token)

@@ -11,10 +11,11 @@ The caller owns the connection: it feeds each text frame to ``ServerSession.rece
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.simulator import answers
@@ -88,6 +89,14 @@ class PostRecord:
     nak_code: str | int = ""
 
 
+class Gate(Protocol):
+    """Who knows the tokens, where logins are by token alone."""
+
+    def login(self, token: str, now_s: float) -> float | None:
+        """Until when a login with this token stands, on the clock of the sessions; None: it is not accepted."""
+        ...
+
+
 class _Stream(NamedTuple):
     key: ItemKey
     view: frozenset[str] | None
@@ -130,6 +139,8 @@ class SimulatedAds:
         self.items = Items()
         self.faults = (faults or FaultScript()).start()
         self.sessions: set[ServerSession] = set()
+        self.gate: Gate | None = None
+        """Where one is set, logins are by its tokens and end when it says."""
 
     @property
     def cache(self) -> Mapping[ItemKey, Mapping[str, Value]]:
@@ -161,9 +172,11 @@ class SimulatedAds:
         for session in tuple(self.sessions):
             session.end_login(code, text)
 
-    def admits(self, user: str) -> bool:
-        """Whether a user, or the bearer of a token, may log in."""
-        return self._users is None or user in self._users
+    def admits_until_s(self, login: Login, now_s: float) -> float | None:
+        """Until when a user, or the bearer of a token, may be logged in; None: not at all."""
+        if self.gate is not None:
+            return self.gate.login(login.name, now_s) if login.is_token else None
+        return math.inf if self._users is None or login.name in self._users else None
 
     def record(self, post: Post, key: ItemKey, verdict: Verdict, nak_code: str | int = "") -> None:
         """Keeps what became of a post for ``posts``."""
@@ -181,6 +194,7 @@ class ServerSession:
         self._heard_s = now_s
         self._ping_s = now_s + ads.ping_timeout_s / 3
         self._login_id: int | None = None
+        self._login_ends_s = math.inf
         self._streams: dict[int, _Stream] = {}
         self._outbox: list[Frame] = []
         self._acks: list[dict[str, Any]] = []
@@ -194,7 +208,7 @@ class ServerSession:
         """When to call ``tick``, on the clock of the ``now_s`` given so far; None once there is nothing to do."""
         if self._close or self._silent:
             return None
-        return min(self._ping_s, self._heard_s + self._ads.ping_timeout_s)
+        return min(self._ping_s, self._heard_s + self._ads.ping_timeout_s, self._login_ends_s)
 
     def receive(self, text: str, now_s: float) -> Reactions:
         """One text frame from the client."""
@@ -218,6 +232,8 @@ class ServerSession:
             return Reactions([])
         if now_s >= self._heard_s + self._ads.ping_timeout_s:
             return self._end(Closing.NORMAL)
+        if now_s >= self._login_ends_s:
+            self.end_login("UserAccessToAppDenied", "The access token has expired")
         if now_s >= self._ping_s:
             self._send({"Type": "Ping"})
             self._ping_s = now_s + self._ads.ping_timeout_s / 3
@@ -242,6 +258,7 @@ class ServerSession:
             return
         self._send(answers.login_status(self._login_id, code, text))
         self._login_id = None
+        self._login_ends_s = math.inf
         self._close_streams()
 
     def deliver(self, stream_id: int, post: Post, cached: Mapping[str, Value] | None) -> None:
@@ -314,9 +331,10 @@ class ServerSession:
         fault = self._ads.faults.for_login(login.name)
         if fault is not None:
             self._refuse_login(login, fault.code, fault.text or "Login refused")
-        elif not self._ads.admits(login.name):
+        elif (ends_s := self._ads.admits_until_s(login, self._heard_s)) is None:
             self._refuse_login(login, "UserUnknownToPermSys", f"{login.shown}, unknown to system")
         else:
+            self._login_ends_s = ends_s
             again = self._login_id == login.stream_id
             self._login_id = login.stream_id
             if login.wants_refresh or not again:

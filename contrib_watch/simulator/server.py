@@ -52,13 +52,15 @@ class SimulatedServer:
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        *,
+        lock: threading.RLock | None = None,
     ) -> None:
-        """``port`` 0 takes a free one when the server starts."""
+        """``port`` 0 takes a free one when the server starts. Servers of one ADS share a ``lock``."""
         self.host = host
         self.port = port
         self._ads = ads
         self._ssl_context = ssl_context
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
         self._connections: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -191,6 +193,7 @@ class _Connection(asyncio.Protocol):
         self._session: ServerSession | None = None
         self._fragments: list[BytesLike] = []
         self._timers: set[asyncio.TimerHandle] = set()
+        self._duty: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -215,6 +218,7 @@ class _Connection(asyncio.Protocol):
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self._disarm()
         if self._session is not None:
             with self._lock:
                 self._session.disconnected()
@@ -290,6 +294,9 @@ class _Connection(asyncio.Protocol):
         with self._lock:
             reactions = session.receive(text, self._loop.time())
         self._do(reactions)
+        due_s = session.next_due_s
+        if self._duty is not None and due_s is not None and due_s < self._duty.when():  # a login that ends
+            self._arm()
 
     def _send(self, data: bytes) -> None:
         if self._protocol.state is not State.OPEN:
@@ -317,9 +324,15 @@ class _Connection(asyncio.Protocol):
 
     def _arm(self) -> None:
         """Sets the timer for the session's next duty."""
+        self._disarm()
         due_s = self._session.next_due_s if self._session is not None else None
         if due_s is not None:
-            self._later(max(0.0, due_s - self._loop.time()), self._on_due)
+            self._duty = self._loop.call_at(due_s, self._on_due)
+
+    def _disarm(self) -> None:
+        if self._duty is not None:
+            self._duty.cancel()
+            self._duty = None
 
     def _on_due(self) -> None:
         self._tick()
