@@ -81,9 +81,10 @@ def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
     FileExistsError is raised, nothing of this report remains, and the caller takes another base. OSError is raised
     where the folder cannot be written.
     """
+    table = csv_bytes(report)
     contents = {
-        folder / f"{base}.ack.csv": csv_bytes(report),
-        folder / f"{base}.ack.html": page(report).encode("utf-8"),
+        folder / f"{base}.ack.csv": table,
+        folder / f"{base}.ack.html": page(report, hashlib.sha256(table).hexdigest()).encode("utf-8"),
     }
     created: list[Path] = []
     try:
@@ -109,13 +110,17 @@ def csv_bytes(report: Report) -> bytes:
     return text.encode("utf-8")
 
 
-def page(report: Report) -> str:
-    """The report as one HTML page that loads nothing else. Its size is bounded, whatever the number of rows."""
+def page(report: Report, csv_sha256: str = "") -> str:
+    """The report as one HTML page that loads nothing else. Its size is bounded, whatever the number of rows.
+
+    ``csv_sha256`` is of the CSV beside it, to which the page testifies as it does to the record.
+    """
     problems = report.problem_rows
     sent = report.rows[(report.rows["status"] == Status.ACKED) & (report.rows["changes"] != "")]
     drop = report.drop
     return _template().render(
         report=report,
+        csv_sha256=csv_sha256,
         drop=drop,
         file=PurePath(drop.path),
         causes=report.causes[:CAUSES_SHOWN],

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,8 +57,11 @@ __all__ = [
     "Settings",
     "State",
     "check_mappings",
+    "dictionary_files",
     "load",
     "load_dictionary",
+    "parse",
+    "parse_dictionary",
 ]
 
 STATE_PASSWORD = "CONTRIB_WATCH_STATE_PASSWORD"  # noqa: S105 - the variable's name
@@ -77,7 +81,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     ConfigurationError where the file cannot be read, is not TOML, or a secret's file cannot be read.
     """
     path = path.absolute()
-    content = _read(path)
+    return parse(_read(path), path, environ)
+
+
+def parse(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
+    """The same for the bytes of a configuration that stands, or once stood, at ``path`` (absolute)."""
     text = _decode(content, path)
     document = _parse(text, path)
 
@@ -112,28 +120,42 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         log=log,
         feeds=tuple(feeds.values()),
         sha256=hashlib.sha256(content).hexdigest(),
+        content=content,
     )
 
 
 def load_dictionary(configured: Fields) -> Dictionary:
-    """The field dictionary that the configuration names, or the built-in one.
+    """The field dictionary that the configuration names, or the built-in one; raises as dictionary_files() does."""
+    return parse_dictionary(*dictionary_files(configured))
+
+
+def dictionary_files(configured: Fields) -> tuple[bytes, bytes]:
+    """The bytes of the configured, or else the built-in, RDMFieldDictionary and enumtype.def, in this order.
 
     Raises ConfigurationError where a file cannot be read, or the two are not one of each kind.
     """
     if not configured.dictionary:
-        data = files("contrib_watch") / "data"
-        texts = [(data / name).read_text("latin-1") for name in ("RDMFieldDictionary", "enumtype.def")]
-        return Dictionary.parse(*texts)
-    # Real dictionary files have stray non-ASCII bytes in their comments; latin-1 takes every byte.
-    texts = [_read(path).decode("latin-1") for path in configured.dictionary]
-    texts.sort(key=_lists_fields, reverse=True)
-    if [_lists_fields(text) for text in texts] != [True, False]:
+        return _built_in_files()
+    fields, enums = sorted(map(_read, configured.dictionary), key=_lists_fields, reverse=True)
+    if not _lists_fields(fields) or _lists_fields(enums):
         raise ConfigurationError(
             "one must list fields (RDMFieldDictionary) and the other enumerated values (enumtype.def)",
             where=f"fields.dictionary {' and '.join(map(str, configured.dictionary))}",
             hint="Name the two files as the RTDS installation has them",
         )
-    return Dictionary.parse(*texts)
+    return fields, enums
+
+
+def parse_dictionary(fields: bytes, enums: bytes) -> Dictionary:
+    """A dictionary from its two files' bytes."""
+    # Real dictionary files have stray non-ASCII bytes in their comments; latin-1 takes every byte.
+    return Dictionary.parse(fields.decode("latin-1"), enums.decode("latin-1"))
+
+
+@cache
+def _built_in_files() -> tuple[bytes, bytes]:
+    data = files("contrib_watch") / "data"
+    return (data / "RDMFieldDictionary").read_bytes(), (data / "enumtype.def").read_bytes()
 
 
 def check_mappings(settings: Settings, dictionary: Dictionary) -> None:
@@ -154,8 +176,9 @@ def _no_such_field(header: str, acronym: str, dictionary: Dictionary) -> str:
     return f'"{acronym}" is no field of the dictionary' + nearest(acronym, dictionary.fields)
 
 
-def _lists_fields(text: str) -> bool:
-    """Whether a dictionary file's text is RDMFieldDictionary's: lines of acronym, "DDE acronym", FID."""
+def _lists_fields(content: bytes) -> bool:
+    """Whether a dictionary file is RDMFieldDictionary: lines of acronym, "DDE acronym", FID."""
+    text = content.decode("latin-1")
     return re.search(r'^(?!\d+\s|!)\S+\s+"[^"]*"\s+-?\d+\s', text, re.MULTILINE) is not None
 
 

@@ -355,3 +355,5 @@ class Settings:
     feeds: tuple[Feed, ...]
     sha256: str
     """Of the file's bytes, in hexadecimal: which configuration a drop was processed under."""
+    content: bytes = field(default=b"", repr=False, compare=False)
+    """The file's bytes, which hold no secret; empty: the settings come from no file."""

@@ -30,6 +30,13 @@ class Link(NamedTuple):
     """Of the text, in hex."""
 
 
+class Witness(NamedTuple):
+    """A record as something outside the state names it: a report on a share."""
+
+    number: int
+    sha256: str
+
+
 def canonical(value: object) -> str:
     """The one JSON text of a value: sorted keys, no blanks, ASCII alone; raises ValueError for NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -233,6 +233,8 @@ class Quotes:
     warnings: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
     """Headers that the feed maps to fields and the file lacks: blanks to a partial drop, doubts to a complete one."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Field to its column, by which a person finds it: the letter in a workbook, the header in a CSV."""
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""

@@ -81,6 +81,10 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
             *_precision_warnings(values, [one.acronym for one in layout.fields.values() if one.kind is Kind.REAL]),
         ),
         missing_columns=tuple(layout.missing),
+        places={
+            definition.acronym: (cells.letters if cells.sheet else cells.header)[column]
+            for column, definition in layout.fields.items()
+        },
     )
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 import pandas as pd
 import pyarrow as pa
 
+from contrib_watch.core.chain import Witness
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
 from contrib_watch.errors import ContribWatchError
@@ -83,6 +84,8 @@ class Report:
     """May be empty."""
     state_id: str
     """Which state the record is in."""
+    witness: Witness | None
+    """The record that stands for these outcomes, which the report testifies to; None: there is none."""
     local_tz: tzinfo
     """The time zone of the people who read it."""
     rows: pd.DataFrame
@@ -127,6 +130,7 @@ def build_report(
     warnings: Sequence[str] = (),
     unreadable: str = "",
     config_hash: str = "",
+    witness: Witness | None = None,
 ) -> Report:
     """Put together what became of each row of a drop.
 
@@ -157,6 +161,7 @@ def build_report(
         version=version,
         config_hash=config_hash,
         state_id=state_id,
+        witness=witness,
         local_tz=local_tz,
         rows=rows,
         totals=_totals(rows),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,10 +16,9 @@ from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
-from contrib_watch.errors import StateError, UnreadableFile
+from contrib_watch.errors import ContribWatchError, StateError, UnreadableFile
+from contrib_watch.pipeline.environment import Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
-
-VERSION = version("contrib-watch")
 
 
 class Clock(Protocol):
@@ -81,6 +79,7 @@ class Desk:
     local_tz: tzinfo
     feeds: Mapping[str, Feed]
     reader: Reader
+    environment: Environment
 
     @classmethod
     def open(
@@ -102,6 +101,13 @@ class Desk:
             accept_empty=accept_empty,
             utc=(clock or SystemClock()).utc,
         )
+        environment = Environment.of(settings)
+        if not reading:
+            try:
+                environment.record(state, settings)
+            except ContribWatchError:
+                state.close()
+                raise
         return cls(
             settings=settings,
             dictionary=dictionary,
@@ -112,6 +118,7 @@ class Desk:
             local_tz=datetime.now().astimezone().tzinfo or UTC,
             feeds={feed.name: feed for feed in settings.feeds},
             reader=shared_reader(),
+            environment=environment,
         )
 
     def utc_of(self, monotonic_s: float) -> str:

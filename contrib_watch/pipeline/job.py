@@ -20,7 +20,7 @@ from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.presence import pending_warning, warning_told
-from contrib_watch.pipeline.publishing import report_of, reserve
+from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
 from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.store import Advance, Findings
 
@@ -214,10 +214,12 @@ class Job:
                 findings=findings,
                 has_problem_rows=problem_rows,
                 now_utc=desk.clock.utc(),
+                service=report.service,
+                told=facts_of(desk, self._quotes),
             )
             warning_told(desk, self.drop.feed)
             reserve(desk, self.drop)
-        return report
+        return replace(report, witness=desk.drops.witness(self.drop))
 
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
-from contrib_watch.pipeline.desk import VERSION, Desk
+from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Findings, ReportName
 
 log = structlog.get_logger()
@@ -35,8 +37,8 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         service=desk.feeds[drop.feed].service,
         target=desk.settings.ads.target,
         simulated=desk.settings.ads.simulated or desk.settings.ads.target == "simulated",
-        version=VERSION,
-        config_hash=desk.settings.sha256,
+        version=desk.environment.version,
+        config_hash=desk.environment.config,
         state_id=desk.state.state_id,
         local_tz=desk.local_tz,
         quotes=quotes,
@@ -45,7 +47,21 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         missing=findings.missing,
         warnings=findings.warnings,
         unreadable=drop.reason if quotes is None else "",
+        witness=desk.drops.witness(drop),
     )
+
+
+def facts_of(desk: Desk, quotes: Quotes | None) -> dict[str, Any]:
+    """What the record of a processed drop says beside its outcomes, so that its report can be made again from it."""
+    return {
+        **desk.environment.facts(),
+        "target": desk.settings.ads.target,
+        "simulated": desk.settings.ads.simulated,
+        "utc_offset_s": int((desk.clock.utc().astimezone(desk.local_tz).utcoffset() or timedelta()).total_seconds()),
+        "read": quotes is not None,
+        "sheet": quotes.sheet if quotes else "",
+        "places": dict(quotes.places) if quotes else {},
+    }
 
 
 def rebuilt(desk: Desk, drop: Drop) -> Report:
@@ -90,7 +106,7 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
         name = desk.drops.report(drop) or reserve(desk, drop)
         folder = Path(name.folder)
         try:
-            written, _ = yield partial(write_report, report, folder, name.base)
+            written, hashes = yield partial(_written, report, folder, name.base)
         except FileExistsError:  # somebody else's file has the name: take the next one
             others.add(name.base)
             reserve(desk, drop, folder, beside=others)
@@ -101,8 +117,14 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
             others.clear()
             _divert(desk, drop, folder, error)
         else:
-            desk.drops.report_whole(drop)
+            desk.drops.report_whole(drop, hashes)
             return Path(written)
+
+
+def _written(report: Report, folder: Path, base: str) -> tuple[Path, dict[str, str]]:
+    """Write a report; the path of its CSV, and the SHA-256 (hex) of its files as they are on the disk."""
+    paths = write_report(report, folder, base)
+    return paths[0], {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def _divert(desk: Desk, drop: Drop, folder: Path, error: OSError) -> None:

@@ -1,9 +1,9 @@
 """The record: drops and their files, what was posted, and what the ADS acknowledged."""
 
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
-from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile, Witness, names
+from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile, names
 from contrib_watch.store.ledger import Advance, Ledger
-from contrib_watch.store.record import utc_text
+from contrib_watch.store.record import last_of_kind, utc_text
 from contrib_watch.store.restore import restore
 from contrib_watch.store.space import shortage
 from contrib_watch.store.state import Lock, State
@@ -18,11 +18,11 @@ __all__ = [
     "ReportName",
     "SeenFile",
     "State",
-    "Witness",
     "back_up",
     "back_up_daily",
     "backups_folder",
     "daily_backups",
+    "last_of_kind",
     "names",
     "restore",
     "shortage",

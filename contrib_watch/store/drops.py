@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
 
+from contrib_watch.core.chain import Witness
 from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
 from contrib_watch.store import schema
-from contrib_watch.store.record import ROW_COLUMNS, leaves_of, outcome_leaves, utc_text
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
 
 PENDING = (DropStatus.WAITING, DropStatus.SENDING)
@@ -57,17 +58,6 @@ class ReportName:
     folder: str
     base: str
     whole: bool
-
-
-class Witness(NamedTuple):
-    """The record of a processed drop, as its report names it."""
-
-    number: int
-    sha256: str
-
-
-_RECORDED = ("feed", "path", "sha256", "owner", "reason", "mtime_ns")
-"""What a drop's record says of it as text, beside its number and size."""
 
 
 class Drops:
@@ -165,8 +155,19 @@ class Drops:
                 )
             )
             drop = self.drop(int(done.lastrowid))
-            facts = {"drop": drop.id, **{name: str(getattr(drop, name)) for name in _RECORDED}}
-            self._state.append("drop", {**facts, "size_bytes": size_bytes, "adopted": adopted}, drop.id)
+            facts = {
+                "drop": drop.id,
+                "feed": feed,
+                "path": path,
+                "sha256": sha256,
+                "size_bytes": size_bytes,
+                "mtime_ns": str(mtime_ns),
+                "owner": owner,
+                "seen_at_utc": utc_text(seen_at_utc),
+                "adopted": adopted,
+                "held_because": held_because,
+            }
+            self._state.append("drop", facts, drop.id)
             return drop
 
     def drop(self, drop_id: int) -> Drop:
@@ -215,7 +216,8 @@ class Drops:
         """Move a drop on."""
         with self._state.transaction():
             if status is DropStatus.FAILED:
-                self._state.append("failure", {"drop": drop.id, "run": drop.run, "reason": reason}, drop.id)
+                facts = {"drop": drop.id, "run": drop.run, "status": status, "reason": reason}
+                self._state.append("failure", {**facts, "leaves": self._leaves(drop)._asdict()}, drop.id)
             return self._change(drop, status=status, reason=reason)
 
     def finish(
@@ -234,7 +236,6 @@ class Drops:
         ``told`` is what its record says beside that, of JSON's types.
         """
         with self._state.transaction() as connection:
-            leaves = leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
             facts = {
                 "drop": drop.id,
                 "run": drop.run,
@@ -244,7 +245,7 @@ class Drops:
                 "reason": drop.reason,
                 "totals": dict(totals),
                 "findings": asdict(findings),
-                "leaves": leaves._asdict(),
+                "leaves": self._leaves(drop)._asdict(),
             }
             record = self._state.append("run", {**(told or {}), **facts}, drop.id)
             table = schema.runs
@@ -359,6 +360,10 @@ class Drops:
             connection.execute(
                 update(table).where(table.c.drop_id == drop.id, table.c.run == drop.run).values(whole=True)
             )
+
+    def _leaves(self, drop: Drop) -> Leaves:
+        with self._state.transaction() as connection:
+            return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
 
     def _change(self, drop: Drop, **values: Any) -> Drop:
         with self._state.transaction() as connection:

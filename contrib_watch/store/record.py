@@ -12,16 +12,20 @@ was put in place).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
 
 from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
+
+if TYPE_CHECKING:
+    from contrib_watch.store.state import State
 
 ROW_COLUMNS = Outcome._fields
 """What a leaf of a drop's tree is made of: a JSON array of these. A record names its own, since they may grow."""
@@ -48,17 +52,34 @@ def utc_text(moment: datetime) -> str:
 
 
 def chained(
-    connection: Connection, at_utc: str, kind: str, body: Mapping[str, Any], drop_id: int | None = None
+    connection: Connection,
+    at_utc: str,
+    kind: str,
+    body: Mapping[str, Any],
+    drop_id: int | None = None,
+    *,
+    step: int = 1,
 ) -> Link:
-    """Add the next record, in the transaction at hand."""
+    """Add the next record, in the transaction at hand. ``step``: by how much its number is higher than the last."""
     last = connection.execute(
         select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
     ).first()
-    number, previous = (last.number + 1, last.sha256) if last else (1, BEGINNING)
+    number, previous = (last.number + step, last.sha256) if last else (1, BEGINNING)
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
     row = {"number": number, "kind": kind, "drop_id": drop_id, "sha256": added.sha256, "text": added.text}
     connection.execute(insert(schema.record).values(row))
+    connection.execute(delete(schema.meta).where(schema.meta.c.key == HEAD))
+    connection.execute(insert(schema.meta).values(key=HEAD, value=f"{number} {added.sha256}"))
     return added
+
+
+def last_of_kind(state: State, kind: str) -> dict[str, Any] | None:
+    """The body of the newest record of a kind; None: there is none."""
+    table = schema.record
+    query = select(table.c.text).where(table.c.kind == kind).order_by(table.c.number.desc()).limit(1)
+    with state.transaction() as connection:
+        text = connection.scalar(query)
+    return None if text is None else json.loads(text)["body"]
 
 
 def outcome_leaves(

@@ -6,20 +6,27 @@ pretends to know.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import create_engine, inspect
+
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
 from contrib_watch.store.backup import copy_database, database_of, free_name
+from contrib_watch.store.record import HEAD, chained, utc_text
 from contrib_watch.store.state import Lock
 
 POST_KEY_STEP = 1_000_000_000
 """How far the numbers of posts jump: beyond what can have been posted since the backup."""
 DROP_STEP = 10_000
 """The same for the numbers of drops, which stand in reports."""
+
+RECORD_STEP = 1_000_000
+"""The same for the numbers of records, so that a report of the time after the backup names none of the new ones."""
 
 _MAKE_DIRTY = """
     INSERT INTO dirty (service, ric, feed, drop_id, "full", attempts)
@@ -67,6 +74,7 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
         copy_database(file, prepared)
         version = _checked_version(prepared, file, target)
         _make_uncertain(prepared, version, now_utc)
+        _record(prepared, file, database, now_utc)
         kept = _set_aside(database, now_utc)
         prepared.replace(database)
     except (OSError, sqlite3.Error) as error:
@@ -106,6 +114,33 @@ def _make_uncertain(prepared: Path, version: int, now_utc: datetime) -> None:
         connection.execute(_HOLD_UNFINISHED.format(why=why), [reason])
         connection.execute(_NUMBER_DROPS_ANEW, [DROP_STEP])
         connection.execute(_NUMBER_POSTS_ANEW, [POST_KEY_STEP])
+
+
+def _record(prepared: Path, file: Path, database: Path, now_utc: datetime) -> None:
+    """Say in the restored record what it is restored from, and what the replaced one ended with."""
+    engine = create_engine(f"sqlite:///{prepared}")
+    try:
+        with engine.begin() as connection:
+            if not inspect(connection).has_table("record"):
+                return  # older than the record, which then begins with the migration
+            with file.open("rb") as backup:
+                body = {"backup": file.name, "sha256": hashlib.file_digest(backup, "sha256").hexdigest()}
+            facts = {**body, "replaced": _last_record(database)}
+            chained(connection, utc_text(now_utc), "restored", facts, step=RECORD_STEP)
+    finally:
+        engine.dispose()
+
+
+def _last_record(database: Path) -> str:
+    """Number and hash of the last record of the database that is replaced; empty where it cannot be read."""
+    if not database.exists():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT value FROM meta WHERE key = ?", [HEAD]).fetchone()
+    except sqlite3.Error:
+        return ""  # damaged, which is why it is replaced
+    return str(found[0]) if found else ""
 
 
 def _set_aside(database: Path, now_utc: datetime) -> Path | None:

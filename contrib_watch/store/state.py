@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DatabaseError,
@@ -34,7 +34,7 @@ from contrib_watch.core.chain import Link
 from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
-from contrib_watch.store.record import HEAD, chained, utc_text
+from contrib_watch.store.record import chained, utc_text
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
@@ -132,9 +132,7 @@ class State:
     def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
         """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""
         with self.transaction() as connection:
-            added = chained(connection, utc_text(self._utc()), kind, body, drop_id)
-            self.put(HEAD, f"{added.number} {added.sha256}")
-            return added
+            return chained(connection, utc_text(self._utc()), kind, body, drop_id)
 
     @property
     def state_id(self) -> str:
@@ -186,7 +184,9 @@ class State:
                 self.put("target", target)
                 self.put("next_post_key", "1")
             if version < schema.RECORDED:
-                self.append("state", {"state_id": self.state_id, "target": self.get("target")})
+                facts = {"state_id": self.state_id, "target": self.get("target")}
+                older = connection.scalar(select(func.max(schema.drops.c.id))) or 0
+                self.append("state", {**facts, "drops_before": older})
             if version < schema.VERSION:
                 self.put("schema_version", str(schema.VERSION))
             made_for = self.get("target")

@@ -1,0 +1,47 @@
+"""Under what drops are processed: program, configuration and field dictionary, each told by a hash and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+from contrib_watch.adapters.folder import keep
+from contrib_watch.config import Settings, dictionary_files
+from contrib_watch.store import State, last_of_kind
+
+VERSION = version("contrib-watch")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The hashes (SHA-256, hex) of what decides how a drop is read and posted."""
+
+    version: str
+    """The program's."""
+    config: str
+    dictionary: tuple[str, str]
+    """Of RDMFieldDictionary and enumtype.def."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Environment:
+        """The environment of these settings; raises ConfigurationError where the dictionary cannot be read."""
+        fields, enums = dictionary_files(settings.fields)
+        return cls(VERSION, settings.sha256, (sha256(fields).hexdigest(), sha256(enums).hexdigest()))
+
+    def facts(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"version": self.version, "config": self.config, "dictionary": list(self.dictionary)}
+
+    def record(self, state: State, settings: Settings) -> None:
+        """Keep the bytes, and say so in the record, unless the last environment was this one."""
+        facts = self.facts()
+        with state.transaction():
+            last = last_of_kind(state, "environment")
+            if last is not None and facts.items() <= last.items():
+                return
+            spool = settings.state.folder / "spool"
+            contents = (settings.content, *dictionary_files(settings.fields))
+            kept = [keep(spool, content)[0] for content in contents if content]
+            state.append("environment", {**facts, "kept": kept})

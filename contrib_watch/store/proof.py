@@ -1,0 +1,230 @@
+"""Whether the record is whole, and is what the tables beside it say.
+
+Somebody who may write to the database can change a row, a record, or compute a whole new chain. The first two show in
+the database itself. The last does not, and neither does a chain that was cut where nothing beside it was left: only
+what left the machine tells, which are the hashes in the reports on the share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, func, select
+
+from contrib_watch.core.chain import BEGINNING, canonical
+from contrib_watch.store import schema
+from contrib_watch.store.drops import PENDING
+from contrib_watch.store.record import HEAD, leaves_of, outcome_leaves, repair_leaves
+from contrib_watch.store.state import State
+
+_AT_ONCE = 1_000
+_OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adopted")
+"""What the table of drops says and no later step changes."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Something that does not fit the record."""
+
+    record: int | None
+    """The number of the first record concerned; None: none of them, but what stands beside them."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"record {self.record}: {self.what}" if self.record else self.what
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What came of looking at the whole record."""
+
+    records: int
+    rows: int
+    """Outcomes and repairs that the record stands for."""
+    head: tuple[int, str]
+    """Number and hash of the last record; (0, ...) where there is none."""
+    misfit: Misfit | None
+    """The first thing that does not fit."""
+    contents: dict[str, int]
+    """SHA-256 of every content that should still be kept, with the number of the record that first names it."""
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Numbers that restored backups left out, the first and the last of each: what they were is not in this state."""
+
+
+class _Broken(Exception):  # noqa: N818 - a finding, no fault of the program
+    """The first misfit."""
+
+    def __init__(self, what: str, record: int | None = None) -> None:
+        super().__init__(what)
+        self.misfit = Misfit(record, what)
+
+
+@dataclass
+class _Seen:
+    """What the records so far say."""
+
+    number: int = 0
+    sha256: str = BEGINNING
+    records: int = 0
+    rows: int = 0
+    drops_before: int = 0
+    """Drops up to this number are older than the record."""
+    drops: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What was recorded of each drop."""
+    ends: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    """By drop and run: how its last record says that it ended."""
+    contents: dict[str, int] = field(default_factory=dict)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+
+def prove(state: State) -> Proven:
+    """Look at every record, at every row that one stands for, and at whether all drops and rows are recorded."""
+    seen, misfit = _Seen(), None
+    with state.transaction() as connection:
+        try:
+            for row in _records(connection):
+                body = _checked(row, seen)
+                _look_at(connection, row, body, seen)
+                seen.number, seen.sha256, seen.records = row.number, row.sha256, seen.records + 1
+            _check_head(state, seen)
+            _check_drops(connection, seen)
+            _check_rows(connection, seen)
+            _check_snapshot(connection, seen)
+        except _Broken as broken:
+            misfit = broken.misfit
+    head = (seen.number, seen.sha256)
+    return Proven(seen.records, seen.rows, head, misfit, seen.contents, tuple(seen.gaps))
+
+
+def hash_of(state: State, number: int) -> str | None:
+    """The hash of a record; None where there is no such record."""
+    table = schema.record
+    with state.transaction() as connection:
+        return connection.scalar(select(table.c.sha256).where(table.c.number == number))
+
+
+def _records(connection: Connection) -> Iterator[Row[Any]]:
+    query = select(schema.record).order_by(schema.record.c.number)
+    for rows in connection.execution_options(yield_per=_AT_ONCE).execute(query).partitions():
+        yield from rows
+
+
+def _checked(row: Row[Any], seen: _Seen) -> dict[str, Any]:
+    """The body of the next record, which fits those before it."""
+    number = row.number
+    try:
+        told = json.loads(row.text)
+        body: dict[str, Any] = told["body"]
+        sound = canonical(told) == row.text
+    except (ValueError, TypeError, KeyError):
+        raise _Broken("its text is none of a record: it was changed", number) from None
+    if sha256(row.text.encode()).hexdigest() != row.sha256 or not sound:
+        raise _Broken("its text does not have the hash that stands beside it: one of them was changed", number)
+    if number != seen.number + 1 and not (told["kind"] == "restored" and number > seen.number):
+        raise _Broken(f"it is missing, and record {number} comes next", seen.number + 1)
+    if told["previous"] != seen.sha256:
+        before = f"record {seen.number}" if seen.number else "the beginning"
+        what = f"it does not follow {before}, but something with another hash: one of them was changed or exchanged"
+        raise _Broken(what, number)
+    if (told["number"], told["kind"], body.get("drop")) != (number, row.kind, row.drop_id):
+        raise _Broken("the columns beside its text are not what the text says", number)
+    if number > seen.number + 1:
+        seen.gaps.append((seen.number + 1, number - 1))
+    return body
+
+
+def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: _Seen) -> None:
+    """Note what a record says, and compare its rows."""
+    number, kind = row.number, row.kind
+    if kind == "state":
+        seen.drops_before = body["drops_before"]
+    elif kind == "drop":
+        seen.drops[body["drop"]] = body
+        if body["sha256"]:
+            seen.contents.setdefault(body["sha256"], number)
+    elif kind == "environment":
+        for content in body["kept"]:
+            seen.contents.setdefault(content, number)
+    elif kind == "retired":
+        for content in body["contents"]:
+            seen.contents.pop(content, None)
+    elif kind in ("run", "failure"):
+        leaves = outcome_leaves(connection, body["drop"], body["run"], body["leaves"]["columns"])
+        _compare(leaves, body, f"outcomes of drop {body['drop']}, run {body['run']}", number, seen)
+        seen.ends[body["drop"], body["run"]] = body
+    elif kind == "repairs":
+        leaves = repair_leaves(connection, body["first"], body["last"], body["leaves"]["columns"])
+        _compare(leaves, body, f"repairs {body['first']} to {body['last']}", number, seen)
+
+
+def _compare(leaves: Iterator[bytes], body: dict[str, Any], whose: str, number: int, seen: _Seen) -> None:
+    told = body["leaves"]
+    found = leaves_of(leaves, told["columns"])
+    if found.rows != told["rows"]:
+        raise _Broken(f"it stands for {told['rows']:,} {whose}, and the table has {found.rows:,}", number)
+    if found.root != told["root"]:
+        raise _Broken(f"the {whose} are not those that were recorded: at least one of them was changed", number)
+    seen.rows += found.rows
+
+
+def _check_head(state: State, seen: _Seen) -> None:
+    told = (state.get(HEAD) or "0 ").split()
+    if [str(seen.number), seen.sha256] != told:
+        raise _Broken(f"the record ends with number {seen.number}, and once it ended with number {told[0]}")
+
+
+def _check_drops(connection: Connection, seen: _Seen) -> None:
+    """Every drop has its record, and each record its drop."""
+    listed = {row.id: row for row in connection.execute(select(schema.drops)) if row.id > seen.drops_before}
+    for drop_id in sorted(listed.keys() ^ seen.drops.keys()):
+        raise _Broken(f"drop {drop_id} has no {'record' if drop_id in listed else 'row in the table of drops'}")
+    for drop_id, row in listed.items():
+        told = seen.drops[drop_id]
+        for name in _OF_A_DROP:
+            if told[name] != getattr(row, name):
+                raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {told[name]!r} was recorded")
+        end = seen.ends.get((drop_id, row.run))
+        if row.status in PENDING:
+            continue
+        if end is None:
+            raise _Broken(f"drop {drop_id} is {row.status}, and no record says so")
+        if (row.status, row.reason) != (end["status"], end["reason"]):
+            raise _Broken(f"drop {drop_id} is {row.status} ({row.reason}), and {end['status']} was recorded")
+        if "totals" in end and json.loads(row.totals) != end["totals"]:
+            raise _Broken(f"the totals of drop {drop_id} are not those that were recorded")
+
+
+def _check_rows(connection: Connection, seen: _Seen) -> None:
+    """No outcome without a record, but those of drops that are being sent."""
+    table, drops = schema.outcomes, schema.drops
+    going_on = set(connection.execute(select(drops.c.id, drops.c.run).where(drops.c.status.in_(PENDING))).all())
+    query = select(table.c.drop_id, table.c.run).where(table.c.drop_id > seen.drops_before).distinct()
+    for drop_id, run in connection.execute(query):
+        if (drop_id, run) not in seen.ends and (drop_id, run) not in going_on:
+            raise _Broken(f"the outcomes of drop {drop_id}, run {run}, are in the table, and no record tells of them")
+    last = connection.scalar(select(func.max(schema.runs.c.record)))
+    if last is not None and last > seen.number:
+        raise _Broken(f"the table of runs names record {last}, and the record ends with {seen.number}")
+
+
+def _check_snapshot(connection: Connection, seen: _Seen) -> None:
+    """What counts as acknowledged is what some row, or a repair, was acknowledged with."""
+    known, outcomes, repairs = schema.snapshot, schema.outcomes, schema.repairs
+    by_row = exists().where(
+        outcomes.c.ric == known.c.ric,
+        outcomes.c.acked_at_utc == known.c.acked_at_utc,
+        outcomes.c.drop_id == known.c.drop_id,
+        outcomes.c.full == known.c.fields,
+    )
+    by_repair = exists().where(
+        repairs.c.ric == known.c.ric, repairs.c.service == known.c.service, repairs.c.fields == known.c.fields
+    )
+    query = select(known.c.service, known.c.ric, known.c.drop_id)
+    found = connection.execute(query.where(known.c.drop_id > seen.drops_before, ~by_row, ~by_repair).limit(1)).first()
+    if found is not None:
+        what = f"the snapshot's values of {found.ric} ({found.service}) are not those that were acknowledged"
+        raise _Broken(f"{what} for drop {found.drop_id}")

@@ -1,0 +1,198 @@
+"""The record: what is in it, and that no change to it goes unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from contrib_watch.core.chain import canonical
+from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status
+from contrib_watch.store import Advance, Drops, Findings, Ledger, State
+from contrib_watch.store.proof import Proven, hash_of, prove
+from contrib_watch.store.repairs import Repaired, Repairs
+
+NOW = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
+ACKED_AT = "2026-11-22T16:30:01.000Z"
+
+
+def opened(folder: Path) -> State:
+    return State.open(url=f"sqlite:///{folder}/state.db", folder=folder, target="prod", utc=lambda: NOW)
+
+
+def processed(state: State, *values: str, path: str = "/in/prices.csv") -> Drop:
+    """A drop whose rows were all acknowledged, with its report written."""
+    drops, ledger = Drops(state), Ledger(state)
+    drop = drops.accept(
+        feed="desk", path=path, sha256="ab" * 32, size_bytes=1, mtime_ns=1, owner="ann", seen_at_utc=NOW
+    )
+    drop = drops.set_status(drop, DropStatus.SENDING)
+    for row, value in enumerate(values, 2):
+        full = f'{{"BID":{value}}}'
+        one = Post(row, f"R{row}", Action.REFRESH, full, full, f"BID {value}", "BID")
+        (post_id,) = ledger.in_flight(drop, "TEST", [one])
+        with state.transaction():
+            ledger.landed("TEST", drop, [Advance(one, ACKED_AT)])
+            outcome = Outcome(row, one.ric, Status.ACKED, "Refresh", post_id, one.changes, "", "", ACKED_AT, ACKED_AT)
+            ledger.record(drop, [outcome._replace(attempts=1, full=full, changed="BID")])
+    done = drops.finish(
+        Drop(**{**vars(drop), "status": DropStatus.DONE}), totals={"acked": len(values)}, findings=Findings(),
+        has_problem_rows=False, now_utc=NOW, service="TEST",
+    )  # fmt: skip
+    drops.report_whole(done, {"prices.csv.ack.csv": "00" * 32})
+    return done
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    """Eight records: the state's, three for each of two drops, and that of a repair."""
+    with opened(tmp_path) as state:
+        processed(state, "1", "2", "3")
+        processed(state, "4")
+        outcome = Outcome(0, "R2", Status.ACKED, "Refresh", 9, "", "", "", ACKED_AT, ACKED_AT, 1)
+        Repairs(state).record([Repaired("TEST", "not there", '{"BID":4}', outcome)])
+        yield state
+
+
+def sql(state: State, *statements: str) -> None:
+    with state.transaction() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def test_an_untouched_record_is_whole(state: State) -> None:
+    proven = prove(state)
+    assert (proven.misfit, proven.records, proven.rows) == (None, 8, 5)
+    assert proven.contents == {"ab" * 32: 2}
+    assert proven.gaps == ()
+
+
+def test_each_record_names_the_hash_of_the_one_before(state: State) -> None:
+    with state.transaction() as connection:
+        rows = connection.execute(text("SELECT number, kind, sha256, text FROM record ORDER BY number")).all()
+    assert [row.kind for row in rows] == ["state", *["drop", "run", "report"] * 2, "repairs"]
+    told = [json.loads(row.text) for row in rows]
+    assert [one["previous"] for one in told] == ["0" * 64, *(row.sha256 for row in rows[:-1])]
+    assert told[2]["body"]["leaves"]["rows"] == 3
+
+
+def test_every_record_shows_a_changed_byte(state: State) -> None:
+    whole = prove(state)
+    for number in range(1, whole.records + 1):
+        with state.transaction() as connection:
+            before: str = connection.execute(text(f"SELECT text FROM record WHERE number = {number}")).scalar_one()
+        for at in (0, len(before) // 2, len(before) - 1):
+            other = "x" if before[at] != "x" else "y"
+            changed = before[:at] + other + before[at + 1 :]
+            with state.transaction() as connection:
+                connection.execute(text("UPDATE record SET text = :t WHERE number = :n"), {"t": changed, "n": number})
+            misfit = prove(state).misfit
+            assert misfit is not None
+            assert misfit.record == number
+        with state.transaction() as connection:
+            connection.execute(text("UPDATE record SET text = :t WHERE number = :n"), {"t": before, "n": number})
+    assert prove(state) == whole
+
+
+TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
+    "a record removed": (["DELETE FROM record WHERE number = 3"], 3, "it is missing, and record 4 comes next"),
+    "the first removed": (["DELETE FROM record WHERE number = 1"], 1, "it is missing"),
+    "two swapped": (
+        [
+            "UPDATE record SET number = -1 WHERE number = 3",
+            "UPDATE record SET number = 3 WHERE number = 4",
+            "UPDATE record SET number = 4 WHERE number = -1",
+        ],
+        3,
+        "does not follow record 2",
+    ),
+    "the tail cut": (["DELETE FROM record WHERE number > 6"], None, "ends with number 6, and once it ended with"),
+    "a text and its hash of two others": (
+        ["UPDATE record SET (text, sha256) = (SELECT text, sha256 FROM record WHERE number = 2) WHERE number = 5"],
+        5,
+        "does not follow record 4",
+    ),
+    "a value": (
+        ["""UPDATE outcomes SET "full" = '{"BID":9}' WHERE row = 3"""],
+        3,
+        "the outcomes of drop 1, run 1 are not those that were recorded",
+    ),
+    "an Ack's time": (["UPDATE outcomes SET acked_at_utc = '' WHERE drop_id = 2"], 6, "at least one of them"),
+    "an outcome removed": (["DELETE FROM outcomes WHERE row = 4"], 3, "stands for 3 outcomes of drop 1, run 1, and"),
+    "an outcome added": (
+        [
+            """INSERT INTO outcomes SELECT 2, 2, 9, ric, status, action, post_id, changes, nak_code, text,
+            sent_at_utc, acked_at_utc, attempts, "full", changed FROM outcomes WHERE row = 3"""
+        ],
+        None,
+        "no record tells of them",
+    ),
+    "who dropped it": (["UPDATE drops SET owner = 'bob' WHERE id = 2"], None, "owner of drop 2 is 'bob', and 'ann'"),
+    "what became of it": (["UPDATE drops SET status = 'held' WHERE id = 2"], None, "drop 2 is held (), and done"),
+    "its totals": (["""UPDATE drops SET totals = '{"acked":2}' WHERE id = 2"""], None, "the totals of drop 2"),
+    "a drop removed": (["DELETE FROM drops WHERE id = 1"], None, "drop 1 has no row"),
+    "a drop smuggled in": (["UPDATE drops SET id = 3 WHERE id = 2"], None, "drop 2 has no row"),
+    "a repair": (["UPDATE repairs SET fields = '{}'"], 8, "the repairs 1 to 1 are not those"),
+    "the snapshot": (["""UPDATE snapshot SET fields = '{"BID":8}' WHERE ric = 'R3'"""], None, "values of R3 (TEST)"),
+}
+
+
+@pytest.mark.parametrize(("statements", "record", "what"), TAMPERING.values(), ids=TAMPERING)
+def test_tampering(state: State, statements: list[str], record: int | None, what: str) -> None:
+    sql(state, *statements)
+    misfit = prove(state).misfit
+    assert misfit is not None
+    assert (misfit.record, what in misfit.what) == (record, True), str(misfit)
+
+
+def test_a_chain_that_is_computed_anew_has_another_head(state: State) -> None:
+    """Nothing in the database shows it; what left it does."""
+    witness = Drops(state).witness(Drops(state).drop(2))
+    assert witness is not None
+    assert hash_of(state, witness.number) == witness.sha256
+    forge(state, lambda told: told.replace('"owner":"ann"', '"owner":"bob"'))
+    sql(state, "UPDATE drops SET owner = 'bob'")
+    assert prove(state).misfit is None
+    assert hash_of(state, witness.number) != witness.sha256
+
+
+def forge(state: State, change: Callable[[str], str]) -> None:
+    """Change what the records say, and compute the whole chain anew, as whoever knows how it works can."""
+    previous = "0" * 64
+    with state.transaction() as connection:
+        for number, body in connection.execute(text("SELECT number, text FROM record ORDER BY number")).all():
+            told = json.loads(change(body))
+            forged = canonical({**told, "previous": previous})
+            previous = sha256(forged.encode()).hexdigest()
+            values = {"t": forged, "h": previous, "n": number}
+            connection.execute(text("UPDATE record SET text = :t, sha256 = :h WHERE number = :n"), values)
+    state.put("record_head", f"{number} {previous}")
+
+
+def test_what_is_undone_is_not_recorded(state: State) -> None:
+    before = prove(state)
+    with contextlib.suppress(KeyError), state.transaction():
+        processed(state, "7")
+        raise KeyError
+    assert prove(state) == before
+
+
+def test_a_drop_under_way_fits(state: State) -> None:
+    drop = Drops(state).accept(
+        feed="desk", path="/in/x", sha256="", size_bytes=1, mtime_ns=1, owner="ann", seen_at_utc=NOW
+    )
+    drop = Drops(state).set_status(drop, DropStatus.SENDING)
+    Ledger(state).record(drop, [Outcome(2, "A", Status.REJECTED)])
+    assert prove(state).misfit is None
+    Drops(state).set_status(drop, DropStatus.FAILED, "no disk")
+    proven: Proven = prove(state)
+    assert (proven.misfit, proven.rows) == (None, 6)
+    again = Drops(state).decide(Drops(state).drop(drop.id), approved=False)
+    assert again.run == 2
+    assert prove(state).misfit is None
