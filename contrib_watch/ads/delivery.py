@@ -149,8 +149,8 @@ class Delivery:
             return self._lost(post, answer)
         if answer.verdict is Verdict.RETURNED and not post.alone:
             self._again.append(as_refresh(post)._replace(alone=True))
-        elif self._may_retry(post.ric):
-            self._wait(as_refresh(post), answer.answered_s)
+        elif self._may_retry(post.ric):  # a server may drop the rest of a bad post's frame without a word
+            self._wait(as_refresh(post)._replace(apart=True), answer.answered_s)
         else:
             return Decision(post, answer, Next.UNKNOWN, Status.UNCONFIRMED)
         return Decision(post, answer, Next.AGAIN_UNKNOWN, None)

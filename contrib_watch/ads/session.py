@@ -129,6 +129,14 @@ class Outgoing(NamedTuple):
     post_id: int
     text: str
     alone: bool = False
+    """With nothing else outstanding."""
+    apart: bool = False
+    """In a frame of its own."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether it may share a frame."""
+        return not (self.alone or self.apart)
 
 
 class _Sent(NamedTuple):
@@ -420,7 +428,7 @@ class Session:
         frame = [self._queue.popleft()]
         room = min(most, self._limits.window - len(self._outstanding))
         size_bytes = len("[]") + _size_bytes(frame[0].text)
-        while self._queue and len(frame) < room and not (frame[0].alone or self._queue[0].alone):
+        while self._queue and len(frame) < room and frame[0].packs and self._queue[0].packs:
             size_bytes += len(",") + _size_bytes(self._queue[0].text)
             if size_bytes > self.max_msg_size:
                 break

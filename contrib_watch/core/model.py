@@ -263,6 +263,8 @@ class Post(NamedTuple):
     """How often it has been on the wire."""
     alone: bool = False
     """To be sent in a frame of its own with nothing else outstanding: an Error without a PostID is then its own."""
+    apart: bool = False
+    """To be sent in a frame of its own: it got no answer, and may have been lost with a bad post of its frame."""
 
 
 class Outcome(NamedTuple):

@@ -283,6 +283,14 @@ class TestFlow:
         assert ids(session.output()) == [[2]]
         assert verdicts(session) == {1: Verdict.TIMEOUT}
 
+    def test_what_is_to_go_apart_shares_no_frame_and_keeps_the_others_flowing(self) -> None:
+        session = opened(pack=10)
+        session.post([*posts(1, 2), outgoing(3)._replace(apart=True), *posts(4, 5)], 0.0)
+        sent = [json.loads(frame) for frame in session.output()]
+        assert [[one["PostID"] for one in ([said] if isinstance(said, dict) else said)] for said in sent] == [
+            [1, 2], [3], [4, 5]
+        ]  # fmt: skip
+
     def test_pack_fills_frames_up_to_the_window(self) -> None:
         session = opened(window=5, pack=3)
         session.post(posts(*range(1, 8)), 0.0)

@@ -350,10 +350,7 @@ def test_the_session_stays_up_while_it_has_nothing_to_say(line: Connection) -> N
     assert answered(line, [outgoing(99, '{"BID":1}')])[99].verdict is Verdict.ACKED
 
 
-PACKED = pytest.mark.xfail(reason="what timed out beside a bad post goes again in a pack with it, not singly")
-
-
-@pytest.mark.parametrize("pack", [1, pytest.param(10, marks=PACKED)])
+@pytest.mark.parametrize("pack", [1, 10])
 def test_rows_beside_one_that_the_server_cannot_read(provider: Provider, site: Site, pack: int) -> None:
     """The site's dictionary has a field more than the server's: only the rows that use it are unconfirmed."""
     more = 'MORE_FLD   "MORE FLD"         12003  NULL        PRICE          17      REAL64          7\n'

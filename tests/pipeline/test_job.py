@@ -36,6 +36,18 @@ def with_stored(content: bytes, before: str, after: str) -> bytes:
     return changed.getvalue()
 
 
+def test_what_shared_a_frame_with_a_post_that_is_dropped_in_silence_is_sent(new_site: NewSite) -> None:
+    site = new_site(pack=10, retries=1)
+    bad = script(Fault(kind=FaultKind.ERROR, ric="R4="))
+    site.ads.faults, site.ads.errors_lost = bad, True
+    site.save(sheet("RIC,BID", *(f"R{number}=,{number}" for number in range(10))))
+    site.run()
+    statuses = site.statuses(1)
+    assert [ric for ric, status in statuses.items() if status != "acked"] == ["R4="]
+    assert statuses["R4="] == "unconfirmed"
+    assert len(site.cache()) == 9
+
+
 def test_what_is_new_is_refreshed_what_changed_is_updated_and_nothing_is_sent_twice(site: Site) -> None:
     site.save(sheet("RIC,BID,ASK", "A=,22.1,22.3", "B=,5,6", "C=,7,8"))
     site.run()
