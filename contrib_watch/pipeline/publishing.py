@@ -17,7 +17,7 @@ import structlog
 
 from contrib_watch.adapters.report_files import report_name, write_report
 from contrib_watch.core.model import Drop, Quotes
-from contrib_watch.core.report import Report, build_report
+from contrib_watch.core.report import COLUMNS, Report, build_report
 from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk
@@ -42,7 +42,7 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         state_id=desk.state.state_id,
         local_tz=desk.local_tz,
         quotes=quotes,
-        outcomes=desk.ledger.outcomes(drop),
+        outcomes=desk.ledger.outcomes(drop, COLUMNS),
         problems=(*rejected, *findings.problems),
         missing=findings.missing,
         warnings=findings.warnings,

@@ -27,6 +27,10 @@ LAST_POST_ID = 2**32 - 1
 """PostID is uint32 and 2^32 wraps to 0 (seen on LSEG's SDK provider): ids run from 1 to this, then from 1 again."""
 
 OUTCOME_COLUMNS = Outcome._fields
+_NUMBERS = ("row", "post_id", "attempts")
+"""What is not text."""
+_AT_ONCE = 10_000
+"""Rows that are Python objects at one time."""
 
 
 class Advance(NamedTuple):
@@ -158,19 +162,17 @@ class Ledger:
         with self._state.transaction() as connection:
             add_rows(connection, schema.outcomes, rows)
 
-    def outcomes(self, drop: Drop) -> pd.DataFrame:
-        """The recorded rows of the drop's present run, by row: a column for each field of Outcome.
-
-        ``row`` and ``attempts`` are int64, ``post_id`` holds int, and None where nothing was sent; the rest is text.
-        """
-        query = self._rows_of(drop, *(schema.outcomes.c[name] for name in OUTCOME_COLUMNS))
+    def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pd.DataFrame:
+        """The recorded rows of the drop's present run, by row: these fields of Outcome, in Arrow's types."""
+        query = self._rows_of(drop, *(schema.outcomes.c[name] for name in columns))
+        types = [pa.int64() if name in _NUMBERS else pa.string() for name in columns]
+        batches = [pa.record_batch([pa.array([], kind) for kind in types], list(columns))]
         with self._state.transaction() as connection:
-            rows = connection.execute(query.order_by(schema.outcomes.c.row)).all()
-        columns = dict(zip(OUTCOME_COLUMNS, zip(*rows, strict=True) if rows else itertools.repeat(()), strict=False))
-        numbers = {name: pd.array(columns[name], dtype="int64") for name in ("row", "attempts")}
-        post_id = pd.Series(columns["post_id"], dtype=object)  # not as floats
-        texts = {name: _text(column) for name, column in columns.items() if name not in numbers and name != "post_id"}
-        return pd.DataFrame({**texts, **numbers, "post_id": post_id})[list(OUTCOME_COLUMNS)]
+            found = connection.execute(query.order_by(schema.outcomes.c.row))
+            for rows in found.partitions(_AT_ONCE):
+                texts = zip(types, zip(*rows, strict=True), strict=True)
+                batches.append(pa.record_batch([pa.array(column, kind) for kind, column in texts], list(columns)))
+        return pa.Table.from_batches(batches).to_pandas(types_mapper=pd.ArrowDtype)
 
     def recorded(self, drop: Drop) -> set[int]:
         """The rows of the drop's present run that have ended."""

@@ -12,6 +12,7 @@ was put in place).
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -100,8 +101,9 @@ def repair_leaves(
 
 def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
     """What a record tells of these leaves."""
-    found = list(leaves)
-    return Leaves(len(found), root(found), columns)
+    counter = itertools.count()
+    top = root(leaf for leaf, _ in zip(leaves, counter, strict=False))
+    return Leaves(next(counter), top, columns)
 
 
 def _leaves(

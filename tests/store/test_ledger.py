@@ -294,6 +294,7 @@ def test_outcomes_come_back_exactly_and_by_row(state: State, ledger: Ledger, dro
     ledger.record(drop, outcomes[1:])
     table = ledger.outcomes(drop)
     assert tuple(table.columns) == Outcome._fields
+    table = table.astype(object).where(table.notna(), None)
     assert [Outcome(*row) for row in table.itertuples(index=False)] == sorted(outcomes)
     assert [type(post_id) for post_id in table["post_id"]] == [int, int, type(None), type(None)]
     assert ledger.outcomes(accepted(state)).empty
