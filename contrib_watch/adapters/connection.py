@@ -133,6 +133,8 @@ class _Ended(NamedTuple):
     """How long its login stood; None: it had none."""
     refused: bool = False
     """Its login was refused, and may be taken later."""
+    reached: bool = True
+    """Somebody had work with it."""
     retry_after_s: float = 0.0
     """How long to leave the other side alone, as it asked."""
 
@@ -303,7 +305,9 @@ class Connection:
             if self._stopping.is_set():
                 return
             chance = random.random()  # noqa: S311 - jitter is no secret
-            wait_s = self._backoff.wait_s(logged_in_s=ended.logged_in_s, refused=ended.refused, chance=chance)
+            wait_s = self._backoff.wait_s(
+                logged_in_s=ended.logged_in_s, refused=ended.refused, reached=ended.reached, chance=chance
+            )
             wait_s = max(wait_s, ended.retry_after_s)
             self._deliver(ConnectionLost(where, ended.reason, wait_s))
             self._stopping.wait(wait_s)
@@ -325,7 +329,8 @@ class Connection:
             channel = _open(endpoint, self._connect_timeout_s, self._line)
         except NoConnection as error:
             self._note(endpoint, f"not connected: {error.what}")
-            return _Ended(error.what)
+            asked = self._access is not None  # for a token or hosts
+            return _Ended(error.what, reached=asked)
         self._note(endpoint, "connected")
         self._conversing = True
         try:

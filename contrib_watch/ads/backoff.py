@@ -1,7 +1,9 @@
 """When to try again after a connection ended, and at which host.
 
 Fast re-logins make things worse: an ADS whose permissioning still holds the last login answers ``Already pending
-login``, for many minutes. So a server that takes each login and drops it at once sees growing waits as well.
+login``, for many minutes. So a server that takes each login and drops it at once sees growing waits as well. An
+attempt that reaches no WebSocket costs an ADS next to nothing, and decides how soon its return is noticed: the waits
+after it grow to seconds only.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ class Waits:
     first_s: float = 0.5
     """After a failed attempt. It doubles each time that all hosts have been tried."""
     longest_s: float = 30.0
+    longest_unreached_s: float = 5.0
+    """From one attempt that reaches nobody to the next at the same host."""
     first_refused_s: float = 60.0
     """After a login that was refused for now. It doubles with each refusal."""
     longest_refused_s: float = 600.0
@@ -36,6 +40,7 @@ class Backoff:
         self.hosts = hosts
         self._waits = waits
         self._attempts = 0
+        self._reached = 0
         self._refusals = 0
 
     @property
@@ -43,19 +48,25 @@ class Backoff:
         """The position of the host to try next."""
         return self._attempts % max(self.hosts, 1)
 
-    def wait_s(self, *, logged_in_s: float | None, refused: bool, chance: float) -> float:
+    def wait_s(self, *, logged_in_s: float | None, refused: bool, chance: float, reached: bool = True) -> float:
         """An attempt has ended: how long to wait before the next.
 
         ``logged_in_s``: how long its login stood; None: it had none. ``refused``: its login was refused, and may be
         taken later. ``chance``: a random number from 0 to 1, which keeps many clients from returning at one moment.
+        ``reached``: somebody had work with it, an ADS or a token service.
         """
         waits = self._waits
         if logged_in_s is not None and logged_in_s >= waits.lasting_s:
-            self._attempts = self._refusals = 0
+            self._attempts = self._reached = self._refusals = 0
         else:
             self._attempts += 1
+            self._reached += reached
         if refused:
             doublings, self._refusals = min(self._refusals, _MOST_DOUBLINGS), self._refusals + 1
             return min(waits.first_refused_s * 2.0**doublings, waits.longest_refused_s) * (1.0 + chance / 4)
-        doublings = min(self._attempts // max(self.hosts, 1), _MOST_DOUBLINGS)
-        return min(waits.first_s * 2.0**doublings, waits.longest_s) * (1.0 + chance) / 2
+        hosts = max(self.hosts, 1)
+        failed, longest_s = self._attempts, min(waits.longest_unreached_s / hosts, waits.longest_s)
+        if reached:
+            failed, longest_s = self._reached, waits.longest_s
+        doublings = min(failed // hosts, _MOST_DOUBLINGS)
+        return min(waits.first_s * 2.0**doublings, longest_s) * (1.0 + chance) / 2

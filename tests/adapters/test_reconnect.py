@@ -118,7 +118,7 @@ def test_a_login_that_lasted_makes_the_waits_short_again() -> None:
 
 @pytest.mark.parametrize("seconds", [30.0, 600.0])
 def test_a_wait_can_be_interrupted(seconds: float) -> None:
-    with started(NOBODY, waits=Waits(first_s=seconds, longest_s=seconds)) as connection:
+    with started(NOBODY, waits=Waits(first_s=seconds, longest_s=seconds, longest_unreached_s=seconds)) as connection:
         assert losses(connection, 1)[0].retry_in_s >= seconds / 2
         begun_s = time.monotonic()
         connection.close()

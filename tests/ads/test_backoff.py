@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
 
 
-def lost(backoff: Backoff, logged_in_s: float | None = None, *, refused: bool = False, chance: float = 1.0) -> float:
+def lost(
+    backoff: Backoff,
+    logged_in_s: float | None = None,
+    *,
+    refused: bool = False,
+    reached: bool = True,
+    chance: float = 1.0,
+) -> float:
     """A connection ends: the wait."""
-    return backoff.wait_s(logged_in_s=logged_in_s, refused=refused, chance=chance)
+    return backoff.wait_s(logged_in_s=logged_in_s, refused=refused, reached=reached, chance=chance)
 
 
 def test_hosts_are_tried_in_order_and_the_wait_doubles_with_each_round() -> None:
@@ -38,6 +45,24 @@ def test_a_server_that_takes_each_login_and_drops_it_sees_growing_waits() -> Non
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
+def test_an_ads_that_is_not_there_is_asked_again_within_seconds() -> None:
+    backoff = Backoff(1, USUAL_WAITS)
+    assert [lost(backoff, reached=False) for _ in range(6)] == [1, 2, 4, 5, 5, 5]
+    assert [lost(backoff, 0.1) for _ in range(6)] == [1, 2, 4, 8, 16, 30]  # it is back, and drops each login
+
+
+def test_a_host_that_drops_each_login_sees_growing_waits_beside_one_that_is_not_there() -> None:
+    backoff = Backoff(2, USUAL_WAITS)
+    waits = [lost(backoff, 0.1 if backoff.host else None, reached=backoff.host == 1) for _ in range(40)]
+    assert waits[1::2][-1] == 30
+    assert max(waits[::2]) == 2.5
+
+
+def test_all_hosts_are_tried_in_the_time_of_one() -> None:
+    backoff = Backoff(5, USUAL_WAITS)
+    assert [lost(backoff, reached=False) for _ in range(10)][-5:] == [1.0] * 5
+
+
 def test_a_refusal_for_now_waits_a_minute_and_then_minutes() -> None:
     backoff = Backoff(2, USUAL_WAITS)
     assert [lost(backoff, refused=True, chance=0.0) for _ in range(6)] == [60, 120, 240, 480, 600, 600]
@@ -52,20 +77,25 @@ def test_waits_of_ones_own() -> None:
     assert {lost(backoff) for _ in range(5000)} == {0.0}
 
 
-ends = st.tuples(st.none() | st.floats(0, 1000), st.booleans(), st.floats(0, 1))
+ends = st.one_of(
+    st.tuples(st.none() | st.floats(0, 1000), st.booleans(), st.just(True), st.floats(0, 1)),
+    st.tuples(st.none(), st.just(False), st.just(False), st.floats(0, 1)),
+)
 
 
 @given(st.integers(1, 5), st.lists(ends, max_size=60))
-def test_never_a_storm(hosts: int, endings: list[tuple[float | None, bool, float]]) -> None:
-    """However connections end, an hour sees no more than some hundreds of attempts."""
-    backoff, passed_s = Backoff(hosts, USUAL_WAITS), 0.0
-    for attempts, (logged_in_s, refused, chance) in enumerate(endings, 1):
+def test_never_a_storm(hosts: int, endings: list[tuple[float | None, bool, bool, float]]) -> None:
+    """However connections end, an hour sees some hundreds of logins at most, and a connection every few seconds."""
+    backoff, passed_s, logins = Backoff(hosts, USUAL_WAITS), 0.0, 0
+    for attempts, (logged_in_s, refused, reached, chance) in enumerate(endings, 1):
         assert 0 <= backoff.host < hosts
-        wait_s = lost(backoff, logged_in_s, refused=refused, chance=chance)
+        wait_s = lost(backoff, logged_in_s, refused=refused, reached=reached, chance=chance)
         assert wait_s >= (60 if refused else 0.25)
-        assert wait_s <= (750 if refused else 30)
+        assert wait_s <= (750 if refused else 30 if reached else 5)
         passed_s += wait_s + (logged_in_s or 0.0)
-        assert attempts <= 10 * hosts + passed_s / 7
+        logins += reached
+        assert logins <= 10 * hosts + passed_s / 7
+        assert attempts <= 10 * hosts + passed_s / 2
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
