@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from hashlib import sha256
+from hashlib import file_digest
 from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
-from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.hints import Hint, cell_hints, layout_hints
 from contrib_watch.core.layout import header_row_of
@@ -50,18 +49,19 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     Raises UnreadableFile, with the declarations that would mend it where the file's beginning shows them.
     """
     feed = _feed_for(desk, file, feed_name)
-    content = file.read_bytes()
     try:
         reading = desk.read(file, file.name, feed)
     except UnreadableFile as error:
-        hints = _layout_hints(desk, file, content, feed)
+        hints = _layout_hints(desk, file, feed)
         raise UnreadableFile(error.what, where=error.where, hint="\n".join((error.hint, *map(str, hints)))) from error
+    with file.open("rb") as content:
+        sha256 = file_digest(content, "sha256").hexdigest()
     drop = Drop(
         id=0,
         feed=feed.name,
         path=str(file),
-        sha256=sha256(content).hexdigest(),
-        size_bytes=len(content),
+        sha256=sha256,
+        size_bytes=file.stat().st_size,
         mtime_ns=file.stat().st_mtime_ns,
         seen_at_utc=desk.clock.utc(),
         status=DropStatus.WAITING,
@@ -73,7 +73,7 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     return Preview(file, feed, reading.quotes, changes, plan(changes), held, hints)
 
 
-def _layout_hints(desk: Desk, file: Path, content: bytes, feed: Feed) -> tuple[Hint, ...]:
+def _layout_hints(desk: Desk, file: Path, feed: Feed) -> tuple[Hint, ...]:
     """The fewest declarations of the layout with which the column of the RICs is found; empty: no such are known."""
 
     def finds_rics(hints: Iterable[Hint]) -> bool:
@@ -84,7 +84,7 @@ def _layout_hints(desk: Desk, file: Path, content: bytes, feed: Feed) -> tuple[H
             return False
 
     try:
-        found = outline(content, file.name)
+        found = desk.reader.outline(file, file.name)
     except UnreadableFile:
         return ()
     header_row = header_row_of(found.rows, lambda name: name == feed.ric_column or name in feed.columns)

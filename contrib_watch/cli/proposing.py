@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path, PurePath
 
-from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.config import Fields, Settings, load, load_dictionary
 from contrib_watch.core.headers import is_known
@@ -32,23 +31,19 @@ def feed_for(file: Path, config_path: Path | None) -> str:
     """
     settings = load(config_path, os.environ) if config_path is not None else None
     dictionary = load_dictionary(settings.fields if settings else Fields())
-    layout = outline(_bytes_of(file), file.name)
-    feed = _laid_out(file, layout, settings)
-    with Reader() as reader:
-        cells = reader.read_cells(file, file.name, feed)
+    try:
+        with Reader() as reader:
+            layout = reader.outline(file, file.name)
+            feed = _laid_out(file, layout, settings)
+            cells = reader.read_cells(file, file.name, feed)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", where=str(file)) from error
     return block(file.name, propose(cells, feed, dictionary, list(_layout_doubts(layout, feed))))
 
 
 def block(filename: str, proposal: Proposal) -> str:
     """The proposal as TOML that the configuration takes once what says so is set."""
     return "\n".join(_lines(filename, proposal))
-
-
-def _bytes_of(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", where=str(file)) from error
 
 
 def _laid_out(file: Path, layout: Layout, settings: Settings | None) -> Feed:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from contrib_watch.core.model import shown
+
 Rows = Sequence[Sequence[str]]
 """The first rows of a sheet from row 1 on, blank ones included, as trimmed text; ``""`` is a blank cell."""
 
@@ -123,7 +125,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> Rows:
     first = 0
     try:
         for row in reader:
-            rows[first] = [cell.strip() for cell in row]
+            rows[first] = [shown(cell.strip()) for cell in row]
             first = reader.line_num
     except csv.Error:  # an absurdly long cell: what stands above it is enough
         return rows

@@ -20,7 +20,7 @@ import pyarrow as pa
 TOKENS = pd.ArrowDtype(pa.string())
 """The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
 
-SHOWN_CHARACTERS = 1_000
+SHOWN_CHARACTERS = 300
 """Of an endless text, messages and reports show this beginning."""
 
 SET_ME = "SET-ME"
@@ -158,7 +158,7 @@ class Malformed:
     cause: str
     mend: str
     rics: tuple[str, ...] = ()
-    """RICs of other rows that stand in the line: it may be another copy of those, with other values."""
+    """RICs of other rows that stand in it: it may be another copy of those, with other values."""
 
 
 @dataclass(frozen=True)

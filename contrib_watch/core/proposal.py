@@ -18,7 +18,7 @@ from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.fields import read_column
 from contrib_watch.core.headers import guesses, speaks_of_rics
 from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints
-from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes
+from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes, shown
 from contrib_watch.core.numerals import MARKS
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.readers import ERROR_TEXT, matches
@@ -196,7 +196,7 @@ def _written(cells: Cells, index: int) -> pa.StringArray:
 
 def _example(cells: Cells, index: int) -> str:
     texts = cells.columns[index].filter(_is_written(cells, index))
-    return texts[0].as_py() if len(texts) else ""
+    return shown(texts[0].as_py()) if len(texts) else ""
 
 
 def _with_formats(

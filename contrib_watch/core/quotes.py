@@ -366,7 +366,7 @@ def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, li
 
 
 def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
-    """Rows whose RIC also stands in a malformed line, which may be another copy of them, with other values."""
+    """Rows whose RIC also stands in a row that is not read: it may be another copy of them, with other values."""
     lines: dict[str, list[int]] = defaultdict(list)
     for line in cells.malformed:
         for ric in line.rics:
@@ -376,7 +376,7 @@ def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refu
         _Refusal(
             index,
             layout.ric,
-            "also stands in a row that cannot be read",
+            "also stands in a row that is not read",
             f"mend or remove {_rows(lines[table.rics[index].as_py()])}",
         )
         for index in pc.indices_nonzero(doubted).to_pylist()

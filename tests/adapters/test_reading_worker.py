@@ -179,6 +179,25 @@ def test_a_file_that_takes_too_long_fails_alone(large_workbook: Path, small: Pat
         assert len(patient.read_cells(small, small.name, FEED).rows) == 3
 
 
+def test_an_outline_is_taken_there_and_fails_alone(large_workbook: Path, small: Path) -> None:
+    with Reader(patience_s=0.02, patience_s_per_mb=0) as hasty:
+        assert "took longer" in refusal(lambda: hasty.outline(large_workbook, "large.xlsx")).what
+    with Reader(memory_bytes=500 << 20) as frugal:
+        hungry = small.with_name("hungry.csv")
+        hungry.write_bytes(b"\n" * (16 << 20))
+        assert "MB of memory" in refusal(lambda: frugal.outline(hungry, "hungry.csv")).what
+        assert frugal.outline(small, "small.csv").rows[0] == ["RIC", "BID", "NOTE"]
+
+
+def test_a_file_too_large_to_look_at_is_not_even_opened_by_it(tmp_path: Path) -> None:
+    large = tmp_path / "large.csv"
+    with large.open("wb") as file:
+        file.truncate(17 << 20)
+    with Reader() as idle:
+        assert "too many to look at" in refusal(lambda: idle.outline(large, "large.csv")).what
+        assert idle.pid is None
+
+
 def test_a_file_that_needs_too_much_memory_fails_alone(small: Path, tmp_path: Path) -> None:
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:
@@ -319,7 +338,7 @@ def test_a_question_keeps_every_key_of_the_feed() -> None:
 
 
 def test_an_answer_keeps_every_part() -> None:
-    answer = decode_answer(ANSWER)
+    answer = decode_answer(ANSWER, Cells)
     assert isinstance(answer, Cells)
     assert same(answer, CELLS)
 
@@ -339,12 +358,12 @@ def test_an_answer_keeps_every_part() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(wrong: Cells) -> None:
     with pytest.raises(BadFrame):
-        decode_answer(encode_cells(wrong))
+        decode_answer(encode_cells(wrong), Cells)
 
 
 def test_text_that_is_no_text_is_refused() -> None:
     with pytest.raises(BadFrame):
-        decode_answer(ANSWER._replace(columns=bytes(ANSWER.columns).replace(b"A=X", b"\xff=X")))
+        decode_answer(ANSWER._replace(columns=bytes(ANSWER.columns).replace(b"A=X", b"\xff=X")), Cells)
 
 
 def test_an_endless_answer_is_refused(tmp_path: Path) -> None:
@@ -363,7 +382,7 @@ def test_no_answer_gets_past_the_checks(data: st.DataObject) -> None:
         octets[position] = data.draw(st.integers(0, 255))
     octets = octets[: data.draw(st.integers(0, len(octets)))]
     try:
-        answer = decode_answer(ANSWER._replace(**{part: bytes(octets)}))
+        answer = decode_answer(ANSWER._replace(**{part: bytes(octets)}), Cells)
     except BadFrame:
         return
     if isinstance(answer, Cells):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tomllib
+import zipfile
 from datetime import date
 from pathlib import Path, PurePath
 
@@ -163,6 +165,50 @@ def test_what_is_no_sheet_is_refused(name: str, content: bytes, tmp_path: Path) 
     assert done.exit_code == 3
     assert name in done.stderr
     assert done.stdout == ""
+
+
+def unpacking_to(size_bytes: int) -> bytes:
+    """A small workbook whose sheet has so many blanks."""
+    book, content = Workbook(), io.BytesIO()
+    book.active.append(["RIC", "BID"])
+    book.save(content)
+    hostile = io.BytesIO()
+    with zipfile.ZipFile(content) as plain, zipfile.ZipFile(hostile, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in plain.namelist():
+            blanks = b" " * size_bytes if name == "xl/worksheets/sheet1.xml" else b""
+            bomb.writestr(name, plain.read(name).replace(b"</sheetData>", blanks + b"</sheetData>"))
+    return hostile.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("bomb.xlsx", unpacking_to(100_000_000), "unpacks to"),
+        ("cut.xlsx", unpacking_to(10)[:-30], "cut.xlsx: "),
+        ("quotes.csv", b'RIC,BID\n"A\n"A\n', "quote"),
+        ("nul.csv", b"RIC,BID\n\0\0", "NUL"),
+    ],
+)
+def test_init_and_preview_refuse_what_is_hostile_in_a_sentence(
+    site: Site, name: str, content: bytes, told: str
+) -> None:
+    file = site.home / name
+    file.write_bytes(content)
+    for done in (CliRunner().invoke(main, ["init", str(file)]), site.invoke("preview", str(file))):
+        assert done.exit_code == 3
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("cell", ["9", " ", '""', "\u202e", "x"])
+def test_an_endless_cell_makes_no_endless_proposal_or_preview(site: Site, cell: str) -> None:
+    file = site.home / "endless.csv"
+    file.write_text(f'RIC,BID,ASK\nA=X,"{cell * 150_000}1","{cell * 150_000}"\nB=X,1,2\n', encoding="utf-8")
+    assert len(init(file)) < 10_000
+    done = site.invoke("preview", str(file))
+    assert done.exit_code == 3
+    assert "is longer than the 1,000 bytes of a cell" in " ".join(done.stdout.split())
+    assert len(done.stdout) < 10_000
 
 
 def test_a_very_large_file_is_not_looked_at(tmp_path: Path) -> None:

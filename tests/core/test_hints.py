@@ -217,7 +217,7 @@ def test_a_sheet_that_is_read_has_no_hints() -> None:
     assert hints(csv("RIC,BID,MATUR_DATE", ["A", "1.5", "2026-11-22"], ["B", None, None])) == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.sampled_from(["1,5", "1.5", "1.234,5", "1,234.5", "1,234", "12", "4%", "n/a", "abc", "1 000", ""]),

@@ -446,8 +446,8 @@ def test_a_row_whose_ric_stands_in_a_malformed_line_is_rejected_with_its_copies(
     quotes = read(csv("RIC,BID,ASK", *rows, malformed=[line]))
     assert table(quotes) == {"B=X": ["1", "2"]}
     assert [(one.row, one.cause) for one in quotes.problems] == [
-        (2, "also stands in a row that cannot be read"),
-        (3, "also stands in a row that cannot be read"),
+        (2, "also stands in a row that is not read"),
+        (3, "also stands in a row that is not read"),
         (5, "has 2 cells, and the header has 3"),
     ]
 

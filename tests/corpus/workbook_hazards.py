@@ -251,6 +251,7 @@ def _hidden() -> Iterator[Hazard]:
         rows(*three, edit=lambda s: _set(s.row_dimensions[2], hidden=True)),
         {**PUBLISHED, **b},
     )
+    yield book("hidden-copy", "a hidden row with another price of a RIC", rows(["A=X", 9, 9], *three, edit=lambda s: _set(s.row_dimensions[2], hidden=True)), {**PUBLISHED, **b})  # fmt: skip
     yield book("filtered-rows", "rows that a filter hides", written(_filtered), {})
     yield book(
         "flat-row", "a row without height", lambda: cells('<c r="B2"><v>1.5</v></c>', row=' ht="0" customHeight="1"')

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.adapters.sheets.markup import BrokenMarkup, Marks, letters_of, number_text
-from contrib_watch.core.model import CellKind, Cells, Feed, Malformed
+from contrib_watch.core.model import CellKind, Cells, Feed, Malformed, shown
 from contrib_watch.errors import UnreadableFile
 
 Grid = list[list[Any]]
@@ -75,6 +75,8 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
     held |= dict.fromkeys(beyond, _BEYOND)
     columns = sorted((*columns, *full))
     kept = _without(body, held)
+    ric = names.index(feed.ric_column) if feed.ric_column in names else None
+    rics = _rics([row for _, row in kept], ric) if held else set()
     typed = [_column([row[column] for _, row in kept]) for column in columns]
     return Cells(
         sheet=sheet,
@@ -84,7 +86,9 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
         kinds=tuple(kinds for _, kinds in typed),
         rows=pa.array([number for number, _ in kept], pa.int64()),
         malformed=tuple(
-            Malformed(number, _line(row), held[number].cause, held[number].mend)
+            Malformed(
+                number, shown(_line(row)), held[number].cause, held[number].mend, tuple(_rics([row], ric) & rics)
+            )
             for number, row in body
             if number in held
         ),
@@ -152,6 +156,11 @@ def _outside(body: Body, columns: Sequence[int]) -> tuple[list[int], set[int]]:
         else:
             rows.update(filled)
     return full, rows
+
+
+def _rics(rows: Sequence[list[Any]], column: int | None) -> set[str]:
+    """The texts of the RICs' column."""
+    return set() if column is None else {_typed(row[column])[0].strip(" ") for row in rows} - {""}
 
 
 def _line(row: list[Any]) -> str:

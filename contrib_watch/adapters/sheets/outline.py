@@ -12,6 +12,7 @@ from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS
 from contrib_watch.adapters.sheets.markup import column_of, letters_of, read_book
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.core.layout import SAMPLE_ROWS, Layout, Rows, text_layout
+from contrib_watch.core.model import shown
 from contrib_watch.errors import UnreadableFile
 
 _PLACE = re.compile(rb"""\sr\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -22,17 +23,22 @@ MAX_BYTES = 16 << 20
 """A larger file is not looked at: its first rows, saved as a file of their own, tell as much."""
 
 
-def outline(content: bytes, filename: str) -> Layout:
-    """What the file's bytes suggest; of a workbook, the visible sheet with the most cells at its top.
-
-    Raises UnreadableFile where it is not a CSV or a workbook, or is larger than MAX_BYTES.
-    """
-    if len(content) > MAX_BYTES:
+def check_outline_size(size_bytes: int, filename: str) -> None:
+    """Raises UnreadableFile where the file is larger than MAX_BYTES."""
+    if size_bytes > MAX_BYTES:
         raise UnreadableFile(
-            f"the file has {len(content):,} bytes, too many to look at",
+            f"the file has {size_bytes:,} bytes, too many to look at",
             where=filename,
             hint="Save its first rows as a file of their own, and look at that",
         )
+
+
+def outline(content: bytes, filename: str) -> Layout:
+    """What the file's bytes suggest; of a workbook, the visible sheet with the most cells at its top.
+
+    Raises UnreadableFile where it is not a CSV or a workbook. It parses what strangers wrote, so the program has it
+    done by ``reader.Reader.outline``.
+    """
     found = content_of(content)
     if not is_workbook_name(filename):
         if found is not Content.TEXT:
@@ -82,4 +88,4 @@ def _tops(content: bytes) -> dict[str, Rows]:
 
 def _top(workbook: CalamineWorkbook, name: str) -> Rows:
     rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False, nrows=SAMPLE_ROWS)
-    return [[str(value).strip() for value in row] for row in rows]
+    return [[shown(str(value).strip()) for value in row] for row in rows]

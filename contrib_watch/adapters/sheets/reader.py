@@ -20,8 +20,10 @@ import structlog
 
 from contrib_watch.adapters.sheets import check_size
 from contrib_watch.adapters.sheets.agreement import Difference, compare, compared_headers
+from contrib_watch.adapters.sheets.outline import check_outline_size
 from contrib_watch.adapters.sheets.wire import (
     OUT_OF_MEMORY,
+    Answer,
     BadFrame,
     Frame,
     Question,
@@ -31,6 +33,7 @@ from contrib_watch.adapters.sheets.wire import (
     read_frame,
     write_frame,
 )
+from contrib_watch.core.layout import Layout
 from contrib_watch.core.model import Cells, Feed
 from contrib_watch.errors import ContribWatchError, UnreadableFile
 
@@ -91,7 +94,17 @@ class Reader:
         size_bytes = _size_bytes(path)
         check_size(size_bytes, filename, feed)
         limit_s = self._limit_s(size_bytes)
-        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s))
+        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s), Cells)
+
+    def outline(self, path: Path, filename: str) -> Layout:
+        """How a file that nobody has declared seems to be laid out, see ``outline.outline``.
+
+        Raises as :meth:`read_cells` does, and UnreadableFile for a file that is too large to look at.
+        """
+        size_bytes = _size_bytes(path)
+        check_outline_size(size_bytes, filename)
+        limit_s = self._limit_s(size_bytes)
+        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=None, limit_s=limit_s), Layout)
 
     def second_reading(
         self, path: Path, filename: str, feed: Feed, cells: Cells, rows: Sequence[int]
@@ -111,7 +124,7 @@ class Reader:
             headers=headers,
             rows=list(rows),
         )
-        return compare(cells, self._ask(question), headers, rows)
+        return compare(cells, self._ask(question, Cells), headers, rows)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -136,11 +149,11 @@ class Reader:
             self._process = _Process(self._memory_bytes)
         return self._process
 
-    def _ask(self, question: Question) -> Cells:
+    def _ask(self, question: Question, wanted: type[Answer]) -> Answer:
         with self._lock:
             process = self._running()
             try:
-                answer = decode_answer(process.ask(encode_question(question), question.limit_s))
+                answer = decode_answer(process.ask(encode_question(question), question.limit_s), wanted)
             except BaseException as error:
                 self._process = None
                 returncode = process.end(last_words=isinstance(error, EOFError | OSError))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from io import FileIO
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contrib_watch.core.layout import Layout
 from contrib_watch.core.model import CellKind, Cells, Feed, Malformed
 from contrib_watch.errors import UnreadableFile
 
@@ -29,6 +30,7 @@ _LENGTHS = struct.Struct(">QQ")
 _KINDS = pa.uint8()
 
 
+Answer = TypeVar("Answer", Cells, Layout)
 Octets = bytes | bytearray | memoryview
 
 
@@ -44,8 +46,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     filename: str
-    feed: Feed
     limit_s: float
+    feed: Feed | None
+    """How to read it; None: nobody knows, and the answer is its outline."""
     headers: tuple[str, ...] = ()
     rows: list[int] = []
 
@@ -60,6 +63,12 @@ class Sheet(msgspec.Struct, frozen=True, tag=True):
     malformed: tuple[Malformed, ...]
     letters: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class Outline(msgspec.Struct, frozen=True, tag=True):
+    """How a file seems to be laid out."""
+
+    layout: Layout
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
@@ -105,17 +114,31 @@ def encode_cells(cells: Cells) -> Frame:
     return Frame(msgspec.json.encode(sheet), memoryview(sink.getvalue()))
 
 
+def encode_outline(layout: Layout) -> Frame:
+    """The answer with how a file seems to be laid out."""
+    return Frame(msgspec.json.encode(Outline(layout)))
+
+
 def encode_refusal(error: UnreadableFile, fault: str = "") -> Frame:
     """The answer that there are no cells."""
     return Frame(msgspec.json.encode(Refusal(error.what, error.where, error.hint, fault)))
 
 
-def decode_answer(frame: Frame) -> Cells | Refusal:
-    """The cells, or why there are none; raises BadFrame where the parts of an answer do not fit together."""
+def decode_answer(frame: Frame, wanted: type[Answer]) -> Answer | Refusal:
+    """What was asked for, or why there is none; raises BadFrame where the parts of an answer do not fit together."""
+    answer = _decoded(frame)
+    if not isinstance(answer, wanted | Refusal):
+        raise BadFrame("what was not asked for")
+    return answer
+
+
+def _decoded(frame: Frame) -> Cells | Layout | Refusal:
     try:
-        answer: Sheet | Refusal = msgspec.json.decode(frame.text, type=Sheet | Refusal)
+        answer: Sheet | Outline | Refusal = msgspec.json.decode(frame.text, type=Sheet | Outline | Refusal)
         if isinstance(answer, Refusal):
             return answer
+        if isinstance(answer, Outline):
+            return answer.layout
         return _checked(answer, pa.ipc.open_stream(pa.py_buffer(frame.columns)).read_all())
     except (msgspec.MsgspecError, pa.ArrowException, ValueError, LookupError, OSError) as error:
         raise BadFrame(str(error)) from error

@@ -16,17 +16,18 @@ from io import FileIO
 from pathlib import Path
 
 from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.wire import (
     OUT_OF_MEMORY,
     Frame,
     Question,
     decode_question,
     encode_cells,
+    encode_outline,
     encode_refusal,
     read_frame,
     write_frame,
 )
-from contrib_watch.core.model import Cells
 from contrib_watch.errors import UnreadableFile
 
 _OPEN_FILES = 64
@@ -69,7 +70,7 @@ def _answer(frame: Frame) -> Frame:
         question = decode_question(frame)
         second = bool(question.headers)
         _alarm(question.limit_s + _GRACE_S)
-        return encode_cells(_cells(question))
+        return _read(question)
     except UnreadableFile as error:
         return encode_refusal(error)
     except MemoryError:
@@ -86,14 +87,16 @@ def _alarm(after_s: float) -> None:
         signal.alarm(math.ceil(after_s))
 
 
-def _cells(question: Question) -> Cells:
+def _read(question: Question) -> Frame:
     path = Path(question.path)
+    if question.feed is None:
+        return encode_outline(outline(path.read_bytes(), question.filename))
     if not question.headers:
-        return read_cells(path.read_bytes(), question.filename, question.feed)
+        return encode_cells(read_cells(path.read_bytes(), question.filename, question.feed))
     # Imported when first needed: most of its time is openpyxl's.
     from contrib_watch.adapters.sheets.second import read_again
 
-    return read_again(path, question.filename, question.feed, question.headers, question.rows)
+    return encode_cells(read_again(path, question.filename, question.feed, question.headers, question.rows))
 
 
 def _gave_up(error: Exception, *, second: bool) -> UnreadableFile:
