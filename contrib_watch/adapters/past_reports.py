@@ -1,16 +1,19 @@
-"""Which state wrote the reports that lie in a folder."""
+"""Which state wrote the reports that lie in a folder, and to what they testify."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 _REPORT = re.compile(r".+\.(\d{8}T\d{6}Z)(?:-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL)
 _STATE = re.compile(rb"\bstate ([0-9a-f]{32})\b")
+_WITNESS = re.compile(rb"\bRecord (\d+) ([0-9a-f]{64})(?: \xc2\xb7 CSV ([0-9a-f]{64}))?")
 _FOOT_BYTES = 4096
-"""The page names its state in its last line."""
+"""The page names its record and its state in its last lines."""
 
 
 class PastReport(NamedTuple):
@@ -19,6 +22,32 @@ class PastReport(NamedTuple):
     path: Path
     state: str
     """The state that wrote it, as its page says; empty where only the CSV is left, or the page is damaged."""
+
+
+class Testimony(NamedTuple):
+    """What a report's page says of the record behind it."""
+
+    path: Path
+    state: str
+    number: int
+    """Of the record; 0: the page names none."""
+    sha256: str
+    csv_sha256: str
+    """Of the CSV beside it, by the page; empty: it does not say."""
+    csv_as_told: bool
+    """That CSV is there with these bytes, or the page does not name them."""
+
+
+def testimonies(folder: Path) -> Iterator[Testimony]:
+    """What every page below a folder says, by name; raises OSError where one cannot be read."""
+    for path in sorted(folder.rglob("*.ack.html")):
+        foot = _foot(path)
+        states, found = _STATE.findall(foot), _WITNESS.findall(foot)
+        number, sha256, told = found[-1] if found else (b"0", b"", b"")
+        table = path.with_suffix(".csv")
+        fits = not told or (table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest() == told.decode())
+        state = states[-1].decode() if states else ""
+        yield Testimony(path, state, int(number), sha256.decode(), told.decode(), fits)
 
 
 def newest_report(folder: Path, *, simulated: bool) -> PastReport | None:
@@ -43,9 +72,13 @@ def newest_report(folder: Path, *, simulated: bool) -> PastReport | None:
 
 def _state_of(page: Path) -> str:
     try:
-        with page.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _FOOT_BYTES))
-            named = _STATE.findall(file.read())
+        named = _STATE.findall(_foot(page))
     except OSError:
         return ""
     return named[-1].decode() if named else ""
+
+
+def _foot(page: Path) -> bytes:
+    with page.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _FOOT_BYTES))
+        return file.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -143,6 +144,18 @@ class Desk:
     def spooled(self, sha256: str) -> Path:
         """Where the bytes of a drop are kept."""
         return self.settings.state.folder / "spool" / sha256[:2] / sha256
+
+    def bytes_of(self, sha256: str) -> bytes:
+        """A kept content; raises StateError where it is gone, or is no longer what it was."""
+        path = self.spooled(sha256)
+        hint = "Put the state's folder `spool` back from your own backups"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StateError(f"a kept file cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise StateError("a kept file does not have the SHA-256 that it is named by", where=str(path), hint=hint)
+        return content
 
     def file_of(self, drop: Drop) -> tuple[Path, str, Feed]:
         """Where a drop's bytes are, the file's own name, and the feed by whose rules of today it is read."""

@@ -1,5 +1,6 @@
 """The record: drops and their files, what was posted, and what the ADS acknowledged."""
 
+from contrib_watch.core.chain import Witness
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
 from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile, names
 from contrib_watch.store.ledger import Advance, Ledger
@@ -18,6 +19,7 @@ __all__ = [
     "ReportName",
     "SeenFile",
     "State",
+    "Witness",
     "back_up",
     "back_up_daily",
     "backups_folder",

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
 
-from contrib_watch.core.chain import Witness
+from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
 from contrib_watch.store import schema
@@ -233,13 +233,16 @@ class Drops:
     ) -> Drop:
         """A drop is over, with the status and the reason that it has: ``totals`` counts its rows by status.
 
-        ``told`` is what its record says beside that, of JSON's types.
+        ``told`` is what its record says beside that, of JSON's types; ``sheet`` and ``places`` are those of Quotes.
         """
         with self._state.transaction() as connection:
             facts = {
+                **(told or {}),
                 "drop": drop.id,
                 "run": drop.run,
                 "feed": drop.feed,
+                "path": drop.path,
+                "sha256": drop.sha256,
                 "service": service,
                 "status": drop.status,
                 "reason": drop.reason,
@@ -247,11 +250,12 @@ class Drops:
                 "findings": asdict(findings),
                 "leaves": self._leaves(drop)._asdict(),
             }
-            record = self._state.append("run", {**(told or {}), **facts}, drop.id)
+            record = self._state.append("run", facts, drop.id)
             table = schema.runs
             connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
+            places = {"sheet": facts.get("sheet", ""), "places": canonical(facts.get("places", {}))}
             connection.execute(
-                insert(table).values(drop_id=drop.id, run=drop.run, service=service, record=record.number)
+                insert(table).values(drop_id=drop.id, run=drop.run, service=service, record=record.number, **places)
             )
             return self._change(
                 drop,

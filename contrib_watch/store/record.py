@@ -80,7 +80,36 @@ def last_of_kind(state: State, kind: str) -> dict[str, Any] | None:
     query = select(table.c.text).where(table.c.kind == kind).order_by(table.c.number.desc()).limit(1)
     with state.transaction() as connection:
         text = connection.scalar(query)
-    return None if text is None else json.loads(text)["body"]
+    if text is None:
+        return None
+    body: dict[str, Any] = json.loads(text)["body"]
+    return body
+
+
+def run_record(state: State, drop_id: int, run: int) -> tuple[Link, dict[str, Any]] | None:
+    """The record of one processing of a drop, with its body; None: there is none."""
+    return _of_drop(state, "run", drop_id, run)
+
+
+def report_record(state: State, drop_id: int, run: int) -> tuple[Link, dict[str, Any]] | None:
+    """The record of the report of one processing, with its body; None: there is none."""
+    return _of_drop(state, "report", drop_id, run)
+
+
+def events(state: State, drop_id: int) -> list[Link]:
+    """All records of a drop, in order."""
+    table = schema.record
+    with state.transaction() as connection:
+        found = connection.execute(select(table).where(table.c.drop_id == drop_id).order_by(table.c.number))
+        return [Link(row.number, row.text, row.sha256) for row in found]
+
+
+def _of_drop(state: State, kind: str, drop_id: int, run: int) -> tuple[Link, dict[str, Any]] | None:
+    for one in reversed(events(state, drop_id)):
+        told = json.loads(one.text)
+        if told["kind"] == kind and told["body"]["run"] == run:
+            return one, told["body"]
+    return None
 
 
 def outcome_leaves(

@@ -157,10 +157,13 @@ runs = Table(
     Column("drop_id", Integer, primary_key=True),
     Column("run", Integer, primary_key=True),
     Column("service", String, nullable=False),
+    Column("sheet", String, nullable=False),
+    Column("places", Text, nullable=False),
     Column("record", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The processings of drops that are over, each with the Service that it posted to and the number of its record."""
+"""The processings of drops that are over: the Service that each posted to, where in the file its values stand (the
+sheet, and as a JSON object each field's column), and the number of its record."""
 
 record = Table(
     "record",

@@ -138,6 +138,7 @@ TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
     "its totals": (["""UPDATE drops SET totals = '{"acked":2}' WHERE id = 2"""], None, "the totals of drop 2"),
     "a drop removed": (["DELETE FROM drops WHERE id = 1"], None, "drop 1 has no row"),
     "a drop smuggled in": (["UPDATE drops SET id = 3 WHERE id = 2"], None, "drop 2 has no row"),
+    "where it stood": (["UPDATE runs SET sheet = 'Other' WHERE drop_id = 2"], None, "runs says of drop 2, run 1"),
     "a repair": (["UPDATE repairs SET fields = '{}'"], 8, "the repairs 1 to 1 are not those"),
     "the snapshot": (["""UPDATE snapshot SET fields = '{"BID":8}' WHERE ric = 'R3'"""], None, "values of R3 (TEST)"),
 }

@@ -1,0 +1,239 @@
+"""What ``audit`` asks the record, and how it prints the answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, time, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from contrib_watch.adapters.past_reports import Testimony, testimonies
+from contrib_watch.cli.terminal import escape, print_list, print_table, stdout
+from contrib_watch.cli.views import print_json
+from contrib_watch.core.chain import path as path_to_root
+from contrib_watch.core.model import CLEARED, DropStatus
+from contrib_watch.errors import ConfigurationError, StateError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.replay import replay
+from contrib_watch.store import utc_text
+from contrib_watch.store.history import History, tokens
+from contrib_watch.store.proof import Proven, hash_of, prove
+from contrib_watch.store.record import events, outcome_leaves, run_record
+
+Told = dict[str, Any]
+
+
+def show(found: Sequence[Mapping[str, Any]], shown: Sequence[str], as_json: bool, as_csv: bool) -> None:
+    """Print a list of alike objects: JSON or CSV with all of their keys, or a table with those that are ``shown``."""
+    if as_json:
+        print_json(list(found))
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, list(found[0]) if found else shown, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _flat(value) for key, value in one.items()} for one in found)
+    else:
+        rows = [[escape(_readable(one[key])) for key in shown] for one in found]
+        print_table(stdout(), "", shown, rows)
+
+
+def show_events(drop: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> None:
+    """What a drop is, and what happened to it."""
+    console = stdout()
+    about = [(key, escape(_readable(value))) for key, value in drop.items() if value not in ("", None)]
+    print_list(console, "", about)
+    lines = [(f"record {one['record']}", escape(f"{one['at_utc']} {one['kind']} {one['text']}")) for one in told]
+    print_list(console, "what happened", lines)
+
+
+def bounds(since: str | None, until: str | None) -> tuple[str, str]:
+    """Two times as the tables have them: from (included) and to (excluded); a date means all of its day."""
+    return _utc(since) if since else "", _utc(until, end=True) if until else "~"
+
+
+def of_ric(desk: Desk, ric: str, field: str, service: str, from_utc: str, to_utc: str) -> list[Told]:
+    """Every value of an item, with all that is known of it."""
+    found = History(desk.state).of_ric(ric, field=field, service=service, from_utc=from_utc, to_utc=to_utc)
+    return [{**one._asdict(), "value": _plain(one.value)} for one in found]
+
+
+def all_drops(desk: Desk, status: str, feed: str, from_utc: str, to_utc: str) -> list[Told]:
+    """The drops of a time, a feed or a status; raises ConfigurationError for a status that there is not."""
+    if status and status not in list(DropStatus):
+        raise ConfigurationError(f"there is no status {status!r}", hint=f"They are: {', '.join(DropStatus)}")
+    return History(desk.state).drops(status=status, feed=feed, from_utc=from_utc, to_utc=to_utc)
+
+
+def one_drop(desk: Desk, drop_id: int) -> tuple[Told, list[Told]]:
+    """A drop, and the outcomes of its rows; raises ConfigurationError where there is no such drop."""
+    history = History(desk.state)
+    found = next((one for one in history.drops() if one["drop"] == drop_id), None)
+    if found is None:
+        raise ConfigurationError(f"there is no drop {drop_id}", hint="`contrib-watch audit drops` lists them")
+    return found, history.rows(drop_id, found["run"])
+
+
+def one_day(desk: Desk, from_utc: str, to_utc: str) -> list[Told]:
+    """What became of the drops of a day."""
+    return History(desk.state).day(from_utc, to_utc)
+
+
+def events_of(desk: Desk, drop_id: int) -> list[Told]:
+    """The records of a drop, each with what it says in a few words."""
+    told = []
+    for one in events(desk.state, drop_id):
+        record = json.loads(one.text)
+        text = ", ".join(
+            f"{key} {value}" for key, value in record["body"].items() if key in _SAID and value not in ("", None)
+        )
+        told.append({"record": one.number, "sha256": one.sha256, "at_utc": record["at_utc"], "kind": record["kind"]})
+        told[-1] |= {"text": text, "body": record["body"]}
+    return told
+
+
+_SAID = ("run", "status", "reason", "held_because", "approved", "by", "source", "owner", "config", "version")
+
+
+def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
+    """What the ADS had acknowledged at a time, a dict for each item and field."""
+    return [
+        {
+            "service": one.service,
+            "ric": one.ric,
+            "field": name,
+            "value": _plain(token),
+            "acked_at_utc": one.acked_at_utc,
+            "drop": one.drop,
+            "file": one.file,
+            "row": one.row,
+        }
+        for one in History(desk.state).as_of(_utc(at), rics)
+        for name, token in tokens(one.fields).items()
+    ]
+
+
+def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
+    """What came of checking the record, in sentences, and whether everything fits."""
+    proven = prove(desk.state)
+    number, head = proven.head
+    lines = [f"{proven.records:,} records, {proven.rows:,} rows; the last is record {number}, SHA-256 {head}"]
+    lines += [
+        f"records {first} to {last} are not in this state: a backup was restored then" for first, last in proven.gaps
+    ]
+    wrong = [str(proven.misfit)] if proven.misfit else []
+    wrong += _lost_contents(desk, proven) if not wrong else []
+    for folder in folders:
+        checked, misfits = _compared(desk, proven, folder)
+        lines.append(f"{folder}: {checked:,} reports compared")
+        wrong += misfits
+    lines += [f"DOES NOT FIT: {one}" for one in wrong] or ["everything fits"]
+    return lines, not wrong
+
+
+def proof_of(desk: Desk, drop_id: int, row: str) -> str:
+    """The proof of one row of a drop's last processing, as JSON; raises ConfigurationError where there is none."""
+    drop, rows = one_drop(desk, drop_id)
+    found = run_record(desk.state, drop_id, drop["run"])
+    numbers = [one["row"] for one in rows]
+    wanted = row.rpartition("!")[2]
+    if found is None:
+        raise ConfigurationError(f"drop {drop_id} is not over, or is older than the record")
+    if not wanted.isdecimal() or int(wanted) not in numbers:
+        hint = "Rows that were unchanged are not recorded: the record of the drop counts them"
+        raise ConfigurationError(f"drop {drop_id} has no recorded row {row}", hint=hint)
+    record, told = found
+    columns, index = told["leaves"]["columns"], numbers.index(int(wanted))
+    with desk.state.transaction() as connection:
+        leaves = list(outcome_leaves(connection, drop_id, drop["run"], columns))
+    proof = {
+        "columns": columns,
+        "row": leaves[index].decode(),
+        "index": index,
+        "rows": len(leaves),
+        "path": path_to_root(leaves, index),
+        "record": record.text,
+        "sha256": record.sha256,
+    }
+    return json.dumps(proof, indent=1)
+
+
+def replayed(desk: Desk, drop_id: int, run: int | None) -> tuple[list[str], bool]:
+    """What came of making a report again, in sentences, and whether it is the one that was written."""
+    made = replay(desk, drop_id, run, os.environ)
+    lines, same = [], True
+    for name, content in made.files.items():
+        path = made.folder / name
+        there = path.read_bytes() if path.is_file() else None
+        recorded = made.recorded.get(name) == sha256(content).hexdigest()
+        same = same and recorded and there in (None, content)
+        beside = "missing" if there is None else "identical" if there == content else "NOT the same"
+        lines.append(f"{path}: {'identical to' if recorded else 'NOT'} what was recorded; the file there is {beside}")
+    return lines, same
+
+
+def _lost_contents(desk: Desk, proven: Proven) -> list[str]:
+    """The first kept file that is gone or damaged."""
+    for content, number in proven.contents.items():
+        try:
+            desk.bytes_of(content)
+        except StateError as error:
+            return [f"record {number}: {error}"]
+    return []
+
+
+def _compared(desk: Desk, proven: Proven, folder: Path) -> tuple[int, list[str]]:
+    """How many reports of this state are below a folder, and what does not fit of them."""
+    mine = [one for one in testimonies(folder) if one.state == desk.state.state_id and one.number]
+    found = (_misfit(desk, proven, one) for one in sorted(mine, key=lambda one: one.number))
+    return len(mine), [one for one in found if one]
+
+
+def _misfit(desk: Desk, proven: Proven, one: Testimony) -> str:
+    if not one.csv_as_told:
+        return f"{one.path.with_suffix('.csv')}: it is not the CSV that was written with its page"
+    has = hash_of(desk.state, one.number)
+    if has == one.sha256:
+        return ""
+    if any(first <= one.number <= last for first, last in proven.gaps):
+        return f"{one.path}: it names record {one.number}, which was lost when a backup was restored"
+    if has is None:
+        return f"record {one.number}: it is missing, and {one.path} names it: the record's end was cut off"
+    return (
+        f"record {one.number}: its hash is {has}, and {one.path} says {one.sha256}: "
+        "the record was computed anew, or the report was changed"
+    )
+
+
+def _utc(given: str, *, end: bool = False) -> str:
+    """A time as the tables have it; ``end``: of a date, the beginning of the next day."""
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        hint = "Write 2026-11-22, 2026-11-22T16:30 or 2026-11-22T16:30:00Z"
+        raise ConfigurationError(f"{given!r} is no date or time", hint=hint) from None
+    if end and len(given) == len("2026-11-22"):
+        moment = datetime.combine(moment.date() + timedelta(days=1), time())
+    return utc_text(moment)  # one without a time zone is local, by the rules of its date
+
+
+def _plain(token: str) -> str | None:
+    """A token as text: of a number its very digits, None where the field was cleared."""
+    if token == CLEARED:
+        return None
+    return str(json.loads(token)) if token.startswith('"') else token
+
+
+def _flat(value: object) -> object:
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count:,} {status}" for status, count in value.items() if count)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

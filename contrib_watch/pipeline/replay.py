@@ -1,0 +1,103 @@
+"""Reports made again from the record and the kept bytes alone, under what their drops were processed under."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta, timezone
+from pathlib import Path
+
+from contrib_watch.adapters.report_files import csv_bytes, page
+from contrib_watch.adapters.sheets.reader import shared_reader
+from contrib_watch.config import Settings, parse, parse_dictionary
+from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes
+from contrib_watch.core.quotes import read_quotes
+from contrib_watch.core.report import Report, build_report
+from contrib_watch.errors import ConfigurationError, StateError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import Witness
+from contrib_watch.store.record import report_record, run_record
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A report that was made again, and what it is compared with."""
+
+    report: Report
+    files: Mapping[str, bytes]
+    """File name to what stands in it: the CSV and the page."""
+    recorded: Mapping[str, str]
+    """File name to SHA-256 (hex) of what was written then; empty: it was never written."""
+    folder: Path
+
+
+def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]) -> Replay:
+    """Make the report of a drop's processing (default: the last) again.
+
+    Raises ConfigurationError where there is no such drop or run, StateError where its bytes, its configuration or its
+    dictionary are not kept any more.
+    """
+    try:
+        drop = desk.drops.drop(drop_id)
+    except KeyError:
+        raise ConfigurationError(
+            f"there is no drop {drop_id}", hint="`contrib-watch audit drops` lists them"
+        ) from None
+    drop = replace(drop, run=run or drop.run)
+    found = run_record(desk.state, drop.id, drop.run)
+    if found is None:
+        raise ConfigurationError(f"drop {drop.id} has no run {drop.run} that is over and recorded")
+    record, told = found
+    drop = replace(drop, status=DropStatus(told["status"]), reason=told["reason"])
+    quotes = _quotes(desk, drop, told, environ) if told["read"] else None
+    problems = tuple(Problem(**one) for one in told["findings"]["problems"])
+    report = build_report(
+        drop=drop,
+        service=told["service"],
+        target=told["target"],
+        simulated=told["simulated"],
+        version=told["version"],
+        config_hash=told["config"],
+        state_id=desk.state.state_id,
+        local_tz=timezone(timedelta(seconds=told["utc_offset_s"])),
+        quotes=quotes,
+        outcomes=desk.ledger.outcomes(drop),
+        problems=(*(quotes.problems if quotes else ()), *problems),
+        missing=told["findings"]["missing"],
+        warnings=told["findings"]["warnings"],
+        unreadable="" if told["read"] else drop.reason,
+        witness=Witness(record.number, record.sha256),
+    )
+    name = desk.drops.report(drop)
+    if name is None:
+        raise StateError(f"drop {drop.id}, run {drop.run}, has no report")
+    table = csv_bytes(report)
+    html = page(report, hashlib.sha256(table).hexdigest()).encode()
+    files = {f"{name.base}.ack.csv": table, f"{name.base}.ack.html": html}
+    written = report_record(desk.state, drop.id, drop.run)
+    return Replay(report, files, written[1]["sha256"] if written else {}, Path(name.folder))
+
+
+def _quotes(desk: Desk, drop: Drop, told: Mapping[str, object], environ: Mapping[str, str]) -> Quotes:
+    """The drop's bytes, read as they were then."""
+    settings, dictionary = environment(desk, str(told["config"]), told["dictionary"], environ)
+    feed = next((feed for feed in settings.feeds if feed.name == drop.feed), None)
+    if feed is None:
+        raise StateError(f"the configuration {settings.sha256} has no feed {drop.feed!r}")
+    desk.bytes_of(drop.sha256)
+    cells = shared_reader().read_cells(desk.spooled(drop.sha256), Path(drop.path).name, feed)
+    return read_quotes(cells, feed, dictionary)
+
+
+def environment(
+    desk: Desk, config: str, dictionary: object, environ: Mapping[str, str]
+) -> tuple[Settings, Dictionary]:
+    """The settings and the dictionary of these hashes (SHA-256), from their kept bytes where they are not today's."""
+    hashes = [str(one) for one in dictionary] if isinstance(dictionary, list) else []
+    now = desk.environment
+    settings = desk.settings if config == now.config else parse(desk.bytes_of(config), desk.settings.path, environ)
+    if tuple(hashes) == now.dictionary:
+        return settings, desk.dictionary
+    return settings, parse_dictionary(*map(desk.bytes_of, hashes))

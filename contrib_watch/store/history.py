@@ -1,0 +1,331 @@
+"""What was contributed, when, and from where: questions to the outcomes and their drops.
+
+Times are ISO 8601 text in UTC, as the tables have them, so that they compare as text. What is older than the record
+(schema.RECORDED) has outcomes without values, and is not told of here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+
+from contrib_watch.core.model import CLEARED, DropStatus, Status
+from contrib_watch.store import schema
+from contrib_watch.store.state import State
+
+_OUTCOMES, _DROPS, _RUNS, _REPAIRS, _SNAPSHOT = (
+    schema.outcomes, schema.drops, schema.runs, schema.repairs, schema.snapshot,
+)  # fmt: skip
+
+
+class Contribution(NamedTuple):
+    """One value of one item, posted or meant to be: as from a file, or again for no drop's sake."""
+
+    ric: str
+    service: str
+    """Empty while its drop is not over."""
+    field: str
+    value: str
+    """The JSON token (``22.1``, ``"USD"``, ``null``)."""
+    status: str
+    at_utc: str
+    """When the ADS answered, else when it was sent, else when the file was seen."""
+    file: str
+    """Empty: it was posted again, see ``text``."""
+    cell: str
+    """``Sheet1!C7``, or ``row 7, Bid``; empty: the file did not give it, it was carried on in a full Refresh."""
+    drop: int | None
+    run: int | None
+    feed: str
+    owner: str
+    sha256: str
+    """Of the file's bytes."""
+    action: str
+    post_id: int | None
+    sent_at_utc: str
+    acked_at_utc: str
+    nak_code: str
+    text: str
+    attempts: int
+
+
+class Standing(NamedTuple):
+    """What the ADS had acknowledged last of an item, at some time."""
+
+    service: str
+    ric: str
+    fields: str
+    """The JSON object of all its values."""
+    acked_at_utc: str
+    drop: int | None
+    """None: posted again for no drop's sake."""
+    file: str
+    row: int | None
+
+
+class History:
+    """What a state tells of its past."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def of_ric(
+        self, ric: str, *, field: str = "", service: str = "", from_utc: str = "", to_utc: str = "~"
+    ) -> list[Contribution]:
+        """Every value of an item that was on the wire or was kept from it, in the order of ``at_utc``.
+
+        ``field``, ``service``: only of these. From ``from_utc`` (included) to ``to_utc`` (excluded).
+        """
+        query = select(*_OUTCOMES.c, *_OF_DROPS, *_OF_RUNS).select_from(_JOINED)
+        query = query.where(_OUTCOMES.c.ric == ric, _OUTCOMES.c.full != "")
+        again = select(_REPAIRS).where(_REPAIRS.c.ric == ric)
+        with self._state.transaction() as connection:
+            found = [one for row in connection.execute(query) for one in _of_row(row)]
+            found += [one for row in connection.execute(again) for one in _of_repair(row)]
+        wanted = [
+            one
+            for one in found
+            if (not field or one.field == field)
+            and (not service or one.service in (service, ""))
+            and from_utc <= one.at_utc < to_utc
+        ]
+        return sorted(wanted, key=lambda one: (one.at_utc, one.drop or 0, one.run or 0))
+
+    def as_of(self, at_utc: str, rics: Collection[str] = ()) -> Iterator[Standing]:
+        """What the ADS had acknowledged of each item (of all, or of ``rics``) by a time; by Service and RIC."""
+        known = _SNAPSHOT
+        items = select(known.c.service, known.c.ric, known.c.feed)
+        if rics:
+            items = items.where(known.c.ric.in_(rics))
+        with self._state.transaction() as connection:
+            again = {(row.service, row.ric): row for row in connection.execute(_acked_repairs(at_utc, rics))}
+            found: dict[tuple[str, str], Standing] = {}
+            for row in connection.execute(_last_acked(items.subquery(), at_utc)):
+                found[row.item_service, row.ric] = Standing(
+                    row.item_service, row.ric, row.full, row.acked_at_utc, row.drop_id, row.path, row.row
+                )
+        for item, row in again.items():
+            if item not in found or row.acked_at_utc >= found[item].acked_at_utc:
+                found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
+        return (found[item] for item in sorted(found))
+
+    def drops(
+        self, *, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
+    ) -> list[dict[str, Any]]:
+        """The drops that were seen in a time, in order: what ``audit drops`` prints."""
+        where = [_DROPS.c.seen_at_utc >= from_utc, _DROPS.c.seen_at_utc < to_utc]
+        if status:
+            where.append(_DROPS.c.status == DropStatus(status))
+        if feed:
+            where.append(_DROPS.c.feed == feed)
+        query = (
+            select(_DROPS, _RUNS.c.record, _RUNS.c.service, schema.reports.c.folder, schema.reports.c.base)
+            .outerjoin(_RUNS, and_(_RUNS.c.drop_id == _DROPS.c.id, _RUNS.c.run == _DROPS.c.run))
+            .outerjoin(
+                schema.reports, and_(schema.reports.c.drop_id == _DROPS.c.id, schema.reports.c.run == _DROPS.c.run)
+            )
+            .where(*where)
+            .order_by(_DROPS.c.id)
+        )
+        with self._state.transaction() as connection:
+            return [_told_drop(row) for row in connection.execute(query)]
+
+    def rows(self, drop_id: int, run: int) -> list[dict[str, Any]]:
+        """The recorded outcomes of one processing of a drop, by row; those of unchanged rows are not recorded."""
+        query = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.run == run)
+        with self._state.transaction() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(_OUTCOMES.c.row)).mappings()]
+
+    def day(self, from_utc: str, to_utc: str) -> list[dict[str, Any]]:
+        """What became of the drops that were seen in a time, by feed: what ``audit day`` prints.
+
+        A dict for each drop and kind of outcome: ``what`` is contributed, unchanged, excluded (with ``why``) or
+        missing; ``count`` counts rows, and RICs of what is missing; ``rics`` names the first of them.
+        """
+        told: list[dict[str, Any]] = []
+        with self._state.transaction() as connection:
+            query = select(_DROPS).where(_DROPS.c.seen_at_utc >= from_utc, _DROPS.c.seen_at_utc < to_utc)
+            for drop in connection.execute(query.order_by(_DROPS.c.feed, _DROPS.c.id)).all():
+                groups = connection.execute(_grouped(drop.id, drop.run)).all()
+                told += _told_day(drop, groups)
+        return told
+
+
+_OF_DROPS = [_DROPS.c.feed, _DROPS.c.path, _DROPS.c.owner, _DROPS.c.sha256, _DROPS.c.seen_at_utc]
+_OF_RUNS = [_RUNS.c.service, _RUNS.c.sheet, _RUNS.c.places]
+_JOINED = _OUTCOMES.join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id).outerjoin(
+    _RUNS, and_(_RUNS.c.drop_id == _OUTCOMES.c.drop_id, _RUNS.c.run == _OUTCOMES.c.run)
+)
+_SOME_RICS = 20
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def cell(row: int, field: str, sheet: str, places: Mapping[str, str]) -> str:
+    """Where a person finds a value: ``Sheet1!C7`` in a workbook, ``row 7, Bid`` in a CSV."""
+    place = places.get(field, "")
+    return f"{sheet}!{place}{row}" if sheet else f"row {row}, {place}" if place else f"row {row}"
+
+
+def _of_row(row: Row[Any]) -> Iterator[Contribution]:
+    """The values of an outcome: those that changed, and in a full Refresh also those that were carried on."""
+    values = tokens(row.full)
+    changed = row.changed.split(",") if row.changed else []
+    places = json.loads(row.places or "{}")
+    for name in values if row.action == "Refresh" else changed:
+        yield Contribution(
+            ric=row.ric,
+            service=row.service or "",
+            field=name,
+            value=values.get(name, CLEARED),
+            status=row.status,
+            at_utc=row.acked_at_utc or row.sent_at_utc or row.seen_at_utc,
+            file=row.path,
+            cell=cell(row.row, name, row.sheet or "", places) if name in changed else "",
+            drop=row.drop_id,
+            run=row.run,
+            feed=row.feed,
+            owner=row.owner,
+            sha256=row.sha256,
+            action=row.action,
+            post_id=row.post_id,
+            sent_at_utc=row.sent_at_utc,
+            acked_at_utc=row.acked_at_utc if row.status == Status.ACKED else "",
+            nak_code=row.nak_code,
+            text=row.text,
+            attempts=row.attempts,
+        )
+
+
+def _of_repair(row: Row[Any]) -> Iterator[Contribution]:
+    for name, value in tokens(row.fields).items():
+        yield Contribution(
+            ric=row.ric,
+            service=row.service,
+            field=name,
+            value=value,
+            status=row.status,
+            at_utc=row.acked_at_utc or row.sent_at_utc,
+            file="",
+            cell="",
+            drop=None,
+            run=None,
+            feed="",
+            owner="",
+            sha256="",
+            action="Refresh",
+            post_id=row.post_id,
+            sent_at_utc=row.sent_at_utc,
+            acked_at_utc=row.acked_at_utc if row.status == Status.ACKED else "",
+            nak_code=row.nak_code,
+            text=f"{row.reason}; {row.text}" if row.text else row.reason,
+            attempts=row.attempts,
+        )
+
+
+def tokens(fields: str) -> dict[str, str]:
+    """A JSON object as field to token, the very text of each."""
+    return {name: bytes(token).decode() for name, token in _DECODER.decode(fields).items()}
+
+
+def _last_acked(items: Any, at_utc: str) -> Select[Any]:
+    """For each item the outcome that was acknowledged last; of equal copies the last row stands last."""
+    at = (
+        select(_OUTCOMES.c.acked_at_utc)
+        .select_from(_JOINED)
+        .where(_OUTCOMES.c.ric == items.c.ric, _is_of(items), *_is_acked(at_utc))
+        .order_by(_OUTCOMES.c.acked_at_utc.desc())
+        .limit(1)
+        .correlate(items)
+        .scalar_subquery()
+    )
+    last = select(items, at.label("at")).subquery()
+    outcome = and_(_OUTCOMES.c.ric == last.c.ric, _OUTCOMES.c.acked_at_utc == last.c.at)
+    return (
+        select(last.c.service.label("item_service"), *_OUTCOMES.c, _DROPS.c.path)
+        .select_from(last)
+        .join(_OUTCOMES, outcome)
+        .join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id)
+        .outerjoin(_RUNS, and_(_RUNS.c.drop_id == _OUTCOMES.c.drop_id, _RUNS.c.run == _OUTCOMES.c.run))
+        .where(_is_of(last), *_is_acked(at_utc))
+        .order_by(_OUTCOMES.c.drop_id, _OUTCOMES.c.run, _OUTCOMES.c.row)
+    )
+
+
+def _is_of(items: Any) -> ColumnElement[bool]:
+    """The outcome went to the item's Service; while its drop is not over, this is told by who owns the item."""
+    under_way = and_(_RUNS.c.service.is_(None), _DROPS.c.feed == items.c.feed)
+    return or_(_RUNS.c.service == items.c.service, under_way)
+
+
+def _is_acked(at_utc: str) -> list[ColumnElement[bool]]:
+    return [_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.acked_at_utc <= at_utc, _OUTCOMES.c.full != ""]
+
+
+def _acked_repairs(at_utc: str, rics: Collection[str]) -> Select[Any]:
+    where = [_REPAIRS.c.status == Status.ACKED, _REPAIRS.c.acked_at_utc <= at_utc]
+    if rics:
+        where.append(_REPAIRS.c.ric.in_(rics))
+    return select(_REPAIRS).where(*where).order_by(_REPAIRS.c.id)
+
+
+def _told_drop(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "drop": row.id,
+        "feed": row.feed,
+        "file": row.path,
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "owner": row.owner,
+        "seen_at_utc": row.seen_at_utc,
+        "status": row.status,
+        "reason": row.reason,
+        "run": row.run,
+        "service": row.service or "",
+        "totals": json.loads(row.totals),
+        "finished_at_utc": row.finished_at_utc or "",
+        "record": row.record,
+        "report": f"{row.folder}/{row.base}.ack.csv" if row.base else "",
+    }
+
+
+def _grouped(drop_id: int, run: int) -> Select[Any]:
+    """The outcomes of a drop by what became of them and why; a Nak's text may name its RIC, so its code counts."""
+    why = func.coalesce(func.nullif(_OUTCOMES.c.nak_code, ""), _OUTCOMES.c.text)
+    return (
+        select(
+            _OUTCOMES.c.status,
+            func.min(why).label("why"),
+            func.count().label("rows"),
+            func.min(_OUTCOMES.c.ric).label("ric"),
+        )
+        .where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.run == run)
+        .group_by(_OUTCOMES.c.status, why)
+        .order_by(_OUTCOMES.c.status)
+    )
+
+
+def _told_day(drop: Row[Any], groups: Collection[Row[Any]]) -> Iterator[dict[str, Any]]:
+    about = {"feed": drop.feed, "drop": drop.id, "file": drop.path}
+
+    def told(what: str, status: str, count: int, why: str, rics: list[str]) -> dict[str, Any]:
+        return {**about, "what": what, "status": status, "count": count, "why": why, "rics": rics}
+
+    acked = sum(one.rows for one in groups if one.status == Status.ACKED)
+    if acked:
+        yield told("contributed", Status.ACKED, acked, "", [])
+    unchanged = json.loads(drop.totals).get(Status.UNCHANGED, 0)
+    if unchanged:
+        yield told("unchanged", Status.UNCHANGED, unchanged, "", [])
+    for one in groups:
+        if one.status != Status.ACKED:
+            yield told("excluded", one.status, one.rows, one.why or drop.reason, [one.ric])
+    if not groups and not unchanged:
+        yield told("excluded", drop.status, 1, drop.reason or "the file has no rows", [])
+    missing = json.loads(drop.findings).get("missing", [])
+    if missing:
+        why = "a file that should list all RICs lacks these; they keep their last values"
+        yield told("missing", "missing", len(missing), why, missing[:_SOME_RICS])

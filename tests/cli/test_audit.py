@@ -1,0 +1,300 @@
+"""``audit``: questions to the record, the proof of a row, and tampering that is found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from cli_site import Site, ads, sheet
+from click.testing import CliRunner
+from openpyxl import Workbook
+
+from contrib_watch.cli import main
+from contrib_watch.core.chain import canonical
+
+
+@pytest.fixture
+def audited(site: Site) -> Site:
+    """Two drops of one file: A=T changed, B=T unchanged then changed, BAD=T refused, and a cell that is no number."""
+    with ads({"kind": "nak", "ric": "BAD*", "code": "AccessDenied", "text": "Not yours"}) as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,22.10,x", "B=T,5,USD", header="RIC,BID,CURRENCY").replace(",x", ",EUR"))
+        assert site.once()[0] == 0
+        site.drop("prices.csv", sheet("A=T,22.3,EUR", "B=T,5,USD", "BAD=T,1,", "C=T,?,", header="RIC,BID,CURRENCY"))
+        assert site.once()[0] == 3
+    return site
+
+
+def asked(site: Site, *words: str) -> list[dict[str, Any]]:
+    done = site.invoke("audit " + words[0], *words[1:], "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+def test_every_value_of_a_ric(audited: Site) -> None:
+    first, second = asked(audited, "ric", "A=T", "--field", "BID")
+    assert [first["value"], second["value"]] == ["22.1", "22.3"]
+    assert [first["status"], first["action"], second["action"]] == ["acked", "Refresh", "Update"]
+    assert first["file"] == str(audited.inbox / "prices.csv")
+    assert first["cell"] == "row 2, BID"
+    assert [first["drop"], second["drop"]] == [1, 2]
+    assert first["post_id"] != second["post_id"]
+    assert first["acked_at_utc"] <= second["acked_at_utc"]
+    assert asked(audited, "ric", "A=T", "--field", "BID", "--from", second["acked_at_utc"]) == [second]
+    assert asked(audited, "ric", "A=T", "--to", "2020-01-01") == []
+    (text,) = asked(audited, "ric", "A=T", "--field", "CURRENCY")
+    assert text["value"] == "EUR"
+    (nak,) = asked(audited, "ric", "BAD=T")
+    assert (nak["status"], nak["nak_code"], nak["acked_at_utc"]) == ("nakked", "AccessDenied", "")
+
+
+def test_the_drops(audited: Site) -> None:
+    first, second = asked(audited, "drops")
+    assert (first["drop"], first["feed"], first["status"]) == (1, "prices", "done")
+    assert second["sha256"] == sha256(audited.inbox.joinpath("prices.csv").read_bytes()).hexdigest()
+    assert second["seen_at_utc"].endswith("Z")
+    assert asked(audited, "drops", "--status", "held") == []
+    wrong = audited.invoke("audit drops", "--status", "helt")
+    assert (wrong.exit_code, "there is no status 'helt'" in wrong.stderr) == (2, True)
+
+
+def test_one_drop(audited: Site) -> None:
+    (found,) = asked(audited, "drop", "2")
+    assert [event["kind"] for event in found["events"]] == ["drop", "run", "report"]
+    assert {row["ric"]: row["status"] for row in found["rows"]} == {
+        "A=T": "acked", "BAD=T": "nakked", "C=T": "rejected",
+    }  # fmt: skip
+    table = audited.invoke("audit drop", "2").stdout
+    assert "Not yours" in table
+
+
+def test_a_day(audited: Site) -> None:
+    date = asked(audited, "drops")[0]["seen_at_utc"][:10]
+    told = [one for one in asked(audited, "day", date) if one["drop"] == 2]
+    assert {(one["what"], one["status"], one["count"]) for one in told} == {
+        ("contributed", "acked", 1), ("unchanged", "unchanged", 1),
+        ("excluded", "nakked", 1), ("excluded", "rejected", 1),
+    }  # fmt: skip
+    assert any("is not a number" in one["why"] for one in told)
+    assert asked(audited, "day", "2020-02-29") == []
+
+
+def test_the_market_as_of_a_time(audited: Site) -> None:
+    first, second = asked(audited, "ric", "A=T", "--field", "BID")
+
+    def bids(at: str) -> dict[str, str]:
+        return {one["ric"]: one["value"] for one in asked(audited, "as-of", at) if one["field"] == "BID"}
+
+    assert bids("2020-01-01") == {}
+    assert bids(second["acked_at_utc"]) == {"A=T": "22.3", "B=T": "5"}
+    assert bids(first["acked_at_utc"])["A=T"] == "22.1"
+    assert [one["field"] for one in asked(audited, "as-of", second["acked_at_utc"], "B=T")] == ["BID", "CURRENCY"]
+
+
+def test_csv_has_what_json_has(audited: Site) -> None:
+    done = audited.invoke("audit ric", "A=T", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["value"] for row in rows] == [one["value"] for one in asked(audited, "ric", "A=T")]
+
+
+def test_a_workbooks_cell(site: Site) -> None:
+    book = Workbook()
+    page = book.active
+    assert page is not None
+    page.title = "Marks"
+    for row in (["RIC", "note", "Bid"], ["A=T", "x", 7.5]):
+        page.append(row)
+    book.save(site.home / "made.xlsx")
+    with ads() as server:
+        site.configure(server.address, feed={"columns": {"Bid": "BID"}, "ignore_columns": ["note"]})
+        (site.home / "made.xlsx").rename(site.inbox / "marks.xlsx")
+        assert site.once()[0] == 0
+    (found,) = asked(site, "ric", "A=T")
+    assert (found["value"], found["cell"]) == ("7.5", "Marks!C2")
+
+
+# --- proof
+
+
+def verify(site: Site, *words: str) -> tuple[int, str]:
+    done = site.invoke("audit verify", *words)
+    return done.exit_code, done.stdout
+
+
+def test_verify(audited: Site) -> None:
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert code == 0, text
+    assert f"{audited.inbox}: 2 reports compared" in text
+    assert "everything fits" in text
+
+
+def test_a_kept_file_that_was_changed(audited: Site) -> None:
+    found = asked(audited, "drops")[0]["sha256"]
+    (audited.database.parent / "spool" / found[:2] / found).write_bytes(b"other")
+    code, text = verify(audited)
+    assert (code, "does not have the SHA-256" in text) == (2, True)
+
+
+def tampered(site: Site, *statements: str) -> None:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def forged(site: Site, last: int = 10**9) -> None:
+    """The whole chain computed anew, up to a record, by somebody who knows how: another owner in every drop."""
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        previous, number = "0" * 64, 0
+        connection.execute("UPDATE drops SET owner = 'nobody'")
+        connection.execute("DELETE FROM record WHERE number > ?", [last])
+        for number, text in connection.execute("SELECT number, text FROM record ORDER BY number").fetchall():
+            told = json.loads(text) | {"previous": previous}
+            if told["kind"] == "drop":
+                told["body"]["owner"] = "nobody"
+            previous = sha256(canonical(told).encode()).hexdigest()
+            row = [canonical(told), previous, number]
+            connection.execute("UPDATE record SET text = ?, sha256 = ? WHERE number = ?", row)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'record_head'", [f"{number} {previous}"])
+
+
+def test_a_chain_that_was_computed_anew_is_found_by_the_reports(audited: Site) -> None:
+    forged(audited)
+    assert verify(audited)[0] == 0  # nothing within the database shows it
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert code == 2
+    assert "the record was computed anew, or the report was changed" in text
+
+
+def test_a_tail_that_was_cut_is_found_by_the_reports(audited: Site) -> None:
+    number = asked(audited, "drops")[1]["record"]
+    tampered(audited, f"DELETE FROM record WHERE number >= {number}")
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert code == 2
+    assert f"DOES NOT FIT: record {number}: it is missing" in text
+
+
+def test_a_changed_csv_is_found_by_its_page(audited: Site) -> None:
+    report = Path(asked(audited, "drops")[0]["report"])
+    report.write_text(report.read_text().replace("22.1", "22.2"))
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, "it is not the CSV that was written with its page" in text) == (2, True)
+
+
+def test_after_a_restore_the_lost_records_are_told(audited: Site) -> None:
+    backup = audited.home / "backup.db"
+    assert audited.invoke("state backup", str(backup)).exit_code == 0
+    with ads() as server:
+        audited.configure(server.address)
+        audited.drop("prices.csv", sheet("A=T,30", header="RIC,BID"))
+        assert audited.once()[0] == 0
+    assert audited.invoke("state restore", str(backup)).exit_code == 0
+    code, text = verify(audited)
+    assert (code, "a backup was restored then" in text) == (0, True), text
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, "which was lost when a backup was restored" in text) == (2, True)
+
+
+@pytest.fixture
+def check(audited: Site) -> Path:
+    """The reviewer's program, alone in a folder of its own."""
+    program = audited.home / "reviewer" / "check.py"
+    program.parent.mkdir()
+    text = audited.run("audit", "checker").stdout if False else audited.invoke("audit verify").stdout
+    assert text
+
+    program.write_text(CliRunner().invoke(main, ["audit", "checker"]).stdout)
+    assert len(program.read_text().splitlines()) < 150
+    assert "contrib_watch" not in "".join(
+        l for l in program.read_text().splitlines() if l.startswith(("import", "from"))
+    )
+    return program
+
+
+def checked(program: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-I", "-S", str(program), *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, cwd=program.parent)
+
+
+def test_a_row_is_proven_to_a_stranger(audited: Site, check: Path) -> None:
+    other, page = (Path(one["report"]).with_suffix(".html") for one in asked(audited, "drops"))
+    proof = audited.home / "proof.json"
+    for row in ("2", "4", "5"):
+        proof.write_text(audited.invoke("audit prove", "2", row).stdout)
+        done = checked(check, proof, page)
+        assert done.returncode == 0, done.stderr
+        assert f"PROVEN: {page} names this very record" in done.stdout
+    assert "names another record" in checked(check, proof, other).stderr
+
+
+def test_a_proof_that_was_changed_proves_nothing(audited: Site, check: Path) -> None:
+    whole = json.loads(audited.invoke("audit prove", "2", "2").stdout)
+    proof = audited.home / "proof.json"
+    changes: dict[str, Any] = {
+        "row": whole["row"].replace("22.3", "22.4"),
+        "index": 1,
+        "rows": 2,
+        "path": whole["path"][:-1],
+        "record": whole["record"].replace('"rows":3', '"rows":4'),
+        "sha256": "0" * 64,
+    }
+    for name, value in changes.items():
+        proof.write_text(json.dumps(whole | {name: value}))
+        done = checked(check, proof)
+        assert (done.returncode, "NOT PROVEN" in done.stderr) == (1, True), name
+
+
+def test_an_unchanged_row_has_no_proof(audited: Site) -> None:
+    done = audited.invoke("audit prove", "2", "3")
+    assert (done.exit_code, "has no recorded row 3" in done.stderr) == (2, True)
+
+
+# --- replay and export
+
+
+def test_a_report_made_again_is_the_same(audited: Site) -> None:
+    audited.configure("127.0.0.1:1", feed={"columns": {"BID": "ASK"}})  # by today's rules it would read otherwise
+    for drop in ("1", "2"):
+        done = audited.invoke("audit replay", drop)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.count("identical to what was recorded; the file there is identical") == 2
+
+
+def test_a_report_that_was_changed_is_not_the_same(audited: Site) -> None:
+    report = Path(asked(audited, "drops")[0]["report"])
+    report.write_text(report.read_text().replace("22.1", "22.2"))
+    done = audited.invoke("audit replay", "1")
+    assert (done.exit_code, "the file there is NOT the same" in done.stdout) == (2, True)
+
+
+def test_the_export_gives_duckdb_the_same_answers(audited: Site) -> None:
+    folder = audited.home / "export"
+    assert audited.invoke("audit export", str(folder)).exit_code == 0
+    outcomes = f"read_parquet('{folder}/outcomes.parquet')"
+    with duckdb.connect() as database:
+        rows = database.execute(
+            f"""SELECT "full" ->> '$.BID', status, path, post_id, acked_at_utc FROM {outcomes}
+                WHERE ric = 'A=T' ORDER BY acked_at_utc"""
+        ).fetchall()
+        records = database.execute(f"SELECT count(*) FROM read_parquet('{folder}/record.parquet')").fetchall()
+    asked_for = asked(audited, "ric", "A=T", "--field", "BID")
+    assert rows == [
+        tuple(one[k] for k in ("value", "status", "file", "post_id", "acked_at_utc")) for one in asked_for
+    ]
+    assert records[0][0] == int(verify(audited)[1].split()[0].replace(",", ""))
+    again = audited.invoke("audit export", str(folder))
+    assert (again.exit_code, "there is such a file already" in again.stderr) == (2, True)
+    shutil.rmtree(folder)
+    assert audited.invoke("audit export", str(folder), "--to", "2020-01-01").exit_code == 0
