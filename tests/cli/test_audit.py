@@ -216,10 +216,9 @@ def check(audited: Site) -> Path:
     assert text
 
     program.write_text(CliRunner().invoke(main, ["audit", "checker"]).stdout)
-    assert len(program.read_text().splitlines()) < 150
-    assert "contrib_watch" not in "".join(
-        l for l in program.read_text().splitlines() if l.startswith(("import", "from"))
-    )
+    lines = program.read_text().splitlines()
+    assert len(lines) < 150
+    assert not any("contrib_watch" in line for line in lines if line.startswith(("import", "from")))
     return program
 
 
