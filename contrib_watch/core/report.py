@@ -141,12 +141,16 @@ def build_report(
     ``quotes``). ``warnings`` are added to those of ``quotes``.
 
     ``quotes`` is None where the file has no rows to speak of, because it was ``unreadable`` (why), or because it
-    was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at.
+    was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at, unless the
+    drop failed: then they are what became of its rows before that, and one line more stands for all others.
 
     Raises ContribWatchError where the rows do not add up to what was read: a fault of the program.
     """
+    half_way = False
     if quotes is None:
         rows, causes, verdict = _whole_file(drop, _encodable(unreadable), _encodable(drop.reason))
+        if half_way := drop.status is DropStatus.FAILED and not outcomes.empty:
+            rows, causes, verdict = _half_way(drop, rows, outcomes)
     else:
         problems = quotes.problems if problems is None else problems
         numbered = _numbered_rows(quotes, outcomes, problems)
@@ -168,7 +172,7 @@ def build_report(
         missing=tuple(missing),
         causes=causes,
         warnings=tuple(dict.fromkeys((*(quotes.warnings if quotes else ()), *warnings))),
-        whole_file=quotes is None,
+        whole_file=quotes is None and not half_way,
         verdict=verdict,
     )
 
@@ -452,6 +456,29 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pd.DataFrame,
     row = pd.DataFrame([dict.fromkeys(COLUMNS)]).assign(row=0, status=status, text=why, attempts=0)
     rows = _typed(row).assign(row=pd.Series([""], dtype=_TEXT))
     return rows, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
+
+
+def _half_way(
+    drop: Drop, rest: pd.DataFrame, outcomes: pd.DataFrame
+) -> tuple[pd.DataFrame, tuple[Cause, ...], Verdict]:
+    """The rows of a drop that failed after some of them had ended; ``rest`` is the line for those that had not.
+
+    Rows below 1 are of RICs whose place in the file is not known any more.
+    """
+    known = _typed(outcomes).sort_values("row", ignore_index=True)
+    label = known["row"].astype(_TEXT).mask(known["row"] < 1, "")
+    rest = rest.assign(text="not sent by this run, as any row that is not listed: " + rest["text"])
+    rows = pd.concat([rest, known.assign(row=label)], ignore_index=True)
+    fine = ~rows["status"].isin(PROBLEM_STATUSES)
+    rows = rows.assign(fine=fine).sort_values("fine", kind="stable", ignore_index=True)[list(COLUMNS)]
+    cause = Cause(
+        Status.REJECTED, 1, f"the drop failed half-way: {drop.reason}", "", f"then: contrib-watch retry {drop.id}"
+    )
+    totals = _totals(rows)
+    unknown = f"{totals[Status.UNCONFIRMED]:,} of unknown fate (no answer); " if totals[Status.UNCONFIRMED] else ""
+    text = f"FAILED half-way: {totals[Status.ACKED]:,} acknowledged; {unknown}all others NOT published"
+    verdict = Verdict("bad", text)
+    return rows, (cause, *_outcome_causes(drop, rows.iloc[1:])), verdict
 
 
 def _encodable(text: str) -> str:

@@ -141,6 +141,28 @@ class Job:
             return cls(desk, replace(drop, status=DropStatus.HELD, reason=held), quotes, None, findings)
         return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings, breaker)
 
+    @classmethod
+    def failed(cls, desk: Desk, drop: Drop) -> Job:
+        """A drop that cannot go on. What was posted of it without an answer ends here as unconfirmed.
+
+        In which row of the file those RICs stood is not known any more: they are numbered from 0 down.
+        """
+        known = desk.ledger.outcomes(drop, ("row", "ric"))
+        lost = [
+            Outcome(
+                -number,
+                ric,
+                Status.UNCONFIRMED,
+                text="posted without an answer before the drop failed",
+                attempts=attempts,
+                full=full,
+            )
+            for number, (ric, full, attempts) in enumerate(desk.ledger.doubtful(drop, desk.feeds[drop.feed].service))
+            if ric not in set(known["ric"])
+        ]
+        desk.ledger.record(drop, lost)
+        return cls(desk, drop, None, None, Findings())
+
     @property
     def service(self) -> str:
         """The Service that it posts to."""

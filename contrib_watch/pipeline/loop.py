@@ -7,7 +7,6 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -39,7 +38,7 @@ from contrib_watch.pipeline.job import Job, examine, why_held
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.pipeline.second_look import agreed_quotes
-from contrib_watch.store import PENDING, Findings, utc_text
+from contrib_watch.store import PENDING, utc_text
 
 log = structlog.get_logger()
 
@@ -480,17 +479,21 @@ class Loop:
         reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
         log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
         code = error.exit_code if isinstance(error, ContribWatchError) else ContribWatchError.exit_code
-        failed = replace(self._desk.drops.set_status(drop, DropStatus.FAILED, reason), reason=reason)
-        if drop.feed in self._desk.feeds and self._desk.drops.report(failed) is None and not self._has_rows(failed):
-            job = Job(self._desk, failed, None, None, Findings())
-            self._publisher.add(job.conclude())  # nothing of it was sent: one line says why
+        with self._desk.state.transaction():
+            failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
+            report = None
+            if drop.feed in self._desk.feeds and self._desk.drops.report(failed) is None:
+                job = Job.failed(self._desk, failed)
+                report = job.conclude()
+        if report is not None:
+            self._publisher.add(report)
             self._over[failed.id, failed.run] = job.drop
             self._faults[failed.id, failed.run] = code
             return
         self.finished.append(Finished(failed, {}, Path(), code))
 
     def _has_rows(self, drop: Drop) -> bool:
-        """Whether rows of it are recorded, of which a report without its bytes could tell nothing."""
+        """Whether rows of its present run have ended."""
         return bool(self._desk.ledger.recorded(drop))
 
     def _connect(self) -> None:

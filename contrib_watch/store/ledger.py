@@ -140,6 +140,17 @@ class Ledger:
                 chunk = wanted[start : start + IN_LIST]
                 self._to_dirty(table.c.service == service, table.c.ric.in_(chunk))
 
+    def doubtful(self, drop: Drop, service: str) -> list[tuple[str, str, int]]:
+        """What a drop posted without an answer: RIC, the JSON object of its fields, and how often, by RIC."""
+        table = schema.dirty
+        query = (
+            select(table.c.ric, table.c.full, table.c.attempts)
+            .where(table.c.service == service, table.c.drop_id == drop.id)
+            .order_by(table.c.ric)
+        )
+        with self._state.transaction() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
     def all_unknown(self) -> int:
         """At a start: whatever was in flight when the last process ended is dirty. Returns how many."""
         return self._to_dirty()

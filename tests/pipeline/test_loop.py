@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from virtual_site import Killed, NewSite, Site, make_feed, script, sheet
+from virtual_site import Killed, NewSite, Site, make_feed, page_of, read_report, script, sheet
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import LoginRefused, NoConnection
@@ -178,11 +178,32 @@ def test_a_drop_that_can_no_longer_be_read_half_way_is_not_called_rejected(new_s
     (finished,) = site.run()
     assert finished.drop.status is DropStatus.FAILED
     assert "was being sent and can no longer be read" in finished.drop.reason
+    first = site.report(1)
+    rows = read_report(first)
+    assert (rows[0]["ric"], rows[0]["status"]) == ("", "rejected")
+    assert "not sent by this run, as any row that is not listed" in rows[0]["text"]
+    told = {row["ric"]: row["status"] for row in rows[1:]}
+    assert told == {ric: "acked" for _, ric, _ in site.sent()}
+    assert "FAILED half-way" in page_of(first).read_text("utf-8")
     site.settings = replace(site.settings, feeds=(feed,))
     site.retry(1)
     site.run()
     assert site.cache() == site.snapshot()
     assert set(site.statuses(1).values()) == {"acked", "unchanged"}
+    assert site.report(1) != first
+
+
+def test_what_got_no_answer_before_its_drop_failed_is_unconfirmed(new_site: NewSite) -> None:
+    site = new_site()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK, ric="B="))
+    site.save(prices(1, "A=", "B="))
+    site.run(once=False, meanwhile={2.5: Loop.stop})
+    (feed,) = site.settings.feeds
+    site.settings = replace(site.settings, feeds=(replace(feed, ric_column="Code"),))
+    (finished,) = site.run()
+    assert (finished.drop.status, finished.totals["unconfirmed"]) == (DropStatus.FAILED, 1)
+    assert site.statuses(1) == {"": "rejected", "A=": "acked", "B=": "unconfirmed"}
+    assert site.dirty() == {("NIPROV", "B=")}
 
 
 # --- deaths
