@@ -26,10 +26,13 @@ class _Part:
     layout: str = ""
     """Characters that stand for digits, and NUL for one that is shown as it is."""
     literal: str = ""
+    picture: str = ""
+    """What is shown as it is, and NUL for what is not."""
     brackets: str = ""
 
     def show(self, text: str) -> None:
         self.literal += text
+        self.picture += text
         self.layout += "".join(" " if mark in " \u00a0\u2009\u202f'\u2019" else _LITERAL for mark in text)
 
     def kind(self, sign: int, *, alone: bool) -> CellKind:
@@ -51,7 +54,7 @@ class _Part:
     def _is_whole(self, digits: str) -> bool:
         is_number = digits not in ("", ".") and _DIGITS.fullmatch(digits) is not None
         is_changed = any(mark.isnumeric() or mark in "%\u2030\u2031\u066a\uff05" for mark in self.literal)
-        is_pointed = re.search(r"(?<![^\W\d_])[.,]|\.$", self.literal) is not None
+        is_pointed = re.search(rf"(?<![^\W\d_])[.,]|\.{_LITERAL}", self.picture) is not None
         return is_number and not is_changed and not is_pointed and self.layout.count("%") < 2
 
 
@@ -93,6 +96,7 @@ def _parts(code: str) -> list[_Part]:
             parts.append(part)
         elif mark in "0#?.,%@/" or mark.isalpha() or (mark in "+-" and part.layout.endswith("E")):
             part.layout += mark
+            part.picture += _LITERAL
         else:
             part.show(mark)
     return parts
