@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import PurePath
 from typing import Any
+from xml.sax.saxutils import escape
 
 import openpyxl
 import pandas as pd
@@ -229,8 +230,14 @@ def test_error_cells_keep_their_names(error: str) -> None:
     assert second(by_openpyxl(["RIC", "BID"], ["A=X", 1], edit=edit)) == (error, K.ERROR)
 
 
-def test_an_unknown_error_is_named_with_its_cell() -> None:
-    assert 'B2 has the error "#SPILL!"' in refusal(by_hand(body('<c r="B2" t="e"><v>#SPILL!</v></c>'))).what
+@pytest.mark.parametrize("error", ["#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#GETTING_DATA", "#A&B<!"])
+def test_an_unknown_error_is_an_error_of_its_cell_alone(error: str) -> None:
+    cell = f'<c r="B2" t="e"><v>{error.replace("&", "&amp;").replace("<", "&lt;")}</v></c>'
+    other = f'<row r="3"><c r="A3" t="str"><v>{escape(error)}</v></c><c r="B3"><v>1.5</v></c></row>'
+    assert rows(read(by_hand(body(cell) + other))) == {
+        2: [("A=X", K.TEXT), (error, K.ERROR)],
+        3: [(error, K.TEXT), ("1.5", K.NUMBER)],
+    }
 
 
 def test_a_text_that_looks_like_an_error_is_text() -> None:
@@ -372,6 +379,65 @@ def test_hidden_rows_are_held_back() -> None:
 def test_a_row_without_height_is_hidden() -> None:
     cells = read(by_hand(body('<c r="B2"><v>1</v></c>', attributes=' ht="0" customHeight="1"')))
     assert [(bad.row, bad.cause) for bad in cells.malformed] == [(2, "is hidden")]
+
+
+def test_rows_without_a_height_of_their_own_are_as_high_as_the_sheet_says() -> None:
+    flat = '<sheetFormatPr defaultRowHeight="0" customHeight="1"/>'
+    high = HEADER.replace("<row ", '<row ht="15" ') + '<row r="2" ht="15"><c r="A2" t="str"><v>A=X</v></c></row>'
+    cells = read(by_sheet_format(flat, high + '<row r="3"><c r="A3" t="str"><v>B=X</v></c></row>'))
+    assert list(rows(cells)) == [2]
+    assert [(bad.row, bad.cause) for bad in cells.malformed] == [(3, "is hidden")]
+
+
+def test_unused_rows_that_are_hidden_hide_no_values() -> None:
+    def write(book: Any, sheet: Any) -> None:
+        sheet.set_default_row(hide_unused_rows=True)
+        sheet.write_row(0, 0, ["RIC", "BID"])
+        sheet.write_row(1, 0, ["A=X", 1])
+        sheet.write_row(4, 0, ["B=X", 2])
+
+    content = by_xlsxwriter(write)
+    assert b'zeroHeight="1"' in zipfile.ZipFile(io.BytesIO(content)).read("xl/worksheets/sheet1.xml")
+    assert list(rows(read(content))) == [2, 5]
+
+
+@pytest.mark.parametrize(("columns", "hidden"), [("", "A"), ('<cols><col min="1" max="1" width="9"/></cols>', "B")])
+def test_columns_without_a_width_of_their_own_are_as_wide_as_the_sheet_says(columns: str, hidden: str) -> None:
+    narrow = f'<sheetFormatPr defaultColWidth="0" defaultRowHeight="15"/>{columns}'
+    content = by_sheet_format(narrow, body('<c r="B2"><v>1</v></c>'))
+    assert f"column {hidden} is hidden" in refusal(content).what
+
+
+def by_sheet_format(xml: str, sheet_data: str) -> bytes:
+    """A sheet by hand with its own ``sheetFormatPr``."""
+
+    def edit(name: str, part: bytes) -> bytes:
+        return re.sub(rb"<sheetFormatPr[^>]*/>", xml.encode(), part) if name == "xl/worksheets/sheet1.xml" else part
+
+    return rezipped(by_hand(sheet_data), edit)
+
+
+def test_the_totals_row_of_a_table_is_no_quote() -> None:
+    def write(book: Any, sheet: Any) -> None:
+        columns = [{"header": "RIC", "total_string": "Total"}, {"header": "BID", "total_string": "2"}]
+        sheet.add_table("B3:C6", {"data": [["A=X", 1], ["B=X", 2]], "columns": columns, "total_row": True})
+
+    cells = read(by_xlsxwriter(write), header_row=3)
+    assert list(rows(cells)) == [4, 5]
+    assert [(bad.row, bad.text, bad.cause) for bad in cells.malformed] == [
+        (6, "Total | 2", "is the totals row of a table, not a RIC")
+    ]
+
+
+def test_a_name_that_is_merged_into_the_header_from_above_refuses_the_file() -> None:
+    def edit(sheet: Any) -> None:
+        sheet.merge_cells("A1:A2")
+        sheet.merge_cells("B1:C1")
+
+    lines = ["RIC", "Price", None], [None, "BID", "ASK"], ["A=X", 1, 2]
+    refused = refusal(by_openpyxl(*lines, edit=edit), header_row=2)
+    assert 'the name "RIC" of column A stands in a merged cell that begins in row 1' in refused.what
+    assert "row 2" in refused.hint
 
 
 def test_a_hidden_header_refuses_the_file() -> None:

@@ -82,8 +82,8 @@ class Marks:
     """First and last column of each hidden run."""
     merged: list[tuple[int, int, int, int]] = field(default_factory=list)
     """First row, first column, last row, last column."""
-    totals: dict[int, str] = field(default_factory=dict)
-    """The totals rows of Excel's tables, with the tables' names."""
+    totals: list[range] = field(default_factory=list)
+    """The totals rows of Excel's tables."""
     conditional: list[str] = field(default_factory=list)
     """Number formats of conditional formatting that may show values as others."""
 
@@ -147,6 +147,33 @@ def read_book(workbook: bytes, relations: bytes) -> Book:
     _walk(workbook, element)
     sheets = tuple(SheetEntry(name, visible, targets.get(identity, "")) for name, visible, identity in listed)
     return Book(sheets, recalculates)
+
+
+def table_parts(sheet: str, relations: bytes) -> list[str]:
+    """The parts of the tables on the sheet in the part ``sheet``, from its relations."""
+    parts: list[str] = []
+
+    def relation(tag: str, attributes: Attributes) -> None:
+        if tag == "Relationship" and attributes.get("Type", "").endswith("/table"):
+            target = posixpath.join("/", posixpath.dirname(sheet), attributes["Target"])
+            parts.append(posixpath.normpath(target)[1:])
+
+    _walk(relations, relation)
+    return parts
+
+
+def totals_rows(table: bytes) -> range:
+    """The totals rows of a table of Excel's, from ``xl/tables/table1.xml``; as a rule none or one."""
+    rows = range(0)
+
+    def element(tag: str, attributes: Attributes) -> None:
+        nonlocal rows
+        if tag == "table":
+            last = area(attributes["ref"])[2]
+            rows = range(last - int(attributes.get("totalsRowCount", "0")) + 1, last + 1)
+
+    _walk(table, element)
+    return rows
 
 
 def disguising_styles(styles: bytes) -> Styles:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import posixpath
+import re
+import zipfile
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from xml.sax.saxutils import escape
 
 from python_calamine import CalamineError, CalamineWorkbook
 
@@ -20,6 +24,8 @@ from contrib_watch.adapters.sheets.markup import (
     read_book,
     scan_sheet,
     shared_strings,
+    table_parts,
+    totals_rows,
 )
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.adapters.sheets.plain import plain_extent
@@ -59,6 +65,7 @@ def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
         book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
         entry = _choose(book, filename, feed)
         grid, marks = _read_sheet(content, package, book, entry)
+        marks.totals = _totals(package, entry)
         return sheet_cells(grid, marks, f"{filename}, sheet {entry.name}", entry.name, feed)
     except BrokenMarkup as error:
         raise package.refuse(f"the workbook is damaged: {error}") from error
@@ -105,9 +112,8 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
             return grid, Marks(filled=extent.filled)
     marks = markup.scan()
     _check_grid(marks, package)
-    _check_errors(marks, package)
     _check_rules(marks, package)
-    grid = _values(content, entry, package)
+    grid = _values(_with_known_errors(content, package, entry, marks), entry, package)
     _lay_over(grid, marks)
     found = _filled(grid)
     if found != marks.filled:
@@ -137,15 +143,31 @@ def _check_grid(marks: Marks, package: Package) -> None:
         )
 
 
-def _check_errors(marks: Marks, package: Package) -> None:
-    """calamine stops at an error that it has no name for; the cell is named before it does."""
-    for (row, column), (kind, text) in marks.special.items():
-        if kind is CellKind.ERROR and text not in _KNOWN_ERRORS:
-            raise UnreadableFile(
-                f'the cell {letters_of(column)}{row} has the error "{text}", beside which nothing can be read',
-                where=package.filename,
-                hint="Mend the cell, or delete it",
-            )
+def _with_known_errors(content: bytes, package: Package, entry: SheetEntry, marks: Marks) -> bytes:
+    """The workbook for calamine, which stops at an error that it has no name for (``#SPILL!`` and later ones).
+
+    Such names are replaced by one that it knows; what is reported of these cells are the marks.
+    """
+    texts = {text for kind, text in marks.special.values() if kind is CellKind.ERROR}
+    names = [re.escape(escape(text).encode()) for text in sorted(texts - _KNOWN_ERRORS)]
+    if not names:
+        return content
+    # A text in another cell may be replaced with it: texts are taken from the marks as well.
+    sheet = re.sub(rb"(<(?:\w+:)?v>)(?:%b)(?=</)" % b"|".join(names), rb"\1#N/A", package.read(entry.part))
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, sheet if name == entry.part else package.read(name))
+    return file.getvalue()
+
+
+def _totals(package: Package, entry: SheetEntry) -> list[range]:
+    """The totals rows of the sheet's tables."""
+    folder, name = posixpath.split(entry.part)
+    relations = f"{folder}/_rels/{name}.rels"
+    if relations not in package:
+        return []
+    return [totals_rows(package.read_xml(part)) for part in table_parts(entry.part, package.read_xml(relations))]
 
 
 def _check_rules(marks: Marks, package: Package) -> None:
