@@ -150,7 +150,7 @@ def _refuse_repeated_headers(cells: Cells, headers: Sequence[str]) -> None:
             raise UnreadableFile(
                 f'the header "{header}" stands twice',
                 where=_header_address(cells, column),
-                hint="Remove or rename one of the two columns",
+                hint="Remove or rename one of the two columns; names in rows above, such as of groups, are not read",
             )
         seen.add(header)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -211,6 +213,43 @@ def test_the_format_of_cells_without_a_style_counts() -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name).replace(before, after))
     assert column(file.getvalue()) == [("1234.5 (seen as 1234 1/2 in the format # ?/?)", D)]
+
+
+@pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
+@pytest.mark.timeout(120)
+def test_formats_that_libreoffice_has_saved(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    codes = {
+        "0.00": N,
+        "0.0%": P,
+        '0.0"%"': D,
+        "#,##0,": D,
+        "# ?/?": D,
+        '0.00" USD"': N,
+        "0;0": N,
+        '"1"0': D,
+        ";;;": D,
+    }
+
+    def write(book: Any, sheet: Any) -> None:
+        for row, code in enumerate(codes, 1):
+            sheet.write_string(row, 0, f"R{row}=X")
+            sheet.write(row, 1, 1234.5, book.add_format({"num_format": code}))
+
+    (tmp_path / "in" / "prices.xlsx").write_bytes(workbook(write))
+    profile = f"-env:UserInstallation=file://{tmp_path}/profile"
+    line = [
+        "soffice",
+        profile,
+        "--headless",
+        "--convert-to",
+        "xlsx:Calc MS Excel 2007 XML",
+        "--outdir",
+        str(tmp_path),
+    ]
+    subprocess.run([*line, str(tmp_path / "in" / "prices.xlsx")], check=True, capture_output=True, timeout=100)
+    saved = column((tmp_path / "prices.xlsx").read_bytes())
+    assert [kind for _, kind in saved] == list(codes.values())
 
 
 def test_conditional_formatting_with_a_harmless_format_is_none_of_the_readers_business() -> None:

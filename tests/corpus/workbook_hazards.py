@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -20,12 +21,15 @@ from workbooks import (
     by_libreoffice,
     by_openpyxl,
     by_xlsxwriter,
+    calculated,
     cells,
     edited,
 )
 
 PUBLISHED = {"GOOD=X": "BID 22.1 ASK 22.3"}
 LIBREOFFICE = "libreoffice"
+GOOD_ROW = '<row r="3"><c r="A3" t="str"><v>GOOD=X</v></c><c r="B3"><v>22.1</v></c></row>'
+"""By hand, below the row of ``cells``."""
 
 
 def rows(*lines: list[Any], edit: Callable[[Any], object] = lambda sheet: None) -> Callable[[], bytes]:
@@ -88,6 +92,7 @@ def _formulas() -> Iterator[Hazard]:
     yield book("shared-formula", "results of a shared formula", lambda: by_hand(HEADER_ROW + "".join(f'<row r="{n}"><c r="A{n}" t="str"><v>R{n}=X</v></c><c r="B{n}"><f t="shared" si="0"{ref}</f><v>{n}.5</v></c></row>' for n, ref in ((2, ' ref="B2:B3">A1'), (3, ">")))), {"R2=X": "BID 2.5", "R3=X": "BID 3.5"})  # fmt: skip
     yield book("calculation-not-completed", "saved in manual mode with results that were out of date", lambda: edited(cells('<c r="B2"><f>1+1</f><v>2.5</v></c>'), _not_completed))  # fmt: skip
     yield book("table-with-totals", "a table whose totals row stands below", written(_with_totals), PUBLISHED)
+    yield book("table-with-calculated-totals", "the same, calculated", lambda: calculated(by_xlsxwriter(_with_totals)), PUBLISHED)  # fmt: skip
 
 
 def _not_completed(name: str, part: bytes) -> bytes:
@@ -114,7 +119,10 @@ def _errors() -> Iterator[Hazard]:
     )
     yield book("error-in-ric", "an error where the RIC should be", lambda: by_hand(f'{HEADER_ROW}<row r="2"><c r="A2" t="e"><v>#N/A</v></c><c r="B2"><v>1</v></c></row>'))  # fmt: skip
     yield book(
-        "unknown-error", "an error that only newer programs know", lambda: cells('<c r="B2" t="e"><v>#SPILL!</v></c>')
+        "unknown-error",
+        "an error that only newer programs know",
+        lambda: cells('<c r="B2" t="e"><v>#SPILL!</v></c>', more=GOOD_ROW),
+        {"GOOD=X": "BID 22.1"},
     )
     yield book("error-beside-price", "an error in another column of the row", rows(["A=X", 1, "#N/A"]), PUBLISHED)
     yield book("placeholders", "texts of add-ins that have no value yet", rows(["A=X", "Retrieving...", 2], ["B=X", "#N/A N/A", 2], ["C=X", "Loading...", 2]), PUBLISHED)  # fmt: skip
@@ -256,6 +264,10 @@ def _hidden() -> Iterator[Hazard]:
     yield book(
         "flat-row", "a row without height", lambda: cells('<c r="B2"><v>1.5</v></c>', row=' ht="0" customHeight="1"')
     )
+    yield book("flat-rows", "rows that are as high as the sheet says, which is nothing", lambda: edited(cells('<c r="B2"><v>1.5</v></c>', more=GOOD_ROW.replace(">", ' ht="15">', 1)), _sheet_format('defaultRowHeight="0"')), {"GOOD=X": "BID 22.1"})  # fmt: skip
+    yield book("unused-rows-hidden", "all rows without values are hidden", written(lambda b, s: s.set_default_row(hide_unused_rows=True)), PUBLISHED,
+        note="`zeroHeight` hides the rows that are not written: as the standard has it, and XlsxWriter and LibreOffice.")  # fmt: skip
+    yield book("narrow-columns", "columns that are as wide as the sheet says, which is nothing", lambda: edited(cells('<c r="B2"><v>1.5</v></c>'), _sheet_format('defaultColWidth="0"')))  # fmt: skip
     yield book(
         "hidden-column",
         "a hidden column of prices",
@@ -276,6 +288,18 @@ def _hidden() -> Iterator[Hazard]:
     yield book("value-beneath-merge", "a value that a merged cell covers", lambda: by_hand(HEADER_ROW + "".join(f'<row r="{n}"><c r="A{n}" t="str"><v>R{n}=X</v></c><c r="B{n}"><v>{n}</v></c></row>' for n in (2, 3, 4)), after='<mergeCells count="1"><mergeCell ref="B2:B3"/></mergeCells>'), {"R2=X": "BID 2", "R4=X": "BID 4"})  # fmt: skip
     yield book("merged-prices", "one merged price beside two RICs", rows(["A=X", 1, 2], ["B=X", None, 4], edit=lambda s: s.merge_cells("B2:B3")), {**PUBLISHED, **a, "B=X": "ASK 4"},
         note="The second RIC has no price of its own: its last value stays.")  # fmt: skip
+
+
+def _sheet_format(attribute: str) -> Callable[[str, bytes], bytes]:
+    """Gives the sheet this attribute, and the header a height of its own."""
+
+    def edit(name: str, part: bytes) -> bytes:
+        if name != "xl/worksheets/sheet1.xml":
+            return part
+        part = re.sub(rb"<sheetFormatPr[^>]*/>", f"<sheetFormatPr {attribute}/>".encode(), part)
+        return part.replace(b'<row r="1"', b'<row r="1" ht="15"')
+
+    return edit
 
 
 def _set(target: Any, **attributes: Any) -> None:
@@ -382,9 +406,19 @@ def _texts() -> Iterator[Hazard]:
         lambda: by_openpyxl(["RIC", '="B"&"ID"'], ["A=X", 1]),
     )
     yield book("header-as-number", "years as headers", lambda: by_openpyxl(["RIC", 2026], ["A=X", 1]))
+    yield book("names-in-two-rows", "names merged into the header from the row above", lambda: by_openpyxl(["RIC", "Prices", None], [None, "BID", "ASK"], GOOD, edit=_merged("A1:A2", "B1:C1")), feed={"header_row": 2})  # fmt: skip
+    yield book("groups-above-names", "groups above the names, which tell them apart", lambda: by_openpyxl([None, "Bid", None, "Ask", None], ["RIC", "Price", "Yield", "Price", "Yield"], ["A=X", 1, 2, 3, 4], edit=_merged("B1:C1", "D1:E1")), feed={"header_row": 2, "columns": {"Price": "BID", "Yield": "YIELD"}})  # fmt: skip
     yield book(
         "same-header-twice", "the same header twice", lambda: by_openpyxl(["RIC", "BID", "BID"], ["A=X", 1, 2])
     )
+
+
+def _merged(*areas: str) -> Callable[[Any], None]:
+    def edit(sheet: Any) -> None:
+        for area in areas:
+            sheet.merge_cells(area)
+
+    return edit
 
 
 OPEN_DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>

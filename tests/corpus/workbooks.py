@@ -78,9 +78,9 @@ def by_hand(sheet_data: str, *, before: str = "", after: str = "") -> bytes:
     return calculated(edited(by_openpyxl(["x"]), edit))
 
 
-def cells(*xml: str, row: str = "") -> bytes:
-    """By hand: the RIC ``A=X`` in A2, and these cells beside it; ``row`` are further attributes."""
-    return by_hand(f'{HEADER_ROW}<row r="2"{row}><c r="A2" t="str"><v>A=X</v></c>{"".join(xml)}</row>')
+def cells(*xml: str, row: str = "", more: str = "") -> bytes:
+    """By hand: the RIC ``A=X`` in A2, and these cells beside it; ``row`` are attributes, ``more`` rows below."""
+    return by_hand(f'{HEADER_ROW}<row r="2"{row}><c r="A2" t="str"><v>A=X</v></c>{"".join(xml)}</row>{more}')
 
 
 def archive(*parts: tuple[str, bytes], packed: int = zipfile.ZIP_DEFLATED) -> bytes:
