@@ -70,7 +70,6 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
             hint="Split it, or raise max_rows",
         )
     _refuse_hidden_columns(body, marks, where)
-    _refuse_covered_header(grid, names, marks, where, feed)
     held = dict.fromkeys(_beneath_merged(grid, marks), _BENEATH)
     held |= {number: _TOTAL for number, _ in body if any(number in rows for rows in marks.totals)}
     held |= dict.fromkeys(marks.hidden_rows, _HIDDEN)
@@ -131,20 +130,6 @@ def _refuse_hidden_columns(body: Body, marks: Marks, where: str) -> None:
                     f"column {letters_of(column)} is hidden and has values, the first in row {number}",
                     where=where,
                     hint="Show the column, or delete it",
-                )
-
-
-def _refuse_covered_header(grid: Grid, names: list[str], marks: Marks, where: str, feed: Feed) -> None:
-    """A name that stands above the header's row, in a cell that reaches into it, is the header of two rows."""
-    for top, left, bottom, _ in marks.merged:
-        if top < feed.header_row <= bottom and left <= len(names) and not names[left - 1]:
-            name = _typed(grid[top - 1][left - 1])[0] if top <= len(grid) else ""
-            if name:
-                raise UnreadableFile(
-                    f'the name "{name}" of column {letters_of(left)} stands in a merged cell that begins in row'
-                    f" {top}, above the header in row {feed.header_row}",
-                    where=where,
-                    hint=f"Unmerge it, and write every name into row {feed.header_row}",
                 )
 
 
