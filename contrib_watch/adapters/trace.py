@@ -35,6 +35,8 @@ _SECRET = re.compile(
 )
 _TOKEN_AS_NAME = re.compile(r'(\\*"Name\\*"\s*:\s*\\*")[^"\\]{65,}')
 """A server may repeat a token as the name that was logged in; no DACS user has so long a name."""
+_JSON_WEB_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+"""A token in somebody else's words: LSEG's are JWTs, whose header always begins so."""
 _CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160))} | {n: f"\\u{n:x}" for n in (0x2028, 0x2029)}
 
 log = structlog.get_logger()
@@ -128,4 +130,6 @@ class Trace:
 def redacted(text: str) -> str:
     """A frame without its tokens, passwords and the like; what is not whole is taken out to the end."""
     text = _SECRET.sub(r'\1***\g<escape>"', text)
-    return _TOKEN_AS_NAME.sub(r"\1***", text) if "Login" in text else text
+    if "Login" in text:
+        text = _TOKEN_AS_NAME.sub(r"\1***", text)
+    return _JSON_WEB_TOKEN.sub("***", text) if "eyJ" in text else text

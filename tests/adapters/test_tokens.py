@@ -436,6 +436,7 @@ class TestLogins:
                 server.announce(second)
                 first.refuse(True)
                 first.drop_all()
+                seen(connection, LoggedIn)
                 connection.post(posts(1, 20))
                 assert {one.verdict for one in answered(connection, 20)} == {Verdict.ACKED}
 
