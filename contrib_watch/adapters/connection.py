@@ -410,7 +410,7 @@ class Connection:
             if isinstance(event, LoginEnded):
                 curable = self._access is not None and self._access.ended()
                 if event.final and not curable:
-                    raise _refused(event, endpoint)
+                    raise _refused(event, endpoint, by_token=self._access is not None)
         return events
 
     def _renew_token(self) -> None:
@@ -618,7 +618,8 @@ def _shake_hands(endpoint: Endpoint, connected: socket.socket) -> WebSocket:
     return channel
 
 
-def _refused(event: LoginEnded, endpoint: Endpoint) -> LoginRefused:
+def _refused(event: LoginEnded, endpoint: Endpoint, *, by_token: bool) -> LoginRefused:
     code = f"{event.code}: " if event.code else ""
-    hint = "Give this text to your Market Data team; check ads.user, ads.app_id and ads.position"
+    who = "whether the account of [cloud] may log in there" if by_token else "ads.user"
+    hint = f"Give this text to your Market Data team; check {who}, ads.app_id and ads.position"
     return LoginRefused(f"the login was refused: {code}{event.text}", where=str(endpoint), hint=hint)

@@ -208,6 +208,7 @@ class TokenLogin(Generic[E]):
         self._endpoint = endpoint
         self._renewal = Renewal(renews=platform.account.renews)
         self._renewing: _Errand[Token] | None = None
+        self._lifetime_s = 0.0
         self._untried = False  # no login with the token was accepted yet
         self._known: Sequence[E] = ()
 
@@ -242,6 +243,11 @@ class TokenLogin(Generic[E]):
             self._known = [make(host) for host in hosts]
             log.info("discovered", endpoints=[str(one) for one in self._known])
         return self._known
+
+    @property
+    def lifetime_s(self) -> float:
+        """How long the newest token is good for, from when it was asked for; 0: there was none."""
+        return self._lifetime_s
 
     @property
     def due_s(self) -> float | None:
@@ -282,6 +288,7 @@ class TokenLogin(Generic[E]):
 
     def _took(self, token: Token) -> Token:
         self._renewal.took(token)
+        self._lifetime_s = token.lifetime_s
         log.info("token obtained", grant=self._platform.account.grant.value, lifetime_s=token.lifetime_s)
         return token
 

@@ -290,28 +290,39 @@ def restore(config_path: Path, file: Path) -> None:
 
 
 @main.command(short_help="Run the simulated ADS alone.")
+@click.option("--cloud", is_flag=True, help="Behind a simulated platform: tokens, discovery, endpoints over TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=15000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--faults", type=EXISTING, help="A fault script (TOML).")
 @click.option("--config", "config_path", type=EXISTING, help="Use its field dictionary. [default: the built-in one]")
-def simulate(port: int, host: str, faults: Path | None, config_path: Path | None) -> None:
-    """Run the simulated ADS alone, until interrupted."""
-    from contrib_watch.cli.running import simulate as serve
+def simulate(cloud: bool, port: int, host: str, faults: Path | None, config_path: Path | None) -> None:
+    """Run the simulated ADS alone, until interrupted.
+
+    With --cloud, what config.toml needs to reach the platform is printed; its endpoints are on the next three ports.
+    """
+    from contrib_watch.cli.simulating import simulate as serve
+    from contrib_watch.cli.simulating import simulate_cloud
     from contrib_watch.config import Fields, load, load_dictionary
 
+    if cloud and host != "127.0.0.1":
+        raise click.UsageError("--host does not go with --cloud: its certificate is for 127.0.0.1")
     fields = load(config_path, os.environ).fields if config_path is not None else Fields()
-    serve(host, port, faults, load_dictionary(fields))
+    if cloud:
+        simulate_cloud(port, faults, load_dictionary(fields))
+    else:
+        serve(host, port, faults, load_dictionary(fields))
 
 
 @main.command(short_help="Play two days of sample data, to see it work.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Work in this new folder. [default: a temporary one, kept]"
 )
-def demo(folder: Path | None) -> None:
+@click.option("--cloud", is_flag=True, help="Reach the simulated ADS by token, discovery and TLS.")
+def demo(folder: Path | None, cloud: bool) -> None:
     """Drop two days of sample data against the simulated ADS and show what becomes of them."""
-    from contrib_watch.cli.demo import play
+    from contrib_watch.cli.demo import play, play_by_token
 
-    sys.exit(play(folder))
+    sys.exit(play_by_token(folder) if cloud else play(folder))
 
 
 main.add_command(audit)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from contrib_watch.adapters.connection import ConnectionLost
+from contrib_watch.adapters.connection import Connection, ConnectionLost
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import LoggedIn
-from contrib_watch.cli.linking import link
+from contrib_watch.cli.linking import link, token_login
 from contrib_watch.cli.terminal import plural
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
@@ -36,7 +37,7 @@ def check_all(settings: Settings, dictionary: Dictionary, *, trace: Trace | None
         Finding("dictionary", True, f"{len(dictionary.fields):,} fields"),
         *(finding for feed in settings.feeds for finding in _folder(feed, simulated=settings.ads.simulated)),
         _state(settings, dictionary),
-        _login(settings, trace),
+        *_login(settings, trace),
     ]
 
 
@@ -65,19 +66,39 @@ def _state(settings: Settings, dictionary: Dictionary) -> Finding:
         return Finding("state", True, f"{settings.state.folder}, target {settings.ads.target}")
 
 
-def _login(settings: Settings, trace: Trace | None) -> Finding:
-    """Log in and out again."""
-    ads = settings.ads
+def _login(settings: Settings, trace: Trace | None) -> Iterator[Finding]:
+    """Log in and out again; by token, show how far it comes."""
+    ads, cloud = settings.ads, settings.cloud
     if ads.simulated:
-        return Finding("login", True, "the built-in simulated ADS: nothing leaves this machine")
-    connection = link(ads, settings.cloud, trace=trace)
+        yield Finding("login", True, "the built-in simulated ADS: nothing leaves this machine")
+        return
+    if cloud is None:
+        yield _connected(link(ads, trace=trace), len(set(ads.hosts)), ads.user, ads.connect_timeout_s)
+        return
+    who = cloud.username or cloud.client_id
+    try:
+        access = token_login(ads, cloud)
+        _, endpoints = access.log_in(threading.Event(), find=True)
+    except ContribWatchError as error:
+        yield Finding("login", False, str(error), error.exit_code)
+        return
+    yield Finding("token", True, f"given to {who} by {cloud.token_url}, for {access.lifetime_s:g} s")
+    if ads.discovered:
+        names = ", ".join(map(str, endpoints))
+        yield Finding("discovery", True, f"{plural(len(endpoints), 'endpoint')} in {cloud.region}: {names}")
+    connection = link(ads, cloud, trace=trace, access=access)
+    yield _connected(connection, len(endpoints) or len(set(ads.hosts)), who, ads.connect_timeout_s)
+
+
+def _connected(connection: Connection, hosts: int, who: str, timeout_s: float) -> Finding:
+    """Whether one of the hosts accepts the login."""
     connection.start()
     tried: dict[str, str] = {}
     try:
-        while len(tried) < len(set(ads.hosts)):
-            for event in connection.collect(ads.connect_timeout_s).events:
+        while len(tried) < hosts:
+            for event in connection.collect(timeout_s).events:
                 if isinstance(event, LoggedIn):
-                    return Finding("login", True, f"accepted for {ads.user}, PingTimeout {event.ping_timeout_s:g} s")
+                    return Finding("login", True, f"accepted for {who}, PingTimeout {event.ping_timeout_s:g} s")
                 if isinstance(event, ConnectionLost):
                     tried[event.endpoint] = event.reason
     except LoginRefused as error:

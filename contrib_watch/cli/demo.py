@@ -17,13 +17,14 @@ from contrib_watch.cli.logs import configure
 from contrib_watch.cli.running import run_feeds
 from contrib_watch.cli.terminal import coloured, print_list, stdout
 from contrib_watch.cli.views import print_outcomes
-from contrib_watch.config import Log, Settings, load, load_dictionary
+from contrib_watch.config import SIMULATED, Fields, Log, Settings, load, load_dictionary
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Drop, Status
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished
 from contrib_watch.pipeline.publishing import rebuilt
+from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import FaultScript
 
 NAKKED_RIC = "XS9990002909=CWTST"
@@ -54,9 +55,27 @@ class _Quiet:
 def play(folder: Path | None) -> int:
     """Play both days in a folder of their own; 0 when everything went as scripted, its Nak included."""
     configure(Log(level="error"))
+    settings = _prepared(_new_home(folder), _shipped_config(), os.environ)
+    return _play(settings, load_dictionary(settings.fields))
+
+
+def play_by_token(folder: Path | None) -> int:
+    """The same behind a simulated platform: tokens, discovery, and endpoints over TLS."""
+    from contrib_watch.cli.cloud import leading_to, secrets_for, simulated_platform
+
+    configure(Log(level="error"))
     home = _new_home(folder)
-    settings = _prepared(home)
-    dictionary = load_dictionary(settings.fields)
+    dictionary = load_dictionary(Fields())
+    with simulated_platform(SimulatedAds(dictionary, FAULTS), home) as (server, ca_file):
+        settings = _prepared(home, leading_to(server, ca_file, _shipped_config()), secrets_for(server))
+        platform = server.platform
+        click.echo(f"simulated platform at {server.url}, {len(server.endpoints)} endpoints")
+        code = _play(replace(settings, ads=replace(settings.ads, target=SIMULATED)), dictionary)
+        click.echo(f"{len(platform.asked)} tokens were given, {len(platform.logins)} logins accepted with them")
+    return code
+
+
+def _play(settings: Settings, dictionary: Dictionary) -> int:
     finished: list[Finished] = []
     for number, day in enumerate(DAYS, start=1):
         click.echo(f"day {number}: three files are dropped")
@@ -121,10 +140,10 @@ def _new_home(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _prepared(home: Path) -> Settings:
-    """The shipped configuration in a new home, with folders to drop into."""
-    shutil.copyfile(_shipped_config(), home / "config.toml")
-    settings = load(home / "config.toml", os.environ)
+def _prepared(home: Path, text: str, environ: Mapping[str, str]) -> Settings:
+    """A configuration in a new home, with folders to drop into."""
+    (home / "config.toml").write_text(text, encoding="utf-8")
+    settings = load(home / "config.toml", environ)
     for feed in settings.feeds:
         Path(feed.folder).mkdir(parents=True)
     # The sample files are whole when they are there: nothing to wait for.
@@ -138,7 +157,7 @@ def _samples() -> Path:
     return inside if inside.exists() else Path(str(files("contrib_watch"))).parent / "sample_data"
 
 
-def _shipped_config() -> Path:
+def _shipped_config() -> str:
     samples = _samples()
     inside = samples / "config.toml"
-    return inside if inside.exists() else samples.parent / "config.toml"
+    return (inside if inside.exists() else samples.parent / "config.toml").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from contrib_watch.adapters.connection import Access, Connection, Endpoint, own_ipv4
@@ -11,23 +12,32 @@ from contrib_watch.ads.tokens import Account, Host
 from contrib_watch.config import Ads
 from contrib_watch.config.secrets import with_secret
 
+if TYPE_CHECKING:
+    from contrib_watch.adapters.tokens import TokenLogin
+
 HTTPS_PORT = 443
 
 
-def link(ads: Ads, cloud: Account | None = None, *, trace: Trace | None = None) -> Connection:
+def link(
+    ads: Ads, cloud: Account | None = None, *, trace: Trace | None = None, access: Access | None = None
+) -> Connection:
     """A connection that is not started yet.
 
-    ``cloud``: whose tokens to log in with; None: log in as ``ads.user``. Raises ConfigurationError where the account
-    has no secret.
+    ``cloud``: whose tokens to log in with; None: log in as ``ads.user``. ``access``: the account's, where it is in
+    use already. Raises ConfigurationError where the account has no secret.
     """
     endpoints = [] if ads.discovered else endpoints_of(ads)
     session = session_of(ads, own_address(ads, cloud))
-    access = None if cloud is None else token_login(ads, cloud)
+    if access is None and cloud is not None:
+        access = token_login(ads, cloud)
     return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s, trace=trace, access=access)
 
 
-def token_login(ads: Ads, cloud: Account) -> Access:
-    """Where the connection gets its tokens, and its endpoints where they are discovered."""
+def token_login(ads: Ads, cloud: Account) -> TokenLogin[Endpoint]:
+    """Where a connection gets its tokens, and its endpoints where they are discovered.
+
+    Raises ConfigurationError where the account has no secret.
+    """
     from contrib_watch.adapters.tokens import Platform, TokenLogin  # most sites need none of it
 
     account = with_secret(cloud)

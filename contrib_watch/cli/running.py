@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
-import click
 import structlog
 
 from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
@@ -185,18 +183,6 @@ def worst(result: Result) -> int:
     return max(codes)
 
 
-def simulate(host: str, port: int, faults: Path | None, dictionary: Dictionary) -> None:
-    """Serve the simulated ADS until interrupted."""
-    script = _fault_script(faults) if faults else FaultScript()
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    with SimulatedServer(SimulatedAds(dictionary, script), host=host, port=port) as server:
-        click.echo(f"simulated ADS at {server.url} (subprotocol tr_json2); Ctrl-C ends it", err=True)
-        ended.wait()
-    click.echo("stopped", err=True)
-
-
 class _SimulatedLink(Connection):
     """A connection to a simulated ADS in this process, which at its first use remembers what it acknowledged."""
 
@@ -254,14 +240,3 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
     os._exit(128 + number)  # what shells make of an end by this signal
-
-
-def _fault_script(path: Path) -> FaultScript:
-    try:
-        script = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the fault script is no TOML: {error}", where=str(path)) from error
-    try:
-        return FaultScript.from_dict(script)
-    except ConfigurationError as error:
-        raise ConfigurationError(error.what, where=str(path), hint=error.hint) from error

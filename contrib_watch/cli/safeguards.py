@@ -37,7 +37,7 @@ def refuse_forgotten_past(desk: Desk, *, accept_empty: bool) -> None:
         desk.state.put(_ACCEPTED, utc_text(desk.clock.utc()))
         return
     for feed in desk.settings.feeds:
-        report = newest_report(Path(feed.report_folder or feed.folder), simulated=desk.settings.ads.simulated)
+        report = newest_report(Path(feed.report_folder or feed.folder), simulated=desk.settings.ads.on_trial)
         if report is not None:
             hint = (
                 f"If the state of {desk.settings.state.folder} was lost, put back a backup: `contrib-watch state "

@@ -254,6 +254,11 @@ class Ads:
         return self.hosts == (SIMULATED,)
 
     @property
+    def on_trial(self) -> bool:
+        """Whether nothing that is posted reaches a market."""
+        return self.simulated or self.target == SIMULATED
+
+    @property
     def discovered(self) -> bool:
         """Whether service discovery names the endpoints."""
         return self.hosts == (DISCOVER,)

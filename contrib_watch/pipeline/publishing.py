@@ -36,7 +36,7 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         drop=drop,
         service=desk.feeds[drop.feed].service,
         target=desk.settings.ads.target,
-        simulated=desk.settings.ads.simulated or desk.settings.ads.target == "simulated",
+        simulated=desk.settings.ads.on_trial,
         version=desk.environment.version,
         config_hash=desk.environment.config,
         state_id=desk.state.state_id,
@@ -89,7 +89,7 @@ def reserve(desk: Desk, drop: Drop, folder: Path | None = None, *, beside: Colle
     def taken(base: str) -> bool:
         return base in beside or desk.drops.report_taken(folder=str(folder), base=base)
 
-    base = report_name(Path(drop.path).name, drop.seen_at_utc, simulated=desk.settings.ads.simulated, taken=taken)
+    base = report_name(Path(drop.path).name, drop.seen_at_utc, simulated=desk.settings.ads.on_trial, taken=taken)
     return desk.drops.reserve_report(drop, folder=str(folder), base=base)
 
 

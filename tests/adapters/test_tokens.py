@@ -28,7 +28,14 @@ from contrib_watch.core.model import Action
 from contrib_watch.errors import ConfigurationError, LoginRefused, NoConnection
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
-from contrib_watch.simulator.platform import Certificates, Clients, HttpFault, PlatformServer, SimulatedPlatform
+from contrib_watch.simulator.platform import (
+    Certificates,
+    Clients,
+    HttpFault,
+    PlatformScript,
+    PlatformServer,
+    SimulatedPlatform,
+)
 
 DEADLINE_S = 20.0
 DICTIONARY = load_dictionary(Fields())
@@ -70,7 +77,7 @@ def serve(certificates: Certificates) -> Serve:
         clients: Clients = CLIENTS,
         of_ads: Sequence[Fault] = (),
     ) -> Iterator[PlatformServer]:
-        platform = SimulatedPlatform(clients, lifetime_s=lifetime_s, faults=faults)
+        platform = SimulatedPlatform(PlatformScript(lifetime_s=lifetime_s, faults=faults), clients)
         ads = SimulatedAds(DICTIONARY, FaultScript(tuple(of_ads)))
         with PlatformServer(platform, ads, certificates, names=names) as server:
             yield server
@@ -176,7 +183,7 @@ class TestTokens:
             asking(account(server), ca_file).token()
 
     def test_redirects_have_an_end(self, serve: Serve, ca_file: Path) -> None:
-        moved = HttpFault(path="token", status=302, headers={"Location": "/auth/oauth2/v1/token"}, times=None)
+        moved = HttpFault(path="token", status=302, headers={"Location": "/auth/oauth2/v1/token"}, times=0)
         with serve(moved) as server, pytest.raises(NoConnection, match="redirects more than 5 times"):
             asking(account(server), ca_file).token()
 
@@ -441,7 +448,7 @@ class TestLogins:
                 assert {one.verdict for one in answered(connection, 20)} == {Verdict.ACKED}
 
     def test_the_last_endpoints_are_tried_while_discovery_is_down(self, serve: Serve, ca_file: Path) -> None:
-        down = HttpFault(path="discovery", status=500, after=1, times=None)
+        down = HttpFault(path="discovery", status=500, after=1, times=0)
         with serve(down) as server, connected(server, ca_file) as connection:
             seen(connection, LoggedIn)
             server.endpoints[0].drop_all()

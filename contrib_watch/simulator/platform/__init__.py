@@ -4,7 +4,7 @@
 certificate of its own that is made when it starts.
 """
 
-from contrib_watch.simulator.platform.core import Clients, HttpFault, SimulatedPlatform
+from contrib_watch.simulator.platform.core import Clients, HttpFault, PlatformScript, SimulatedPlatform
 from contrib_watch.simulator.platform.server import Certificates, PlatformServer
 
-__all__ = ["Certificates", "Clients", "HttpFault", "PlatformServer", "SimulatedPlatform"]
+__all__ = ["Certificates", "Clients", "HttpFault", "PlatformScript", "PlatformServer", "SimulatedPlatform"]

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
 from contrib_watch.ads.tokens import ASSERTION_AUDIENCE, ASSERTION_TYPE
+from contrib_watch.errors import ConfigurationError
 
 TOKEN_V1 = "/auth/oauth2/v1/token"  # noqa: S105 - a path
 TOKEN_V2 = "/auth/oauth2/v2/token"  # noqa: S105
@@ -31,20 +33,36 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class HttpFault:
+class HttpFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A status in place of the answer that a request would get."""
 
-    path: str
-    """``token``, ``refresh`` (a token request by refresh token) or ``discovery``."""
+    path: Literal["token", "refresh", "discovery"]
+    """Of what; ``refresh`` is a token request by refresh token."""
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Such as Retry-After or Location."""
     after: int = 0
     """So many such requests are answered first."""
-    times: int | None = 1
-    """How often; None: for ever."""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    times: int = 1
+    """How often; 0: for ever."""
+    body: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class PlatformScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a fault script says of the platform, in its table ``platform``."""
+
+    lifetime_s: float = 300.0
+    """Of access tokens."""
+    faults: tuple[HttpFault, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: object) -> PlatformScript:
+        """The script of a parsed table. Raises ConfigurationError."""
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            hint = "Mend the script and start again"
+            raise ConfigurationError(str(error), where="fault script, platform", hint=hint) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +89,7 @@ class _Counted:
             return False
         self._seen += 1
         first = fault.after + 1
-        return self._seen >= first and (fault.times is None or self._seen < first + fault.times)
+        return self._seen >= first and (not fault.times or self._seen < first + fault.times)
 
 
 @dataclass(slots=True)
@@ -86,23 +104,17 @@ class _Grant:
 class SimulatedPlatform:
     """Gives tokens, names endpoints, and tells an ADS until when a token's login stands."""
 
-    def __init__(
-        self,
-        clients: Clients | None = None,
-        *,
-        lifetime_s: float = 300.0,
-        faults: Sequence[HttpFault] = (),
-    ) -> None:
-        """``lifetime_s``: of access tokens."""
+    def __init__(self, script: PlatformScript | None = None, clients: Clients | None = None) -> None:
+        script = script or PlatformScript()
         self.clients = clients or Clients()
-        self.lifetime_s = lifetime_s
+        self.lifetime_s = script.lifetime_s
         self.services: list[dict[str, Any]] = []
         """What discovery answers."""
         self.asked: list[str] = []
         """What each token request was granted for: ``password``, ``refresh_token`` or ``client_credentials``."""
         self.logins: list[str] = []
         """The tokens of all logins that were accepted, renewals included."""
-        self._faults = [_Counted(fault) for fault in faults]
+        self._faults = [_Counted(fault) for fault in script.faults]
         self._grants: dict[str, _Grant] = {}
         self._refreshes: dict[str, float] = {}
 
