@@ -175,7 +175,11 @@ def token_table(objects: pd.Series[str], first: list[str]) -> pd.DataFrame:
 
 def object_column(table: pd.DataFrame) -> pa.Array:
     """Each row's tokens as one JSON object, in the order of the columns; blanks are left out."""
-    members = [joined(f'"{name}":', pa.array(table[name].array)) for name in table.columns]
+    columns = {name: pa.array(table[name].array) for name in table.columns}
+    if columns and not any(column.null_count for column in columns.values()):  # in one go: several times faster
+        parts = [part for name, column in columns.items() for part in (f',"{name}":', column)]
+        return joined("{", parts[0].removeprefix(","), *parts[1:], "}")
+    members = [joined(f'"{name}":', column) for name, column in columns.items()]
     return joined("{", enumeration(members, ",", len(table)), "}")
 
 
@@ -191,6 +195,8 @@ def enumeration(columns: list[pa.Array], separator: str, rows: int) -> pa.Array:
     """
     if not columns:
         return pa.array([""] * rows, pa.string())
+    if not any(column.null_count for column in columns):
+        return pc.binary_join_element_wise(*columns, separator)
     ended = [pc.coalesce(joined(column, separator), "") for column in columns]
     return pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator))
 

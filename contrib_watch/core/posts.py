@@ -147,8 +147,10 @@ def _change_texts(full: pd.DataFrame, before: pd.DataFrame) -> pd.Series[str]:
     changed = full.where(differs(full, before))
     parts = []
     for name in changed.columns:
-        old = joined(_readable(pa.array(before[name].array)), " -> ")
-        parts.append(joined(f"{name} ", pc.coalesce(old, ""), _readable(pa.array(changed[name].array))))
+        old, new = pa.array(before[name].array), _readable(pa.array(changed[name].array))
+        if old.null_count < len(old):
+            new = joined(pc.coalesce(joined(_readable(old), " -> "), ""), new)
+        parts.append(joined(f"{name} ", new))
     return _text(enumeration(parts, "; ", len(full)), full.index)
 
 
