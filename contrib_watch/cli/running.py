@@ -21,7 +21,7 @@ from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
-from contrib_watch.cli.safeguards import DailyBackups, refuse_forgotten_past
+from contrib_watch.cli.safeguards import DailyBackups, recorded_run, refuse_forgotten_past
 from contrib_watch.config import Ads, Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
@@ -90,7 +90,7 @@ def run_feeds(
 def _run(desk: Desk, connect: Callable[[], Connection], progress: Progress, *, once: bool) -> Result:
     """One run, begun anew from the record where the disk was full in the middle of it and no longer is."""
     folders = dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds)
-    with Leases(folders, desk.state.state_id) as leases, DailyBackups(desk):
+    with Leases(folders, desk.state.state_id) as leases, DailyBackups(desk), recorded_run(desk, once=once):
         while True:
             try:
                 result = _attempt(desk, connect(), progress, leases, once=once)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from contrib_watch.adapters.past_reports import newest_report
 from contrib_watch.config import Settings, State
-from contrib_watch.errors import StateError
+from contrib_watch.errors import ContribWatchError, StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import back_up, back_up_daily, backups_folder, restore, shortage, utc_text
 from contrib_watch.store.backup import free_name
@@ -70,6 +74,20 @@ def restore_backup(settings: Settings, file: Path) -> str:
         "Files that were dropped after the backup and still lie in their folders are processed again, in order, by "
         "the next run; drops that were not over in the backup are held. `contrib-watch status` lists both."
     )
+
+
+@contextmanager
+def recorded_run(desk: Desk, *, once: bool) -> Iterator[None]:
+    """Say in the record when a run starts, and when and why it ends; one without an end was killed."""
+    begun = desk.state.append("start", {"pid": os.getpid(), "host": platform.node(), "once": once})
+    try:
+        yield
+    except StateError:
+        raise  # nothing can be recorded
+    except ContribWatchError as error:
+        desk.state.append("stop", {"start": begun.number, "reason": str(error)})
+        raise
+    desk.state.append("stop", {"start": begun.number, "reason": ""})
 
 
 class DailyBackups:

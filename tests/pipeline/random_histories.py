@@ -20,6 +20,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.errors import ConnectionFailed, StateError
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
+from contrib_watch.store.proof import prove
 
 RICS = ("A=", "B=", "C=")
 FEEDS = ("fx", "fx", "desk")
@@ -142,6 +143,7 @@ def live(dictionary: Dictionary, world: World) -> None:
         check_snapshot(site, cache_was_lost=any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults))
         check_prices(site, saved.tables, feeds=len(saved.feeds))
         check_quiet(site)
+        check_record(site)
 
 
 class _Saved:
@@ -197,6 +199,12 @@ def check_quiet(site: Site) -> None:
     assert site.run() == []
     assert len(site.posts) == posts
     assert site.report_files() == reports
+
+
+def check_record(site: Site) -> None:
+    """Every drop, outcome and value of the snapshot is what the chain of records says."""
+    with site.desk() as desk:
+        assert prove(desk.state).misfit is None
 
 
 # --- making them smaller

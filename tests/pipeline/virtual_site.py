@@ -38,6 +38,7 @@ from contrib_watch.core.model import Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.environment import Environment
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
@@ -237,6 +238,7 @@ class Site:
                 local_tz=UTC,
                 feeds={feed.name: feed for feed in self.settings.feeds},
                 reader=self._parts.reader,
+                environment=Environment.of(self.settings),
             )
             return
         desk = Desk.open(self.settings, self.dictionary, self.clock)
