@@ -51,6 +51,9 @@ class _Quiet:
     def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
         """Told in the table at the end."""
 
+    def waiting(self, what: str, why: str) -> None:
+        """Its simulated ADS is always there."""
+
 
 def play(folder: Path | None) -> int:
     """Play both days in a folder of their own; 0 when everything went as scripted, its Nak included."""

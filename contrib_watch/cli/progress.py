@@ -30,13 +30,17 @@ class LogProgress:
         counts = {status: count for status, count in totals.items() if count}
         log.info("drop finished", drop=drop.id, status=drop.status.value, report=str(report), **counts)
 
+    def waiting(self, what: str, why: str) -> None:
+        """Says nothing: the log has its own lines of it."""
+
 
 class BarProgress(LogProgress):
-    """A bar for each drop with posts to send."""
+    """A bar for each drop with posts to send, and a line for whatever they wait for."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[int, TaskID] = {}
+        self._waits: dict[str, TaskID] = {}
 
     def started(self, drop: Drop, posts: int) -> None:
         if posts:
@@ -46,6 +50,12 @@ class BarProgress(LogProgress):
     def advanced(self, drop: Drop, posts: int) -> None:
         if drop.id in self._tasks:
             self._bars.advance(self._tasks[drop.id], posts)
+
+    def waiting(self, what: str, why: str) -> None:
+        if what in self._waits:
+            self._bars.remove_task(self._waits.pop(what))
+        if why:
+            self._waits[what] = self._bars.add_task(escape(f"waiting for the {what}: {why}"), total=None)
 
     def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
         if drop.id in self._tasks:

@@ -59,6 +59,10 @@ class Progress(Protocol):
         """It is over, and its report is written."""
         ...
 
+    def waiting(self, what: str, why: str) -> None:
+        """Posts wait for the connection or for a Service (``what``); empty ``why``: no longer."""
+        ...
+
 
 class Reading(NamedTuple):
     """A file as it was read."""

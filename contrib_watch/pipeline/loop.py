@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,30 +12,29 @@ import structlog
 
 from contrib_watch.adapters.connection import Collected, ConnectionLost
 from contrib_watch.adapters.folder import Scan
-from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemRequest
-from contrib_watch.ads.session import LoggedIn, LoginEnded, Notice, Outgoing
+from contrib_watch.ads.session import LoggedIn, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import (
     ConfigurationError,
     ConnectionFailed,
     ContribWatchError,
-    NoConnection,
     StateError,
     StateUnavailable,
     UnreadableFile,
 )
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
+from contrib_watch.pipeline.availability import Availability
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, examine, why_held
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.pipeline.second_look import agreed_quotes
-from contrib_watch.store import PENDING, utc_text
+from contrib_watch.store import PENDING
 
 log = structlog.get_logger()
 
@@ -121,11 +117,9 @@ class Loop:
         self._publisher = Publisher(desk, aside, self._wake)
         self._over: dict[tuple[int, int], Drop] = {}  # by drop and run: what waits for its report to be written
         self._faults: dict[tuple[int, int], int] = {}  # by drop and run: the exit code of what made it fail
-        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)  # by Service
+        self._availability = Availability(desk, progress)
         dice = dice or random.Random()  # noqa: S311 - a sample is no secret
-        self._presence = Presence(desk, dice, lambda service: self._breakers[service])
-        self._told_down: dict[str, float] = {}  # by Service: when it is tried again
-        self._told_state = self._told_since_utc = ""
+        self._presence = Presence(desk, dice, lambda service: self._availability.breakers[service])
         self._coverage: dict[str, Coverage] = {}
         self._covered: dict[str, set[tuple[int, int]]] = {}  # by feed: (drop, run) that were looked at for it
         self._known_columns: dict[str, dict[int, frozenset[str]]] = {}  # by feed and drop
@@ -134,9 +128,6 @@ class Loop:
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._started = False
-        self._up = False
-        self._down_since_s = 0.0
-        self._down_because = "no connection was tried yet"
         self._handed = 0  # posts that the link has and has not answered
         self._paid_until_s = 0.0  # until when the posts handed over use up the rate limit
 
@@ -158,17 +149,17 @@ class Loop:
         ``ads.connect_timeout_s`` while there is something to send. What was not sent stays for the next run.
         """
         self._recover()
-        self._down_since_s = self._desk.clock.monotonic()
+        self._availability.begin()
         if not once:
             self._connect()
         try:
             self._work(once=once, quiet=quiet)
         except ConnectionFailed as error:
-            self._tell("down", str(error))
+            self._availability.tell("down", str(error))
             raise
         else:
             if self._started:
-                self._tell("closed", "")
+                self._availability.tell("closed", "")
         finally:
             if self._started:
                 self._link.close()
@@ -182,7 +173,9 @@ class Loop:
             if once and idle and not self._scans:
                 if self._is_over():
                     return
-                self._check_services()
+                if not self._handed and self._reading is None:
+                    jobs = (job.service for job in self._jobs.values())
+                    self._availability.check_services((*jobs, *self._presence.posting_to))
             self._turn(once=once)
         self._farewell()
 
@@ -254,7 +247,7 @@ class Loop:
                 drop,
                 claimed=lambda: self._claimed(service),
                 stated=stated,
-                breaker=self._breakers[service],
+                breaker=self._availability.breakers[service],
             )
         except StateUnavailable:  # no drop's fault: what fails is the record, without which nothing goes on
             raise
@@ -352,9 +345,13 @@ class Loop:
         answers, events, items = self._link.collect(self._patience_s())
         self._handed -= len(answers)
         for event in events:
-            self._note(event)
-        if once and not self._up and (self._jobs or self._presence.busy):
-            self._check_patience()
+            self._availability.note(event)
+            if isinstance(event, LoggedIn):
+                self._presence.logged_in()
+            elif isinstance(event, ConnectionLost):
+                self._presence.lost()
+        if once and not self._availability.up and (self._jobs or self._presence.busy):
+            self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
         outgoing: list[Outgoing] = []
         with self._desk.state.transaction():
@@ -366,7 +363,7 @@ class Loop:
                 if job.healed > healed:
                     self._presence.doubt(UNKNOWN_ITEM)
             self._presence.settle(answers)
-            if self._up and not self._stopping.is_set():
+            if self._availability.up and not self._stopping.is_set():
                 for job, room in self._shares():
                     if self._must_wait(job):
                         continue
@@ -379,10 +376,10 @@ class Loop:
         if outgoing:  # only now, when they are durably in flight
             self._link.post(outgoing)
         self._presence.advance()
-        if self._up and not self._stopping.is_set():
+        if self._availability.up and not self._stopping.is_set():
             for wanted in self._presence.requests(self._is_claimed):
                 self._link.request(wanted)
-        self._tell_services()
+        self._availability.tell_services()
         for job in [job for job in self._jobs.values() if job.done]:
             self._end(job)
 
@@ -414,7 +411,7 @@ class Loop:
 
         Where the rate limit is what holds posts back, they are kept here, where feeds take turns.
         """
-        if not self._up:
+        if not self._availability.up:
             return 0
         ads = self._desk.settings.ads
         room = max(2 * ads.window - self._handed, 0)
@@ -436,7 +433,7 @@ class Loop:
         """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
         ready = (job for job in self._jobs.values() if not self._must_wait(job))
         due = [due_s for due_s in (*(job.due_s() for job in ready), self._presence.due_s()) if due_s is not None]
-        if not due or self._stopping.is_set() or not self._up:
+        if not due or self._stopping.is_set() or not self._availability.up:
             return LONGEST_TURN_S
         due_s = min(due)
         if not self._room():
@@ -499,79 +496,8 @@ class Loop:
     def _connect(self) -> None:
         if not self._started:
             self._started = True
-            self._down_since_s = self._desk.clock.monotonic()
+            self._availability.begin()
             self._link.start()
-
-    def _note(self, event: object) -> None:
-        if isinstance(event, LoggedIn):
-            self._up = True
-            self._tell("up", "")
-            self._presence.logged_in()
-        elif isinstance(event, ConnectionLost):
-            if self._up:
-                self._down_since_s = self._desk.clock.monotonic()
-            if self._up or event.reason != self._down_because:
-                wait_s = round(event.retry_in_s, 1)
-                log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
-            self._tell("down", f"{event.endpoint}: {event.reason}", retry_in_s=event.retry_in_s)
-            self._up, self._down_because = False, event.reason
-            self._presence.lost()
-        elif isinstance(event, LoginEnded):
-            if not event.final:  # the final one is raised, and told by whoever catches it
-                log.error("login ended", code=event.code, text=event.text)
-        elif isinstance(event, Notice) and event.text:
-            log.warning("from the ADS", text=event.text)
-
-    def _tell(self, state: str, reason: str, retry_in_s: float | None = None) -> None:
-        """Leave the connection's state where ``status`` finds it."""
-        now = self._desk.clock.utc()
-        if state != self._told_state:
-            self._told_state, self._told_since_utc = state, utc_text(now)
-        told = {"state": state, "reason": reason, "since_utc": self._told_since_utc}
-        if retry_in_s is not None:
-            told["next_try_utc"] = utc_text(now + timedelta(seconds=retry_in_s))
-        self._desk.state.put("connection", json.dumps(told))
-
-    def _tell_services(self) -> None:
-        """Leave where ``status`` finds it which Services are down, and say it once."""
-        down = {service: one.probe_at_s for service, one in self._breakers.items() if one.open}
-        if down == self._told_down:
-            return
-        for service in down.keys() - self._told_down.keys():
-            log.warning("Service is down: posts for it wait", service=service, why=self._breakers[service].why)
-        for service in self._told_down.keys() - down.keys():
-            log.info("Service takes posts again", service=service)
-        self._told_down = down
-        told = {
-            service: {
-                "reason": self._breakers[service].why,
-                "since_utc": self._desk.utc_of(self._breakers[service].open_since_s or 0.0),
-                "next_try_utc": self._desk.utc_of(probe_at_s),
-            }
-            for service, probe_at_s in down.items()
-        }
-        self._desk.state.put("services_down", json.dumps(told))
-
-    def _check_services(self) -> None:
-        """End a run for which only Services are left that have been down for ``ads.connect_timeout_s``."""
-        if self._handed or self._reading is not None:
-            return
-        now_s, limit_s = self._desk.clock.monotonic(), self._desk.settings.ads.connect_timeout_s
-        down = dict.fromkeys((*(job.service for job in self._jobs.values()), *self._presence.posting_to))
-        since_s = [self._breakers[service].open_since_s for service in down]
-        if not since_s or any(one is None or now_s - one < limit_s for one in since_s):
-            return
-        reasons = "; ".join(f"{service}: {self._breakers[service].why}" for service in down)
-        hint = "What was not sent waits for the next run; tell your Market Data team which source is down"
-        raise NoConnection(f"no source has taken posts for {limit_s:g} s ({reasons})", hint=hint)
-
-    def _check_patience(self) -> None:
-        waited_s = self._desk.clock.monotonic() - self._down_since_s
-        limit_s = self._desk.settings.ads.connect_timeout_s
-        if waited_s >= limit_s:
-            hosts = ", ".join(self._desk.settings.ads.hosts)
-            hint = "What was not sent waits for the next run; check ads.hosts and the network"
-            raise NoConnection(f"no connection for {limit_s:g} s: {self._down_because}", where=hosts, hint=hint)
 
     def _farewell(self) -> None:
         """Wait for the answers to what is on the wire, and for the reports of what is over.
@@ -581,6 +507,6 @@ class Loop:
         until_s = self._desk.clock.monotonic() + FAREWELL_S
         while self._desk.clock.monotonic() < until_s:
             self._publish()
-            if not (self._up and self._handed) and not self._publisher.busy:
+            if not (self._availability.up and self._handed) and not self._publisher.busy:
                 return
             self._turn(once=False)

@@ -126,6 +126,8 @@ class Silent:
 
     def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None: ...
 
+    def waiting(self, what: str, why: str) -> None: ...
+
 
 class Site:
     """Folders, state, the ADS, and the clock."""
