@@ -180,6 +180,26 @@ class TestLogin:
         assert (first.post_id, first.verdict, first.sent_s) == (1, Verdict.LOST, 1.0)
         assert (second.post_id, second.verdict, second.sent_s) == (2, Verdict.LOST, None)
 
+    def test_what_a_frame_says_after_the_close_of_the_login_still_counts(self) -> None:
+        session = opened(pack=3)
+        session.post(posts(1, 2, 3), 0.0)
+        closed = {"ID": 1, "Type": "Status", "Domain": "Login", "State": {"Stream": "Closed", "Data": "Suspect"}}
+        session.receive(json.dumps([*json.loads(ack(1)), closed, *json.loads(ack(2)), closed]), 1.0)
+        assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.ACKED}
+        assert "login stream was closed" in closing(session)
+        session.disconnected(2.0, "closed")
+        assert verdicts(session) == {3: Verdict.LOST}
+
+    def test_a_second_login_refresh_changes_nothing(self) -> None:
+        session = opened()
+        session.post(posts(1), 0.0)
+        session.output()
+        session.receive(LOGIN_OK.replace("61430", "1").replace('"PingTimeout":30', '"PingTimeout":1'), 1.0)
+        assert session.events() == []
+        assert (session.max_msg_size, session.ping_timeout_s) == (61_430, 30)
+        session.receive(ack(1), 2.0)
+        assert verdicts(session) == {1: Verdict.ACKED}
+
     def test_state_of_another_stream_does_not_touch_the_login(self) -> None:
         session = opened()
         session.receive('[{"ID":5,"Type":"Status","State":{"Stream":"Closed","Data":"Suspect"}}]', 1.0)
@@ -216,6 +236,14 @@ class TestLife:
         session = opened()
         session.receive('[{"Type":"Ping"},{"Type":"Ping"}]', 1.0)
         assert session.output() == [PONG, PONG]
+
+    def test_a_flood_of_pings_holds_up_no_post(self) -> None:
+        session = opened()
+        session.receive(json.dumps([{"Type": "Ping"}] * 10_000), 1.0)
+        session.post(posts(1), 1.0)
+        *pongs, post = session.output()
+        assert pongs == [PONG] * 10_000
+        assert ids([post]) == [[1]]
 
     def test_ping_is_answered_while_logging_in(self) -> None:
         session = Session(LOGIN, Limits())
@@ -409,7 +437,7 @@ class TestAnswers:
         assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.NAKKED}
         assert session.output()[-1] == PONG
 
-    @pytest.mark.parametrize("stray", [ack(99), ack(1), '[{"ID":1,"Type":"Ack"}]'])
+    @pytest.mark.parametrize("stray", [ack(99), ack(1), ack(1, nak="NotOpen"), '[{"ID":1,"Type":"Ack"}]'])
     def test_late_repeated_and_unknown_acks_are_noticed(self, stray: str) -> None:
         session = opened(ack_timeout_s=5)
         session.post(posts(1, 2), 0.0)
