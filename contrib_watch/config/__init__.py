@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError
 
 from contrib_watch.ads.tokens import Account
 from contrib_watch.config import conflicts
+from contrib_watch.config.guarding import CalendarTable, ExpectTable, GuardsTable, check_guards
 from contrib_watch.config.problems import (
     InvalidConfiguration,
     Key,
@@ -43,7 +44,9 @@ from contrib_watch.config.settings import (
     Settings,
     State,
 )
+from contrib_watch.core.business_days import Calendar
 from contrib_watch.core.dictionary import Dictionary
+from contrib_watch.core.limits import Guards
 from contrib_watch.core.model import Feed
 from contrib_watch.errors import ConfigurationError
 
@@ -70,6 +73,7 @@ STATE_PASSWORD = "CONTRIB_WATCH_STATE_PASSWORD"  # noqa: S105 - the variable's n
 _ADS, _STATE, _FIELDS, _LOG = TypeAdapter(Ads), TypeAdapter(State), TypeAdapter(Fields), TypeAdapter(Log)
 _CLOUD, _FEED = TypeAdapter(CloudTable), TypeAdapter(FeedTable)
 _SECTIONS = ("ads", "cloud", "state", "fields", "log", "feeds")
+_GUARDS, _CALENDAR, _EXPECT = TypeAdapter(GuardsTable), TypeAdapter(CalendarTable), TypeAdapter(ExpectTable)
 
 T = TypeVar("T")
 
@@ -99,13 +103,13 @@ def parse(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
     state = _section(_STATE, document, "state", problems)
     dictionary = _section(_FIELDS, document, "fields", problems)
     log = _section(_LOG, document, "log", problems)
-    tables = {n: _validated(_FEED, ("feeds", n), t, problems) for n, t in _feed_tables(document, problems).items()}
-
     base = path.parent
+    tables = _feed_tables(document, problems)
+    feeds = {n: feed for n, table in tables.items() if (feed := _feed(n, table, base, problems)) is not None}
+
     ads = ads and _placed_ads(ads, base, by_token=by_token)
     state = state and _placed_state(state, base, environ, problems)
     dictionary = dictionary and Fields(dictionary=tuple(base / file for file in dictionary.dictionary))
-    feeds = {n: _placed_feed(table, base) for n, table in tables.items() if table is not None}
     clashes = conflicts.between_keys(ads, cloud, state, dictionary, feeds, by_token=by_token)
     problems += conflicts.unreported(clashes, problems)
 
@@ -159,13 +163,18 @@ def _built_in_files() -> tuple[bytes, bytes]:
 
 
 def check_mappings(settings: Settings, dictionary: Dictionary) -> None:
-    """Raise InvalidConfiguration for every ``columns`` entry whose field the dictionary does not have."""
+    """Raise InvalidConfiguration for every ``columns`` entry whose field the dictionary does not have.
+
+    So it does for every guard of values whose field it does not have, or has not as a number.
+    """
     problems = [
         Problem((("feeds", n, "columns", header),), _no_such_field(header, acronym, dictionary))
         for n, feed in enumerate(settings.feeds, 1)
         for header, acronym in feed.columns.items()
         if dictionary.get(acronym) is None
     ]
+    for n, feed in enumerate(settings.feeds, 1):
+        problems += check_guards(n, feed.guards, dictionary)
     if problems:
         raise InvalidConfiguration(settings.path, lines_of(problems, text=""))
 
@@ -232,6 +241,30 @@ def _feed_tables(document: dict[str, Any], problems: list[Problem]) -> dict[int,
     return dict(enumerate(tables, 1))
 
 
+def _feed(n: int, table: object, base: Path, problems: list[Problem]) -> Feed | None:
+    """One ``[[feeds]]`` table; the tables within it are checked by themselves, so that problems name their keys."""
+    if not isinstance(table, dict):
+        _validated(_FEED, ("feeds", n), table, problems)
+        return None
+
+    def within(adapter: TypeAdapter[T], name: str) -> T | None:
+        return _validated(adapter, ("feeds", n, name), table.get(name, {}), problems)
+
+    own = {key: value for key, value in table.items() if key not in ("guards", "calendar", "expect")}
+    feed = _validated(_FEED, ("feeds", n), own, problems)
+    guards, calendar = within(_GUARDS, "guards"), within(_CALENDAR, "calendar")
+    expect = within(_EXPECT, "expect") if table.get("expect") else None
+    placed = Calendar() if calendar is None else _placed_calendar(calendar, ("feeds", n, "calendar"), base, problems)
+    if feed is None:
+        return None
+    return replace(
+        _placed_feed(feed, base),
+        guards=Guards() if guards is None else guards.guards(),
+        calendar=placed,
+        expect=None if expect is None else expect.expectation(placed),
+    )
+
+
 def _validated(adapter: TypeAdapter[T], key: Key, table: object, problems: list[Problem]) -> T | None:
     """The section, or None where too little of it is right; what is wrong goes to ``problems``.
 
@@ -276,6 +309,14 @@ def _placed_feed(table: FeedTable, base: Path) -> Feed:
     values = {f.name: getattr(table, f.name) for f in fields(Feed)}
     report_folder = table.report_folder and base / table.report_folder
     return Feed(**values | {"folder": base / table.folder, "report_folder": report_folder})
+
+
+def _placed_calendar(table: CalendarTable, key: Key, base: Path, problems: list[Problem]) -> Calendar:
+    try:
+        return table.calendar(base)
+    except ValueError as error:
+        problems.append(Problem(((*key, "holidays"),), str(error)))
+        return Calendar(table.weekend)
 
 
 def _placed_state(state: State, base: Path, environ: Mapping[str, str], problems: list[Problem]) -> State:

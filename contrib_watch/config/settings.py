@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict
 from pydantic import Field as Limits
 
 from contrib_watch.ads.tokens import Account, Grant
+from contrib_watch.config.guarding import zone_name
 from contrib_watch.config.problems import nearest
 from contrib_watch.core.model import SET_ME, Feed
 from contrib_watch.core.readers import shell_pattern
@@ -344,6 +345,11 @@ class FeedTable(Feed):
     max_rows: Annotated[int, Limits(ge=1)] = Feed.max_rows
     max_bytes: Annotated[int, BeforeValidator(_bytes), Limits(ge=1)] = Feed.max_bytes
     report_folder: Annotated[PurePath | None, BeforeValidator(_none_if_empty)] = Feed.report_folder
+    timezone: Annotated[str, AfterValidator(zone_name)] = Feed.timezone
+    valid_for_s: Annotated[float, BeforeValidator(_seconds), Limits(ge=0, validation_alias="valid_for")] = (
+        Feed.valid_for_s
+    )
+    approvers: tuple[_Printable, ...] = Feed.approvers
 
 
 @dataclass(frozen=True, kw_only=True)

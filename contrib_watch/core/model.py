@@ -17,6 +17,9 @@ from typing import Literal, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from contrib_watch.core.business_days import Calendar, Expectation
+from contrib_watch.core.limits import Guards
+
 TOKENS = pd.ArrowDtype(pa.string())
 """The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
 
@@ -146,6 +149,24 @@ class Feed:
     second_reading: Literal["auto", "always", "never"] = "auto"
     """Whether what is posted must have been read alike by a second program; ``auto``: where that takes no second."""
     report_folder: PurePath | None = None
+    timezone: str = ""
+    """An IANA name; empty: this machine's. Decides when a day begins for ``expect`` and for an as-of date."""
+    calendar: Calendar = Calendar()  # noqa: RUF009 - frozen
+    expect: Expectation | None = None
+    valid_for_s: float = 0.0
+    """How long after a drop was seen, or decided about, its values may still be sent; 0: always."""
+    approval: Literal["on_breach", "always"] = "on_breach"
+    """Which drops wait for a person: those that breach a guard, or all."""
+    approvers: tuple[str, ...] = ()
+    """The users of this machine who may approve; empty: anybody but who dropped it."""
+    dropped_by: str = ""
+    """Whose folder it is: who dropped a file is then known by that; empty: by the file's owner."""
+    guards: Guards = Guards()  # noqa: RUF009 - frozen
+
+    @property
+    def controlled(self) -> bool:
+        """Whether the feed has any brake: who releases one of its drops is then not who dropped it."""
+        return self.guards.any or self.approval == "always" or bool(self.approvers)
 
 
 @dataclass(frozen=True)
@@ -235,10 +256,18 @@ class Quotes:
     """Headers that the feed maps to fields and the file lacks: blanks to a partial drop, doubts to a complete one."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Field to its column, by which a person finds it: the letter in a workbook, the header in a CSV."""
+    as_of: pd.Series[str] | None = None
+    """ISO dates of the guards' ``as_of`` column, indexed like ``values``, missing where there is no date; None: no
+    such column, or none is asked for."""
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""
         return f"{self.sheet}!{row}" if self.sheet else str(row)
+
+    def address(self, row: int, acronym: str) -> str:
+        """Where a person finds a field's cell: ``Sheet1!C7`` in a workbook, ``row 7, BID`` in a CSV."""
+        column = self.places.get(acronym, "" if self.sheet else acronym)
+        return f"{self.sheet}!{column}{row}" if self.sheet else f"row {row}, {column}"
 
 
 class Post(NamedTuple):

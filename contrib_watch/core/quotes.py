@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.fields import Dictionary, FieldDef, Kind, type_column
+from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
 from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.readers import ERROR_TEXT, Complaint, error_text, foreign_character, matches, shell_pattern
 from contrib_watch.errors import UnreadableFile
@@ -35,6 +35,9 @@ MAX_NAME_LENGTH = 255
 
 _NAMES_SHOWN = 20
 """So many columns' names are listed in a message; a header can have thousands."""
+
+_DAY = FieldDef("AS_OF", 0, Kind.DATE, "DATE", 10, "DATE", 0)
+"""Types the guards' ``as_of`` column, whatever field it is, if any."""
 
 _EXAMPLES = 3
 """So many RICs or rows are named in a message that could name thousands."""
@@ -85,6 +88,7 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
             definition.acronym: (cells.letters if cells.sheet else cells.header)[column]
             for column, definition in layout.fields.items()
         },
+        as_of=_as_of(cells, feed, accepted, values.index),
     )
 
 
@@ -408,6 +412,21 @@ def _frame(cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]) -
     }
     rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, dtype="int64", name="row")
     return pd.DataFrame(columns, index=index), rows
+
+
+def _as_of(
+    cells: Cells, feed: Feed, accepted: np.typing.NDArray[np.bool_], index: pd.Index[str]
+) -> pd.Series[str] | None:
+    """The dates of the guards' ``as_of`` column, which need be no field; what is no date is missing."""
+    headers = [header.strip(" \ufeff") for header in cells.header]
+    names = [feed.guards.as_of, *(header for header, acronym in feed.columns.items() if acronym == feed.guards.as_of)]
+    column = next((headers.index(name) for name in names if name and name in headers), None)
+    if column is None:
+        return None
+    kinds = None if cells.kinds is None else cells.kinds[column]
+    tokens, _ = read_column(_DAY, cells.columns[column], kinds, feed)
+    dates = pc.utf8_trim(tokens.filter(pa.array(accepted)), characters='"')
+    return pd.Series(pd.array(dates, dtype=TOKENS), index=index)
 
 
 def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) -> tuple[Problem, ...]:
