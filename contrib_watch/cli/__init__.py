@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from contrib_watch.cli.audit import audit
-from contrib_watch.cli.options import CONFIG, EXISTING, JSON, TRACE
+from contrib_watch.cli.options import AS, CONFIG, EXISTING, JSON, REASON, TRACE
 from contrib_watch.cli.options import configured as _configured
 from contrib_watch.cli.options import opened as _desk
 from contrib_watch.errors import ContribWatchError
@@ -163,24 +163,38 @@ def status(config_path: Path, as_json: bool, files: tuple[Path, ...]) -> None:
 @main.command(short_help="Release a held drop.")
 @CONFIG
 @click.argument("drop", type=int)
-def approve(config_path: Path, drop: int) -> None:
-    """Release held DROP: the running daemon, or the next run, sends it."""
+@AS
+@REASON
+def approve(config_path: Path, drop: int, as_name: str | None, reason: str) -> None:
+    """Release held DROP: the running daemon, or the next run, sends it.
+
+    What is released is what its last report shows. Where the snapshot has moved since, there is a new report to look
+    at first. In a feed with guards, approval or approvers, whoever dropped a file cannot release it.
+    """
+    from contrib_watch.cli.people import person
+    from contrib_watch.core.model import DropStatus
     from contrib_watch.pipeline.decisions import approve as decide
 
     with _desk(config_path) as desk:
-        decide(desk, drop)
-    click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
+        decided = decide(desk, drop, person(as_name), reason)
+    if decided.status is DropStatus.HELD:
+        click.echo(f"drop {drop} has one approval, and needs a second one of somebody else", err=True)
+    else:
+        click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
 
 
 @main.command(short_help="End a held drop; nothing of it is sent.")
 @CONFIG
 @click.argument("drop", type=int)
-def reject(config_path: Path, drop: int) -> None:
+@AS
+@REASON
+def reject(config_path: Path, drop: int, as_name: str | None, reason: str) -> None:
     """End held DROP: nothing of it is sent, and a second report says so."""
+    from contrib_watch.cli.people import person
     from contrib_watch.pipeline.decisions import reject as decide
 
     with _desk(config_path) as desk:
-        report = decide(desk, drop)
+        report = decide(desk, drop, person(as_name), reason)
     click.echo(f"drop {drop} is rejected: {report}", err=True)
 
 
@@ -189,10 +203,11 @@ def reject(config_path: Path, drop: int) -> None:
 @click.argument("drop", type=int)
 def retry(config_path: Path, drop: int) -> None:
     """Process DROP again under today's configuration; a newer drop's values are not overwritten."""
+    from contrib_watch.cli.people import person
     from contrib_watch.pipeline.decisions import retry as decide
 
     with _desk(config_path) as desk:
-        decide(desk, drop)
+        decide(desk, drop, person(None))
     click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
 
 

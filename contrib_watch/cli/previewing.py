@@ -18,7 +18,8 @@ from contrib_watch.core.model import Drop, DropStatus, Feed, Problem, Quotes
 from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import examine, why_held
+from contrib_watch.pipeline.job import examine
+from contrib_watch.pipeline.ruling import rule
 from contrib_watch.pipeline.second_look import second_look
 
 
@@ -68,9 +69,10 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     )
     changes = examine(desk, drop, reading.quotes)
     changes = second_look(desk, file, file.name, feed, reading, changes.given.index).applied(changes)
-    held = why_held(desk, drop, changes)
+    planned = plan(changes)
+    held = rule(desk, drop, reading.quotes, changes, planned).reason
     hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
-    return Preview(file, feed, reading.quotes, changes, plan(changes), held, hints)
+    return Preview(file, feed, reading.quotes, changes, planned, held, hints)
 
 
 def _layout_hints(desk: Desk, file: Path, feed: Feed) -> tuple[Hint, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
@@ -30,8 +31,13 @@ def zone_name(value: str) -> str:
         try:
             ZoneInfo(value)
         except (OSError, ValueError, KeyError):  # KeyError: ZoneInfoNotFoundError
-            raise ValueError(_NO_ZONE + nearest(value, available_timezones())) from None
+            raise ValueError(_NO_ZONE + nearest(value, _zone_names())) from None
     return value
+
+
+@cache
+def _zone_names() -> set[str]:
+    return available_timezones()  # reads the whole database of zones
 
 
 _NO_ZONE = 'must be an IANA time zone such as "Europe/Berlin"'

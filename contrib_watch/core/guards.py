@@ -64,7 +64,9 @@ class Circumstances:
     """What the guards have to know beside the drop."""
 
     known_rics: int
-    """RICs that the feed had before this drop."""
+    """RICs that the feed owns."""
+    is_first: bool
+    """No drop before this one brought any of them."""
     days: tuple[date, ...]
     """The dates that an as-of column may have: today, and the last business day."""
 
@@ -255,7 +257,7 @@ def _of_rows(guards: Guards, quotes: Quotes, changes: Changes, around: Circumsta
     if guards.max_blank is not None:
         blank = int(quotes.values.isna().to_numpy().sum())
         yield from _too_many("max_blank", blank, quotes.values.size, guards.max_blank, "cells", "blank")
-    if guards.max_new_rics is not None and around.known_rics:
+    if guards.max_new_rics is not None and not around.is_first:
         for breach in _too_many("max_new_rics", new, read, guards.max_new_rics, "RICs", "new"):
             examples = facts.index[facts["new"]][:CELLS_SHOWN]
             yield Breach(breach.rule, breach.what, breach.count, tuple(map(str, examples)))

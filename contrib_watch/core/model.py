@@ -79,6 +79,37 @@ class Action(StrEnum):
     """Changes the values of some fields of an item that is there."""
 
 
+class Source(StrEnum):
+    """How it is known who somebody is."""
+
+    FILE_OWNER = "file owner"
+    DROP_FOLDER = "drop folder"
+    """The feed's folder is one person's."""
+    OS_USER = "OS user"
+    ASSERTED = "asserted"
+    """The name was given on a command line, and nothing shows that it is true."""
+
+
+class Person(NamedTuple):
+    """Somebody who dropped a file, or decides about one."""
+
+    name: str
+    source: Source
+    account: str = ""
+    """The OS user who gave the name."""
+
+    def is_same(self, other: str) -> bool:
+        """Whether another name is the same person's, as far as names tell."""
+        return self.name.strip().casefold() == other.strip().casefold()
+
+
+NOBODY = Person("", Source.ASSERTED)
+"""Who did not say who it is."""
+
+UNKNOWN = "unknown"
+"""The owner of a file whose file system does not tell."""
+
+
 class CellKind(IntEnum):
     """What a workbook says a cell is. A CSV has text and blanks only."""
 
@@ -336,8 +367,12 @@ class Drop:
     """Why it ended as it did: held, rejected or failed."""
     held_because: str = ""
     """Why a person has to decide about it, known before it is read: it is old, or of a restored backup."""
-    owner: str = "unknown"
-    """The file's owner, where the file system knows it."""
+    owner: str = UNKNOWN
+    """Who dropped it, as far as that is known."""
+    owner_source: str = Source.FILE_OWNER
+    """How that is known."""
+    origin: str = ""
+    """What the program made it of, because a person said so: ``revert of drop 12``; empty: it is a file."""
     adopted: bool = False
     """It was backlog: its age counts, and not its number, where it meets another drop's values."""
     approved: bool = False

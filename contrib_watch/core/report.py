@@ -7,7 +7,7 @@ comes first. A row counts as being there only where the ADS acknowledged its val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain
@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from contrib_watch.core.chain import Witness
+from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
 from contrib_watch.errors import ContribWatchError
@@ -99,6 +100,8 @@ class Report:
     causes: tuple[Cause, ...]
     """What a person has to look at, the largest first; then what only needs to be known."""
     warnings: tuple[str, ...]
+    moves: tuple[Move, ...]
+    """The largest moves of a drop that was held or rejected as a whole, the largest first."""
     whole_file: bool
     """The file was rejected or held as a whole, without rows."""
     verdict: Verdict
@@ -128,6 +131,8 @@ def build_report(
     problems: Sequence[Problem] | None = None,
     missing: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    breaches: Sequence[Breach] = (),
+    moves: Sequence[Move] = (),
     unreadable: str = "",
     config_hash: str = "",
     witness: Witness | None = None,
@@ -138,7 +143,8 @@ def build_report(
     number, ``status`` a Status or its text, times are ISO 8601 text in UTC (``2026-11-22T16:30:00.123Z``), absent
     values are None. Rows of ``quotes`` without an outcome are unchanged; an equal copy without one shares its first
     row's. ``problems`` are all reasons of rejected rows, those found after reading included (default: those of
-    ``quotes``). ``warnings`` are added to those of ``quotes``.
+    ``quotes``). ``warnings`` are added to those of ``quotes``. ``breaches`` are the guards because of which the drop
+    was held or rejected, ``moves`` its largest moves then.
 
     ``quotes`` is None where the file has no rows to speak of, because it was ``unreadable`` (why), or because it
     was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at, unless the
@@ -155,7 +161,7 @@ def build_report(
         problems = quotes.problems if problems is None else problems
         numbered = _numbered_rows(quotes, outcomes, problems)
         rows = _labelled(numbered, quotes)
-        causes = _causes(drop, numbered, rows, problems, missing)
+        causes = _causes(drop, numbered, rows, problems, missing, breaches)
         verdict = _verdict(drop, _totals(rows), len(missing))
     return Report(
         drop=drop,
@@ -172,6 +178,7 @@ def build_report(
         missing=tuple(missing),
         causes=causes,
         warnings=tuple(dict.fromkeys((*(quotes.warnings if quotes else ()), *warnings))),
+        moves=tuple(moves),
         whole_file=quotes is None and not half_way,
         verdict=verdict,
     )
@@ -284,9 +291,15 @@ def _causes(
     rows: pd.DataFrame,
     problems: Sequence[Problem],
     missing: Sequence[str],
+    breaches: Sequence[Breach],
 ) -> tuple[Cause, ...]:
-    """All causes: what somebody has to act on comes before what is only to be known, the largest first."""
+    """All causes: what somebody has to act on comes before what is only to be known, the largest first.
+
+    The guards that a drop does not pass come before all others, for they keep it back as a whole.
+    """
     explained = (numbered["status"] == Status.REJECTED) & numbered["row"].isin([p.row for p in problems])
+    if breaches:
+        explained |= numbered["text"] == drop.reason
     causes = [*_problem_causes(problems), *_outcome_causes(drop, rows[~explained])]
     if missing:
         causes.append(
@@ -298,7 +311,16 @@ def _causes(
                 "add them to the file, or clear their values where they are no longer quoted",
             )
         )
-    return tuple(sorted(causes, key=lambda cause: (cause.status is Status.SUPERSEDED, -cause.count)))
+    causes.sort(key=lambda cause: (cause.status is Status.SUPERSEDED, -cause.count))
+    return (*_breach_causes(drop, breaches), *causes)
+
+
+def _breach_causes(drop: Drop, breaches: Sequence[Breach]) -> Iterator[Cause]:
+    for breach in breaches:
+        held = drop.status is DropStatus.HELD
+        status = Status.HELD if held else Status.REJECTED
+        mend = _decide(drop) if held else "mend the file and save it again"
+        yield Cause(status, breach.count, f"{status}, {breach.what}", "; ".join(breach.cells), mend)
 
 
 def _problem_causes(problems: Sequence[Problem]) -> list[Cause]:
@@ -355,12 +377,16 @@ def _in_words(drop: Drop, status: Status, nak_code: str, text: str) -> tuple[str
         case Status.HELD:
             return (
                 f"held, {text or drop.reason or 'waiting for a decision'}",
-                f"look at the rows below, then: contrib-watch approve {drop.id}, or contrib-watch reject {drop.id}",
+                _decide(drop),
             )
         case Status.SUPERSEDED:
             return text or "a newer drop gives these values", "nothing to do: see the newer drop's report"
         case _:
             return text or drop.reason or "rejected", "mend the file and save it again"
+
+
+def _decide(drop: Drop) -> str:
+    return f"look at the rows below, then: contrib-watch approve {drop.id}, or contrib-watch reject {drop.id}"
 
 
 def _shortened(text: str) -> str:
@@ -376,7 +402,7 @@ def _verdict(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdict:
     unknown, superseded = totals[Status.UNCONFIRMED], totals[Status.SUPERSEDED]
     lost = totals[Status.REJECTED] + totals[Status.NAKKED] + totals[Status.HELD]
     decided = totals[Status.HELD] or drop.status is DropStatus.REJECTED
-    if lost and decided and not acked and not unknown:
+    if ((lost and decided) or drop.status is DropStatus.HELD) and not acked and not unknown:
         return Verdict("bad", f"NOTHING PUBLISHED: {_stopped(drop)}")
     if lost and lost == read:
         return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(totals)}")

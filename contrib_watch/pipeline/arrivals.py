@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from contrib_watch.adapters.folder import CompleteFile, Scan
-from contrib_watch.core.model import Drop
+from contrib_watch.core.model import Drop, Source
 from contrib_watch.core.settle import Verdict, judge
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
@@ -52,7 +52,8 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
             sha256=file.sha256,
             size_bytes=file.size_bytes,
             mtime_ns=file.signature.mtime_ns,
-            owner=file.owner,
+            owner=desk.feeds[feed].dropped_by or file.owner,
+            owner_source=_known_by(desk, feed),
             seen_at_utc=now,
             held_because=judgement.reason,
         )
@@ -74,6 +75,11 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
     return drop
 
 
+def _known_by(desk: Desk, feed: str) -> Source:
+    """How it is known who drops files."""
+    return Source.DROP_FOLDER if desk.feeds[feed].dropped_by else Source.FILE_OWNER
+
+
 def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
     """Decide about a feed's backlog: ``ignore`` it, or make drops of ``newest`` (by mtime) or ``all`` of it."""
     if feed not in desk.feeds:
@@ -93,7 +99,8 @@ def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
                 sha256=file.sha256,
                 size_bytes=file.signature.size_bytes,
                 mtime_ns=file.signature.mtime_ns,
-                owner=file.owner,
+                owner=desk.feeds[feed].dropped_by or file.owner,
+                owner_source=_known_by(desk, feed),
                 seen_at_utc=desk.clock.utc(),
                 adopted=True,
             )

@@ -1,38 +1,95 @@
 """What people decide about drops: released, ended, or processed again.
 
-Decisions are recorded in the state; the process that sends, running now or later, acts on them.
+Decisions are recorded in the state, with who took them, how that is known, and why; the process that sends, running
+now or later, acts on them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from contrib_watch.core.model import Drop, DropStatus
-from contrib_watch.errors import ConfigurationError
+from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
+from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
+from contrib_watch.core.posts import plan
+from contrib_watch.errors import ConfigurationError, UnreadableFile
+from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import Job
+from contrib_watch.pipeline.job import Job, examine
+from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish
+from contrib_watch.pipeline.ruling import APPROVE, approvals, seen_held
+from contrib_watch.pipeline.second_look import second_look
 
 
-def approve(desk: Desk, drop_id: int) -> Drop:
-    """Release a held drop; raises ConfigurationError where it is not held."""
+def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
+    """Release a held drop, or be the first of two who do; what it then is tells which.
+
+    What is released is the content, and the changes that the drop's last report shows: where the snapshot has moved
+    since, the drop is held again with a new report. Raises ConfigurationError then, where the drop is not held, and
+    where this person may not release it.
+    """
+    drop = _find(desk, drop_id, DropStatus.HELD)
+    feed = desk.feeds[drop.feed]
+    seen = seen_held(desk, drop)
+    earlier = [one["name"] for one in approvals(desk, drop, drop.run + 1) if one["fingerprint"] == seen]
+    if refusal := why_not(feed, drop, by, earlier):
+        raise ConfigurationError(f"drop {drop_id} is not approved: {refusal}")
+    stated = done_at_once(stated_by(desk, drop))
+    if _changes_now(desk, drop, stated) != seen:
+        report = _hold_again(desk, drop, stated, by, why)
+        what = f"drop {drop_id} is not approved: the snapshot has moved since its report, and it would now change "
+        what += "other values"
+        raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {report}")
+    told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
-        return desk.drops.decide(_find(desk, drop_id, DropStatus.HELD), approved=True)
+        drop = _find(desk, drop_id, DropStatus.HELD)  # nobody else has decided meanwhile
+        if len(earlier) + 1 < approvals_needed(feed, drop):
+            desk.drops.note_decision(drop, {**told, "approved": False})
+            return drop
+        return desk.drops.decide(drop, approved=True, told=told)
 
 
-def reject(desk: Desk, drop_id: int) -> Path:
+def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path:
     """End a held drop and write its second report; raises ConfigurationError where it is not held."""
     with desk.state.transaction():  # all of it: a process that sends must never see the drop as one to send
-        drop = desk.drops.decide(_find(desk, drop_id, DropStatus.HELD), approved=False)
-        report = Job.begin(desk, drop, ended="rejected by a person, nothing of it was sent").conclude()
+        drop = _find(desk, drop_id, DropStatus.HELD)
+        drop = desk.drops.decide(drop, approved=False, told=_told("reject", by, why))
+        named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
+        report = Job.begin(desk, drop, ended=f"rejected by a person, nothing of it was sent{named}").conclude()
     return publish(desk, report)
 
 
-def retry(desk: Desk, drop_id: int) -> Drop:
+def retry(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
     """Process a drop that is over once more, under today's configuration."""
     over = (DropStatus.DONE, DropStatus.REJECTED, DropStatus.FAILED)
     with desk.state.transaction():
-        return desk.drops.decide(_find(desk, drop_id, *over), approved=False)
+        return desk.drops.decide(_find(desk, drop_id, *over), approved=False, told=_told("retry", by, why))
+
+
+def _told(decision: str, by: Person, why: str) -> dict[str, str]:
+    """What the record says of a decision."""
+    return {"decision": decision, "name": by.name, "source": by.source, "account": by.account, "why": why}
+
+
+def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> str:
+    """The fingerprint of what a drop would change now; empty where it cannot be read any more."""
+    try:
+        reading = desk.reading(drop)
+        changes = examine(desk, drop, reading.quotes, stated=stated)
+        look = second_look(desk, *desk.file_of(drop), reading, changes.given.index)
+    except UnreadableFile:
+        return ""
+    planned = plan(look.applied(changes))
+    return fingerprint(drop.sha256, zip(map(str, planned.index), map(str, planned["changes"]), strict=True))
+
+
+def _hold_again(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]], by: Person, why: str) -> Path:
+    """Make a new report of what a held drop would change now."""
+    reason = "it would change other values than its last report showed, because the snapshot has moved"
+    with desk.state.transaction():
+        again = desk.drops.decide(drop, approved=False, hold=reason, told=_told("approve, refused", by, why))
+        report = done_at_once(Job.starting(desk, again, stated=stated)).conclude()
+    return publish(desk, report)
 
 
 def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pandas as pd
 
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.delivery import Delivery
+from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
-from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Problem, Quotes, Status
+from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report
 from contrib_watch.errors import StateError, UnreadableFile
@@ -21,6 +21,7 @@ from contrib_watch.pipeline.aside import Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
+from contrib_watch.pipeline.ruling import Ruling, expired, rule, valid_until_utc
 from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.store import Advance, Findings
 
@@ -44,22 +45,15 @@ def examine(
         desk.ledger.snapshot(feed.service, quotes.values.index.tolist(), drop),
         feed=feed.name,
         configured=desk.feeds,
-        owned=desk.ledger.owned(feed.service, feed.name) if feed.complete else None,
+        owned=desk.ledger.owned(feed.service, feed.name) if lists_all(feed) else None,
         later=Later([one.id for one in newer], stated or {}) if newer else None,
     )
     return changes.without(claimed, quotes) if claimed else changes
 
 
-def why_held(desk: Desk, drop: Drop, changes: Changes) -> str:
-    """Why a person has to decide about a drop before anything of it is sent; empty: nobody has to."""
-    if drop.approved:
-        return ""
-    if drop.held_because:
-        return drop.held_because
-    gone = changes.lost_fields
-    if desk.feeds[drop.feed].complete and gone:
-        return f"a complete list that lacks {', '.join(gone)}, which its RICs have"
-    return ""
+def lists_all(feed: Feed) -> bool:
+    """Whether it matters which of the feed's RICs a drop lacks."""
+    return feed.complete or feed.guards.max_missing_rows is not None
 
 
 class Job:
@@ -82,6 +76,8 @@ class Job:
         self._planned = planned if planned is not None else pd.DataFrame()
         unsent = iter(()) if planned is None else posts(planned)
         self._delivery = Delivery(unsent, retries=desk.settings.ads.retries, breaker=breaker)
+        self._valid_until = valid_until_utc(desk, drop)
+        self._going_again: dict[str, Decision] = {}  # by RIC: why it was posted and has to be posted again
 
     @classmethod
     def begin(cls, desk: Desk, drop: Drop, *, ended: str = "") -> Job:
@@ -121,8 +117,10 @@ class Job:
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
         changes = look.applied(changes)
         planned = plan(changes)
-        held = why_held(desk, drop, changes)
-        findings = Findings(changes.problems, changes.missing, (*_blanks(changes), *look.facts))
+        ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
+        missing = changes.missing if desk.feeds[drop.feed].complete else ()
+        warnings = (*_blanks(changes), *look.facts, *ruling.notes)
+        findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
@@ -131,14 +129,11 @@ class Job:
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING)
             desk.ledger.record(drop, unsent)
-            if ended or held:
-                status = Status.REJECTED if ended else Status.HELD
-                stopped = _stopped(planned, status, ended or held)
+            if ruling.status is not None:
+                stopped = _stopped(planned, Status(ruling.status), ruling.reason)
                 desk.ledger.record(drop, list(_with_twins(stopped, quotes)))
-        if ended:
-            return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=ended), quotes, None, findings)
-        if held:
-            return cls(desk, replace(drop, status=DropStatus.HELD, reason=held), quotes, None, findings)
+        if ruling.status is not None:
+            return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
         return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings, breaker)
 
     @classmethod
@@ -196,6 +191,24 @@ class Job:
         """When it has something to send, by the monotonic clock; None: not before the next answer."""
         return self._delivery.due_s()
 
+    def expire(self) -> None:
+        """Hold what is not on the wire, and has waited for longer than the feed's ``valid_for``."""
+        if self._valid_until is None or self._desk.clock.utc() <= self._valid_until:
+            return
+        left = self._delivery.withdraw()
+        if left:
+            why = expired(self._valid_until)
+            self.drop = replace(self.drop, status=DropStatus.HELD, reason=why)
+            self._record(self._expired(post, why) for post in left)
+
+    def _expired(self, post: Post, why: str) -> Outcome:
+        last = self._going_again.get(post.ric)
+        if last is None or not post.attempts:
+            return _unsent(post, Status.HELD, why)
+        status = Status.NAKKED if last.next is Next.AGAIN else Status.UNCONFIRMED
+        ended = posting.outcome(last, status, self._desk.utc_of)
+        return ended._replace(text="; ".join(filter(None, (ended.text, why))))
+
     def take(self, room: int, form: PostFormat, coverage: Coverage | None) -> list[Outgoing]:
         """At most ``room`` posts, recorded as in flight: they may go on the wire once the transaction is over.
 
@@ -217,6 +230,7 @@ class Job:
             self._desk.ledger.landed(self.service, self.drop, advances)
 
         decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
+        self._going_again |= {one.post.ric: one for one in decisions if one.status is None}
         utc_of = self._desk.utc_reader()
         ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
         self._record(ended)
@@ -282,17 +296,20 @@ def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
 
 def _stopped(planned: pd.DataFrame, status: Status, why: str) -> Iterator[Outcome]:
     """What would have been posted, and is not."""
-    for post in posts(planned):
-        yield Outcome(
-            post.row,
-            post.ric,
-            status,
-            action=post.action.value,
-            changes=post.changes,
-            text=why,
-            full=post.full,
-            changed=post.changed,
-        )
+    return (_unsent(post, status, why) for post in posts(planned))
+
+
+def _unsent(post: Post, status: Status, why: str) -> Outcome:
+    return Outcome(
+        post.row,
+        post.ric,
+        status,
+        action=post.action.value,
+        changes=post.changes,
+        text=why,
+        full=post.full,
+        changed=post.changed,
+    )
 
 
 def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> Iterator[Outcome]:

@@ -30,9 +30,11 @@ from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
 from contrib_watch.pipeline.availability import Availability
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import record_scan
-from contrib_watch.pipeline.job import Job, examine, why_held
+from contrib_watch.pipeline.job import Job, examine
+from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
+from contrib_watch.pipeline.ruling import approvals
 from contrib_watch.pipeline.second_look import agreed_quotes
 from contrib_watch.store import PENDING
 
@@ -261,31 +263,10 @@ class Loop:
 
     def _stated_later(self, drop: Drop) -> Steps[dict[str, frozenset[str]]]:
         """RIC to the fields for which newer drops that are over gave a value; learns of those that wait, too."""
-        over = Coverage()
         for newer in self._desk.drops.newer(drop):
             if newer.status in PENDING:
                 yield from self._cover(newer)
-            if self._has_spoken(newer):
-                over.add(newer.id, (yield from self._read_later(newer, drop)))
-        return over.fields()
-
-    def _has_spoken(self, drop: Drop) -> bool:
-        """Whether what it said may stand, though a later run of it, or a fault in the middle, left it otherwise."""
-        if drop.status is DropStatus.DONE or self._desk.drops.was_done(drop):
-            return True
-        return drop.status in (DropStatus.SENDING, DropStatus.FAILED) and self._has_rows(drop)
-
-    def _read_later(self, newer: Drop, drop: Drop) -> Steps[Quotes]:
-        try:
-            quotes: Quotes = yield lambda: agreed_quotes(self._desk, newer)
-        except ContribWatchError as error:
-            hint = f"Retry drop {newer.id} once it can be read, or drop the file of {drop.id} again"
-            what = (
-                f"drop {drop.id} is older than drop {newer.id}, which can no longer be read ({error}): "
-                "what it said must not be undone"
-            )
-            raise ConfigurationError(what, where=drop.path, hint=hint) from error
-        return quotes
+        return (yield from stated_by(self._desk, drop))
 
     def _claimed(self, service: str) -> dict[str, str]:
         return {ric: feed for feed, job in self._jobs.items() if job.service == service for ric in job.rics}
@@ -311,10 +292,16 @@ class Loop:
         self._coverage.setdefault(drop.feed, Coverage()).add(drop.id, quotes)
 
     def _will_be_held(self, drop: Drop, quotes: Quotes) -> Steps[bool]:
-        """Whether a person will have to decide about a drop once the older ones of its feed have been sent."""
-        if drop.approved or drop.held_because or not self._desk.feeds[drop.feed].complete:
-            return bool(drop.held_because)
-        if why_held(self._desk, drop, examine(self._desk, drop, quotes)):
+        """Whether a person will have to decide about a drop once the older ones of its feed have been sent.
+
+        Nobody can tell of a drop that must pass guards, be what was approved, or be in time once its turn comes.
+        """
+        feed = self._desk.feeds[drop.feed]
+        if drop.held_because or feed.controlled or feed.valid_for_s or approvals(self._desk, drop):
+            return True
+        if not feed.complete:
+            return False
+        if examine(self._desk, drop, quotes).lost_fields:
             return True
         for one in self._desk.drops.pending():
             if one.feed == drop.feed and one.id < drop.id:
@@ -356,6 +343,7 @@ class Loop:
         outgoing: list[Outgoing] = []
         with self._desk.state.transaction():
             for job in self._jobs.values():
+                job.expire()
                 healed = job.healed
                 ended = job.settle(answers) if answers else 0
                 if ended:

@@ -46,6 +46,8 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         problems=(*rejected, *findings.problems),
         missing=findings.missing,
         warnings=findings.warnings,
+        breaches=findings.breaches,
+        moves=findings.moves,
         unreadable=drop.reason if quotes is None else "",
         witness=desk.drops.witness(drop),
     )

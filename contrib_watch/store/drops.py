@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from contrib_watch.core.chain import Witness, canonical
-from contrib_watch.core.model import Drop, DropStatus, Problem
+from contrib_watch.core.guards import Breach, Move
+from contrib_watch.core.model import Drop, DropStatus, Problem, Source
 from contrib_watch.core.settle import LatestDrop, Signature
 from contrib_watch.store import schema
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
@@ -49,6 +50,10 @@ class Findings:
     """Rows that only the snapshot showed to be wrong."""
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    breaches: tuple[Breach, ...] = ()
+    """Guards that the drop did not pass."""
+    moves: tuple[Move, ...] = ()
+    """The largest moves of a drop that is not sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +142,8 @@ class Drops:
         seen_at_utc: datetime,
         held_because: str = "",
         adopted: bool = False,
+        owner_source: str = Source.FILE_OWNER,
+        origin: str = "",
     ) -> Drop:
         """Number a new drop; ``held_because``: why a person has to decide about it first."""
         with self._state.transaction() as connection:
@@ -152,6 +159,8 @@ class Drops:
                     status=DropStatus.WAITING,
                     held_because=held_because,
                     adopted=adopted,
+                    owner_source=owner_source,
+                    origin=origin,
                 )
             )
             drop = self.drop(int(done.lastrowid))
@@ -163,6 +172,8 @@ class Drops:
                 "size_bytes": size_bytes,
                 "mtime_ns": str(mtime_ns),
                 "owner": owner,
+                "owner_source": owner_source,
+                "origin": origin,
                 "seen_at_utc": utc_text(seen_at_utc),
                 "adopted": adopted,
                 "held_because": held_because,
@@ -290,21 +301,38 @@ class Drops:
         with self._state.transaction() as connection:
             return any(json.loads(text)["status"] == DropStatus.DONE for text in connection.scalars(query))
 
-    def decide(self, drop: Drop, *, approved: bool) -> Drop:
+    def decide(self, drop: Drop, *, approved: bool, hold: str = "", told: Mapping[str, Any] | None = None) -> Drop:
         """Process a drop again, as its next run, which is not held where a person has approved it.
 
-        What was known against it before it was read is settled for good by an approval, and for no other run else.
+        What was known against it before it was read is settled for good by an approval, and for no other run else;
+        ``hold`` is what is to be said against it from now on. ``told`` is what the record says of the decision.
         """
         with self._state.transaction():
-            self._state.append("decision", {"drop": drop.id, "run": drop.run + 1, "approved": approved}, drop.id)
+            self.note_decision(drop, {**(told or {}), "approved": approved})
             return self._change(
                 drop,
                 status=DropStatus.WAITING,
                 reason="",
-                held_because="" if approved else drop.held_because,
+                held_because="" if approved else hold or drop.held_because,
                 run=drop.run + 1,
                 approved=approved,
             )
+
+    def note_decision(self, drop: Drop, told: Mapping[str, Any]) -> None:
+        """Record what a person said about a drop, for its next run."""
+        self._state.append("decision", {**told, "drop": drop.id, "run": drop.run + 1}, drop.id)
+
+    def decisions(self, drop: Drop, run: int) -> list[dict[str, Any]]:
+        """What the record tells of the decisions for one run of a drop, in order; ``at_utc`` is when it was taken."""
+        table = schema.record
+        query = (
+            select(table.c.text)
+            .where(table.c.drop_id == drop.id, table.c.kind == "decision")
+            .order_by(table.c.number)
+        )
+        with self._state.transaction() as connection:
+            records = [json.loads(text) for text in connection.scalars(query)]
+        return [{**one["body"], "at_utc": one["at_utc"]} for one in records if one["body"].get("run") == run]
 
     def findings(self, drop: Drop) -> Findings:
         """What finish() recorded."""
@@ -312,7 +340,10 @@ class Drops:
             text = connection.scalar(select(schema.drops.c.findings).where(schema.drops.c.id == drop.id))
         found = json.loads(text or "{}")
         problems = tuple(Problem(**problem) for problem in found.get("problems", ()))
-        return Findings(problems, tuple(found.get("missing", ())), tuple(found.get("warnings", ())))
+        breaches = tuple(Breach(**{**one, "cells": tuple(one["cells"])}) for one in found.get("breaches", ()))
+        moves = tuple(Move(*move) for move in found.get("moves", ()))
+        missing, warnings = (tuple(found.get(name, ())) for name in ("missing", "warnings"))
+        return Findings(problems, missing, warnings, breaches, moves)
 
     def totals(self, drop: Drop) -> dict[str, int]:
         """The row counts that finish() recorded."""
@@ -397,6 +428,8 @@ def _drop(row: Row[Any]) -> Drop:
         reason=row.reason,
         held_because=row.held_because,
         owner=row.owner,
+        owner_source=row.owner_source,
+        origin=row.origin,
         run=row.run,
         adopted=row.adopted,
         approved=row.approved,

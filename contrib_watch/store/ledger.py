@@ -77,6 +77,22 @@ class Ledger:
             query = select(table.c.ric).where(table.c.feed == feed, table.c.service == service)
             return set(connection.scalars(query))
 
+    def owns_before(self, service: str, feed: str, drop_id: int) -> bool:
+        """Whether a feed owns a RIC that another drop than this one brought."""
+        table = schema.snapshot
+        query = select(table.c.ric).where(
+            table.c.feed == feed, table.c.service == service, table.c.drop_id != drop_id
+        )
+        with self._state.transaction() as connection:
+            return connection.scalar(query.limit(1)) is not None
+
+    def count_owned(self, service: str, feed: str) -> int:
+        """How many RICs a feed owns."""
+        table = schema.snapshot
+        query = select(func.count()).where(table.c.feed == feed, table.c.service == service)
+        with self._state.transaction() as connection:
+            return connection.scalar(query) or 0
+
     def everything(self) -> list[tuple[str, str, str]]:
         """The whole snapshot: Service, RIC and the JSON object of its fields."""
         table = schema.snapshot

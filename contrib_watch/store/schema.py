@@ -68,6 +68,8 @@ drops = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime_ns", String, nullable=False),
     Column("owner", String, nullable=False),
+    Column("owner_source", String, nullable=False, default="file owner"),
+    Column("origin", String, nullable=False, default=""),
     Column("seen_at_utc", String, nullable=False),
     Column("status", String, nullable=False),
     Column("reason", Text, nullable=False, default=""),
@@ -210,6 +212,17 @@ repairs = Table(
 """What was posted for no drop's sake: the ADS did not hold it, or a person asked; and what the ADS said."""
 
 
+absences = Table(
+    "absences",
+    metadata,
+    Column("feed", String, primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("due_utc", String, nullable=False),
+    Column("told_at_utc", String, nullable=False),
+)
+"""Days of a feed's calendar on which no file had come by the time at which one was expected."""
+
+
 def _first(connection: Connection) -> None:
     metadata.create_all(connection)
 
@@ -237,11 +250,21 @@ def _with_held_because(connection: Connection) -> None:
     connection.execute(text(unfinished + " AND reason <> ''"))
 
 
+def _with_origin(connection: Connection) -> None:
+    """What is older was dropped as files, and known by their owners."""
+    known = {column["name"] for column in inspect(connection).get_columns("drops")}
+    for name, value in (("owner_source", "file owner"), ("origin", "")):
+        if name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE drops ADD COLUMN {name} VARCHAR NOT NULL DEFAULT '{value}'")
+    absences.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _first,
     _with_repairs,
     _with_record,
     _with_held_because,
+    _with_origin,
 )
 """Step N brings schema version N to N + 1; a new state takes them all."""
 

@@ -134,6 +134,9 @@ def test_an_approved_drop_gives_way_to_what_is_newer(site: Site) -> None:
     hold(site)
     site.save(sheet("RIC,BID,ASK", "A=,7,8", "B=,3,4"), "newer.csv")
     site.run()
+    with pytest.raises(ConfigurationError, match="the snapshot has moved since its report"):
+        site.approve(2)
+    assert site.statuses(2) == {"A=": "superseded", "B=": "unchanged", "C=": "held"}
     site.approve(2)
     site.run()
     assert site.statuses(2) == {"A=": "superseded", "B=": "unchanged", "C=": "acked"}

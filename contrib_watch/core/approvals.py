@@ -1,0 +1,44 @@
+"""Who may release a held drop, and what a release is of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from hashlib import sha256
+
+from contrib_watch.core.model import UNKNOWN, Drop, Feed, Person, Source
+
+
+def fingerprint(content_sha256: str, changes: Iterable[tuple[str, str]]) -> str:
+    """The SHA-256 (hex) of what a reviewer sees: a content, and what it would change.
+
+    ``changes`` are RICs with ``Post.changes``, each with its old and its new values; their order and number are no
+    matter, so that a drop that was sent in part and goes on has the fingerprint of the whole.
+    """
+    seen = json.dumps([content_sha256, sorted(set(changes))], separators=(",", ":"))
+    return sha256(seen.encode()).hexdigest()
+
+
+def why_not(feed: Feed, drop: Drop, by: Person, earlier: Collection[str] = ()) -> str:
+    """Why this person may not release this drop, and what to do; empty: they may.
+
+    ``earlier`` are the names of those who have approved it already.
+    """
+    if not feed.controlled:
+        return ""
+    if not by.name.strip():
+        return "an approval needs a name: give it with --as"
+    if feed.approvers and by.source is not Source.OS_USER:
+        return f"feed {feed.name} has approvers: --as must be the OS user, who is {by.account or UNKNOWN}"
+    if feed.approvers and not any(by.is_same(name) for name in feed.approvers):
+        return f"{by.name} is none of the approvers of feed {feed.name}: {', '.join(feed.approvers)}"
+    if by.is_same(drop.owner):
+        return f"{by.name} dropped it ({drop.owner_source}), and somebody else must approve it: give a name with --as"
+    if any(by.is_same(name) for name in earlier):
+        return f"{by.name} has approved it already, and a second approver is needed"
+    return ""
+
+
+def approvals_needed(feed: Feed, drop: Drop) -> int:
+    """How many different people must approve a drop: two where one of them might have dropped it."""
+    return 2 if feed.approvers and drop.owner == UNKNOWN else 1

@@ -1,0 +1,137 @@
+"""The brake: drops that breach a guard are held, and go out once a second person has seen them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_site import Site, ads, held, posts, sheet
+
+from contrib_watch.simulator.server import SimulatedServer
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+"""Who drops the files of a test."""
+TODAY = datetime.now(UTC).date()
+OLD = TODAY - timedelta(days=10)
+RICS = [f"XS{n:03}=ACME" for n in range(8)]
+HEADER = "RIC,BID,ASK,As of"
+GUARDS = """
+[feeds.guards]
+max_move = { BID = "20%", ASK = "20%" }
+bid_not_above_ask = true
+max_missing_rows = "25%"
+max_new_rics = 100
+as_of = "As of"
+"""
+
+
+def prices(rics: list[str] = RICS, *, times: int = 1, day: object = TODAY) -> str:
+    return sheet(*(f"{ric},{(10 + n) * times},{(11 + n) * times},{day}" for n, ric in enumerate(rics)), header=HEADER)
+
+
+def page(site: Site, drop: dict[str, Any]) -> str:
+    return Path(drop["report"]).with_suffix(".html").read_text("utf-8")
+
+
+@pytest.fixture
+def guarded(site: Site) -> Any:
+    """A site with guards whose first drop is acknowledged, and its ADS."""
+    with ads() as server:
+        feed = {"ignore_columns": ["As of"], "timezone": "UTC"}
+        site.configure(server.address, feed=feed, more=GUARDS)
+        site.drop("prices.csv", prices())
+        code, (drop,) = site.once()
+        assert (code, drop["totals"]["acked"]) == (0, 8)
+        yield site, server
+
+
+BREACHES = {
+    "a price times 100": (prices(times=100), "BID moved 9,900 % (limit 20 %)", 8),
+    "the date of another day": (prices(times=1, day=OLD).replace(",10,", ",10.5,"), f"As of is {OLD}", 1),
+    "half of the rows gone": (
+        prices(RICS[:4]).replace(",10,", ",10.5,"),
+        "4 of 8 known RICs missing, 50 % (limit 25 %)",
+        1,
+    ),
+    "a wrong suffix": (
+        prices([f"X{n:03}=ACMEE" for n in range(500)]) + prices().partition("\n")[2],
+        "500 of 508 RICs new (limit 100)",
+        500,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREACHES)
+def test_a_breach_is_held_and_goes_out_once_somebody_else_approved_it(
+    guarded: tuple[Site, SimulatedServer], case: str
+) -> None:
+    site, server = guarded
+    content, what, rows = BREACHES[case]
+    before = len(posts(server))
+    site.drop("prices.csv", content)
+    code, (drop,) = site.once()
+    assert (code, drop["status"], drop["totals"]["held"]) == (3, "held", rows)
+    assert what in drop_reason(site)
+    assert f"NOTHING PUBLISHED: held, {what}" in page(site, drop)
+    assert len(posts(server)) == before
+
+    by_the_dropper = site.invoke("approve", "2")
+    assert by_the_dropper.exit_code == 2
+    assert f"{ME} dropped it (file owner)" in by_the_dropper.stderr
+    assert site.once() == (0, [])
+    assert len(posts(server)) == before
+
+    done = site.invoke("approve", "2", "--as", "bob", "--reason", "called the desk")
+    assert done.exit_code == 0, done.stderr
+    code, (drop,) = site.once()
+    assert (code, drop["status"], drop["totals"]["acked"]) == (0, "done", rows)
+    assert len(posts(server)) == before + rows
+    assert f"approved by bob (asserted by {ME}): called the desk" in page(site, drop)
+
+
+def drop_reason(site: Site) -> str:
+    (waiting,) = site.status()["waiting_for_a_decision"]
+    return str(waiting["reason"])
+
+
+def test_an_approval_of_what_is_no_longer_so_is_refused_with_a_new_report(
+    guarded: tuple[Site, SimulatedServer],
+) -> None:
+    site, server = guarded
+    site.config.write_text(site.config.read_text().replace("max_missing_rows", "# max_missing_rows"))
+    site.drop("prices.csv", prices(times=100))
+    assert site.once()[0] == 3
+    site.drop("correction.csv", sheet(f"XS000=ACME,10.5,11,{TODAY}", header=HEADER))
+    assert site.once()[0] == 0
+    before = len(posts(server))
+
+    refused = site.invoke("approve", "2", "--as", "bob")
+    assert refused.exit_code == 2
+    assert "drop 2 is not approved: the snapshot has moved since its report" in refused.stderr
+    assert site.once() == (0, [])
+    assert len(posts(server)) == before
+    assert held(server)["XS000=ACME"] == "10.5"
+    assert len(site.reports("prices.csv")) == 3
+
+    assert site.invoke("approve", "2", "--as", "bob").exit_code == 0  # of the new report
+    code, (drop,) = site.once()
+    assert (code, drop["status"]) == (0, "done")
+    assert held(server)["XS001=ACME"] == "1100"
+    assert held(server)["XS000=ACME"] == "10.5"  # the newer drop's
+
+
+def test_a_page_shows_the_largest_moves(guarded: tuple[Site, SimulatedServer]) -> None:
+    site, _ = guarded
+    site.drop("prices.csv", prices().replace(",10,11,", ",1.5,1.75,").replace(",17,18,", ",17,23,"))
+    _, (drop,) = site.once()
+    found = page(site, drop)
+    moves = found[found.index("The largest moves") :]
+    assert moves.index("<td>10</td><td>1.5</td>") < moves.index("<td>11</td><td>1.75</td>")
+    assert moves.index("<td>11</td><td>1.75</td>") < moves.index("<td>18</td><td>23</td>")
+    assert "row 2, BID" in moves
+    assert "BID moved 85 % (limit 20 %)" in found
+    assert "ASK moved 84 % (limit 20 %)" in found
