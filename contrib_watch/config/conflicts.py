@@ -109,7 +109,8 @@ def _reading(n: int, feed: Feed) -> Iterator[Problem]:
     if feed.thousands == feed.decimal:
         yield Problem((thousands, decimal), f'must not be the decimal mark "{feed.decimal}"')
     if takes_csv and feed.thousands == feed.delimiter:
-        yield Problem((thousands, delimiter), f'must not be the delimiter "{feed.delimiter}"')
+        what = f'must not be the delimiter "{feed.delimiter}": have the file written with another, such as ";"'
+        yield Problem((thousands, delimiter), what)
     if feed.clear_token in feed.blank:
         keys = ("feeds", n, "blank"), ("feeds", n, "clear_token")
         yield Problem(keys, f'must not hold the clear_token "{feed.clear_token}"')

@@ -26,16 +26,16 @@ class Guess(NamedTuple):
 
 
 _FORMS = {
-    "bid": "bid geld geldkurs gk ankauf ankaufskurs bidprice bidpx",
-    "ask": "ask brief briefkurs bk offer offered verkauf verkaufskurs askprice askpx ausgabepreis",
+    "bid": "bid geld geldkurs gk ankauf ankaufskurs bidprice bidpx acheteur",
+    "ask": "ask brief briefkurs bk offer offered verkauf verkaufskurs askprice askpx ausgabepreis vendeur",
     "mid": "mid mitte mittel mittelkurs middle midprice midpx",
-    "price": "price kurs preis px quote rate",
-    "yield": "yield yld rendite rend ytm",
+    "price": "price kurs preis px quote rate cours cotation",
+    "yield": "yield yld rendite rend ytm rendement",
     "bid yield": "geldrendite bidyield",
     "ask yield": "briefrendite askyield",
     "mid yield": "mittelrendite midyield",
     "spread": "spread sprd aufschlag",
-    "last": "last letzter letzte trade schluss",
+    "last": "last letzter letzte trade schluss dernier",
     "open": "open opening eroeffnung eroeffnungskurs",
     "high": "high hoch hoechst hoechstkurs tageshoch",
     "low": "low tief tiefst tiefstkurs tagestief",
@@ -43,16 +43,16 @@ _FORMS = {
     "year": "year jahr 52w 52wk",
     "change": "change chg net veraenderung diff differenz abs",
     "percent": "percent pct prozent proz relativ",
-    "volume": "volume vol umsatz stueck stueckzahl",
+    "volume": "volume vol umsatz stueck stueckzahl volumen",
     "size": "size groesse menge",
     "coupon": "coupon cpn kupon coup zinssatz nominalzins zinskupon",
-    "maturity": "maturity mat faelligkeit faellig endfaelligkeit laufzeitende matdate redemption",
+    "maturity": "maturity mat faelligkeit faellig endfaelligkeit laufzeitende matdate redemption echeance",
     "issue": "issue emission ausgabe begebung emissionsdatum",
     "accrued": "accrued stueckzinsen stueckzins aufgelaufen accint accr",
     "duration": "duration dur durtn",
     "modified": "modified mod modifiziert modifizierte modduration",
     "convexity": "convexity konvexitaet",
-    "currency": "currency ccy cur curr waehrung whg waehr notierungswaehrung",
+    "currency": "currency ccy cur curr waehrung whg waehr notierungswaehrung devise",
     "isin": "isin",
     "cusip": "cusip",
     "sedol": "sedol",
@@ -61,7 +61,7 @@ _FORMS = {
     "ex": "ex extag exdate",
     "payment": "pay payment payable zahltag zahlbar",
     "date": "date datum tag dt day stand per",
-    "time": "time zeit uhrzeit uhr tm",
+    "time": "time zeit uhrzeit uhr tm heure",
     "fixing": "fixing fix",
     "trade": "trade handels handelstag",
     "value": "value valuta bewertung wert",
@@ -69,7 +69,7 @@ _FORMS = {
     "quote date": "kursdatum preisdatum quotedate evaldate pricedate",
     "quote time": "kurszeit preiszeit quotetime evaltime pricetime",
     "evaluation": "eval evaluation evaluated",
-    "name": "name bezeichnung kurzname displayname kurzbezeichnung",
+    "name": "name bezeichnung kurzname displayname kurzbezeichnung libelle",
     "source": "source quelle contributor kontributor lieferant",
     "strike": "strike basispreis ausuebungspreis",
     "expiry": "expiry exp expiration verfall verfallstag ablauf",
@@ -174,7 +174,7 @@ _WORD_OF = {form: frozenset(word.split()) for word, forms in _FORMS.items() for 
 _FIELDS_OF = {frozenset(words.split()): acronyms.split() for words, acronyms in _MEANINGS.items()}
 _ADD_NOTHING = frozenset({"price", "percent", "date", "quote", "evaluation", "value"})
 """Words that leave the meaning of the others as it is; what the cells hold tells ``NAV`` from ``NAV per``."""
-_FILLING = frozenset("in of the and per der des die und am zum p a pa eur usd gbp chf jpy".split())  # noqa: SIM905
+_FILLING = frozenset("in of the and per der des die und am zum p a pa de du la le eur usd gbp chf jpy".split())  # noqa: SIM905
 _TOO_GENERAL = frozenset(
     {"date", "time", "name", "source", "last", "open", "high", "low", "close", "change", "volume"}
 )
@@ -198,6 +198,7 @@ def guesses(header: str, dictionary: Dictionary) -> list[Guess]:
     for meaning in sorted(_FIELDS_OF, key=len, reverse=True):
         if meaning <= words and words - meaning <= _ADD_NOTHING and not (unknown and meaning <= _TOO_GENERAL):
             found += [Guess(name, doubt) for name in _FIELDS_OF[meaning] if dictionary.get(name) is not None]
+    found = list(dict.fromkeys(found))  # two meanings may be of one field
     return found or _spelled_alike(header, dictionary)
 
 

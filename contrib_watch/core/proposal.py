@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.fields import read_column
 from contrib_watch.core.headers import guesses, speaks_of_rics
-from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints
+from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints, declaration
 from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes, shown
 from contrib_watch.core.numerals import MARKS
-from contrib_watch.core.quotes import read_quotes
+from contrib_watch.core.quotes import fields_by_column, read_quotes
 from contrib_watch.core.readers import ERROR_TEXT, matches
 from contrib_watch.errors import UnreadableFile
 
@@ -32,6 +32,8 @@ _HABIT = 0.1
 """A notation is proposed where at least so many cells a row need it."""
 _MOST = 0.8
 """The share of a column's cells that must be readable, or look like RICs."""
+_HALF = 0.5
+"""The share that must look like RICs where the header speaks of them: a short sheet has notes below."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[s
     declared = replace(declared, ric_pattern=_ric_pattern(cells.columns[ric]))
     try:
         declared, undecided = _with_formats(cells, declared, dictionary)
+        doubts += _other_readings(cells, declared, dictionary)
         result = _result(cells, declared, undecided, dictionary)
     except UnreadableFile as error:
         return Proposal(declared, examples, (*doubts, str(error)), column_doubts)
@@ -97,7 +100,7 @@ def _ric_column(cells: Cells) -> int | None:
         return _share(_written(cells, index), _RIC_LIKE), speaks_of_rics(cells.header[index])
 
     best = max(_named(cells), key=rank, default=None)
-    if best is not None and rank(best)[0] >= _MOST:
+    if best is not None and rank(best)[0] >= (_HALF if rank(best)[1] else _MOST):
         return best
     # RICs without any mark, such as EUR or 005930: only a name can tell.
     return next(
@@ -196,6 +199,8 @@ def _written(cells: Cells, index: int) -> pa.StringArray:
 
 def _example(cells: Cells, index: int) -> str:
     texts = cells.columns[index].filter(_is_written(cells, index))
+    values = texts.filter(matches(texts, "[0-9]"))  # rather than a unit below the header
+    texts = values if len(values) else texts
     return shown(texts[0].as_py()) if len(texts) else ""
 
 
@@ -213,6 +218,35 @@ def _with_formats(
         if any(left):
             undecided.append((str(hint), tuple(left)))
     return feed, tuple(undecided)
+
+
+def _other_readings(cells: Cells, feed: Feed, dictionary: Dictionary) -> Iterator[str]:
+    """Marks by which every number is read as well, and one of them as another: ``1.234`` may be meant as 1234."""
+    fields = fields_by_column(cells, feed, dictionary)
+    numbers = {index: one for index, one in fields.items() if one.kind in (Kind.REAL, Kind.UINT, Kind.INT)}
+    today = {index: _tokens(cells, index, definition, feed) for index, definition in numbers.items()}
+    for decimal, thousands in MARKS:
+        if cells.kinds is None and feed.delimiter in (decimal, thousands):
+            continue
+        keys: Keys = {"decimal": decimal, "thousands": thousands}
+        other = replace(feed, **keys)
+        tokens = {index: _tokens(cells, index, definition, other) for index, definition in numbers.items()}
+        if any(pc.any(pc.and_(pc.is_valid(today[i]), pc.is_null(tokens[i]))).as_py() for i in numbers):
+            continue
+        for index in numbers:
+            differs = pc.fill_null(pc.not_equal(today[index], tokens[index]), False)
+            if (row := pc.index(differs, True).as_py()) >= 0:
+                yield (
+                    f'{cells.address(row, index)} "{cells.columns[index][row].as_py()}" is read as '
+                    f"{today[index][row].as_py()}; with {declaration(keys)} every number "
+                    f"is read, too, and this one is {tokens[index][row].as_py()}: set what is meant"
+                )
+                return
+
+
+def _tokens(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> pa.StringArray:
+    kinds = None if cells.kinds is None else cells.kinds[index]
+    return read_column(definition, cells.columns[index], kinds, feed)[0]
 
 
 def _result(

@@ -58,6 +58,10 @@ def proposed(cells: Cells, **keys: Any) -> Proposal:
         ("Ex-Tag", "EXDIVDATE"),
         ("Stückzinsen", "ACCR_INT"),
         ("Mod. Duration", "MOD_DURTN"),
+        ("Volumen", "ACVOL_1"),
+        ("Devise", "CURRENCY"),
+        ("Cours acheteur", "BID"),
+        ("Échéance", "MATUR_DATE"),
         ("Kursdatum", "QUOTE_DATE"),
         ("Uhrzeit", "QUOTIM"),
         ("Fixing Date", "FIX_DATE"),
@@ -116,6 +120,29 @@ def test_the_cells_decide_between_the_meanings_of_a_name() -> None:
 
 def test_a_name_that_may_mean_two_fields_is_a_doubt() -> None:
     assert proposed(csv("RIC;Change", ["A=X", "1"])).column_doubts == {"Change": "or NAV_NETCHN"}
+
+
+def test_a_field_that_a_name_means_twice_is_no_doubt() -> None:
+    assert [guess.acronym for guess in guesses("Kursdatum", DICTIONARY)] == ["QUOTE_DATE"]
+
+
+def test_a_short_sheet_has_its_rics_under_their_name_in_spite_of_notes_and_units() -> None:
+    rows = [[None, "%"], ["B1=ACME", "101.25"], ["B2=ACME", "99"], ["Source: the desk", None]]
+    found = proposed(csv("Instrument;Bid", *rows))
+    assert found.feed.ric_column == "Instrument"
+    assert found.examples["Bid"] == "101.25"
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_open"), [(["1.234", "12.345"], True), (["1.234", "1.5"], False), (["12"], False)]
+)
+def test_a_point_that_may_mark_thousands_is_a_doubt(texts: list[str], is_open: bool) -> None:
+    found = proposed(csv("RIC;Bid", *([f"A{n}=X", text] for n, text in enumerate(texts))))
+    told = [doubt for doubt in found.doubts if "is read as" in doubt]
+    assert bool(told) is is_open
+    if is_open:
+        assert '"1.234" is read as 1.234; with decimal = "," and thousands = "."' in told[0]
+        assert "this one is 1234" in told[0]
 
 
 def test_a_column_of_blanks_is_mapped_by_its_name_with_a_doubt() -> None:
