@@ -18,7 +18,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import ContribWatchError, StateError, UnreadableFile
-from contrib_watch.pipeline.environment import Environment
+from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
 
@@ -150,8 +150,13 @@ class Desk:
         return self.settings.state.folder / "spool" / sha256[:2] / sha256
 
     def bytes_of(self, sha256: str) -> bytes:
-        """A kept content; raises StateError where it is gone, or is no longer what it was."""
+        """A dropped file, configuration or dictionary that is kept.
+
+        Raises StateError where it is gone, or is no longer what it was.
+        """
         path = self.spooled(sha256)
+        if not path.exists():
+            path = self.settings.state.folder / KEPT / sha256[:2] / sha256
         hint = "Put the state's folder `spool` back from your own backups"
         try:
             content = path.read_bytes()

@@ -12,6 +12,8 @@ from contrib_watch.config import Settings, dictionary_files
 from contrib_watch.store import State, last_of_kind
 
 VERSION = version("contrib-watch")
+KEPT = "kept"
+"""The folder of the state with the bytes of every configuration and dictionary, by their SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,6 @@ class Environment:
             last = last_of_kind(state, "environment")
             if last is not None and facts.items() <= last.items():
                 return
-            spool = settings.state.folder / "spool"
             contents = (settings.content, *dictionary_files(settings.fields))
-            kept = [keep(spool, content)[0] for content in contents if content]
+            kept = [keep(settings.state.folder / KEPT, content)[0] for content in contents if content]
             state.append("environment", {**facts, "kept": kept})
