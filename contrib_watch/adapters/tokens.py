@@ -107,6 +107,7 @@ class Platform:
     def _ask(self, who: str, method: str, url: str, **request: Any) -> bytes:
         """The body of an answer with status 200. A redirect is followed with the same request, and to https alone."""
         until_s = time.monotonic() + self.timeout_s
+        by_refresh = "refresh_token" in request.get("data", {})
         # trust_env: the environment's proxies, netrc and authorities are ignored, as for the WebSocket.
         with httpx.Client(verify=self._tls, proxy=self._proxy, trust_env=False) as client:
             for _ in range(MOST_REDIRECTS + 1):
@@ -115,7 +116,7 @@ class Platform:
                 if what_to_do is Course.TAKE:
                     return answer.body
                 if what_to_do is not Course.FOLLOW:
-                    raise self._failure(who, url, answer, what_to_do, by_refresh="refresh_token" in str(request))
+                    raise self._failure(who, url, answer, what_to_do, by_refresh=by_refresh)
                 url = _redirected(who, url, answer.headers.get("Location", ""))
                 request.pop("params", None)  # the new place has its own
         raise NoConnection(f"{who} redirects more than {MOST_REDIRECTS} times", where=_place(url))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from contrib_watch.adapters.connection import Access, Connection, Endpoint, own_ipv4
+from contrib_watch.adapters.connection import Access, Connection
+from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.ads.tokens import Account, Host

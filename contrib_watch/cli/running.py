@@ -15,7 +15,8 @@ from types import FrameType
 
 import structlog
 
-from contrib_watch.adapters.connection import Connection, Endpoint, own_ipv4
+from contrib_watch.adapters.connection import Connection
+from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from contrib_watch.adapters.connection import Connection, ConnectionLost, Endpoint, own_ipv4
+from contrib_watch.adapters.connection import Connection, ConnectionLost
+from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
 from contrib_watch.ads.backoff import Waits
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Limits, LoggedIn, Login, LoginEnded, Outgoing, Session, Verdict
