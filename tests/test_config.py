@@ -265,7 +265,27 @@ def test_the_secret_comes_from_the_environment_and_is_not_shown(grant: str, name
         assert "s3cret" not in repr(settings)
 
 
-def test_a_secret_that_is_nowhere(tmp_path: Path) -> None:
+def test_a_secret_in_the_keyring(tmp_path: Path) -> None:
+    keyring = pytest.importorskip("keyring")
+
+    class Backend(keyring.backend.KeyringBackend):  # type: ignore[misc]
+        priority = 1
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return {("contrib_watch", "CONTRIB_WATCH_CLOUD_CLIENT_SECRET"): "s3cret"}.get((service, username))
+
+    settings = written(tmp_path, with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD))
+    before = keyring.get_keyring()
+    keyring.set_keyring(Backend())
+    try:
+        assert settings.cloud is not None
+        assert with_secret(settings.cloud).secret == "s3cret"
+    finally:
+        keyring.set_keyring(before)
+
+
+def test_a_secret_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # nobody is asked
     settings = written(tmp_path, with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD))
     assert settings.cloud is not None  # commands that do not log in need no secret
     with pytest.raises(ConfigurationError, match="Set CONTRIB_WATCH_CLOUD_CLIENT_SECRET or"):

@@ -272,10 +272,6 @@ class Renewal:
         wait_s = max(left_s / 4, lifetime_s / 100) if left_s > 0 else LONGEST_RETRY_S
         self._next_try_s = now_s + max(min(wait_s, LONGEST_RETRY_S) * (1.0 + chance) / 2, at_least_s)
 
-    def refused(self) -> None:
-        """The refresh token is worth nothing (any more)."""
-        self.refresh = ""
-
     def discard(self) -> None:
         """The access token is worth nothing (any more)."""
         self._token = None

@@ -231,6 +231,48 @@ class TestLogin:
         assert session.output() == []
 
 
+class TestTokenLogin:
+    def test_the_login_names_the_token_and_no_user(self) -> None:
+        session = Session(LOGIN, Limits())
+        session.connected(0.0, "t0ken")
+        (login,) = session.output()
+        assert json.loads(login) == {
+            "ID": 1,
+            "Domain": "Login",
+            "Key": {
+                "NameType": "AuthnToken",
+                "Elements": {"ApplicationId": "256", "Position": "127.0.0.1", "AuthenticationToken": "t0ken"},
+            },
+        }
+
+    @pytest.mark.parametrize("answer", ["", LOGIN_OK])
+    def test_a_renewal_stands_before_the_next_posts_and_needs_no_answer(self, answer: str) -> None:
+        session = opened()
+        session.post(posts(1), 1.0)
+        session.renew("n3w")
+        session.post(posts(2), 1.0)
+        first, renewal, second = session.output()
+        assert json.loads(renewal)["Refresh"] is False
+        assert json.loads(renewal)["Key"]["Elements"]["AuthenticationToken"] == "n3w"
+        assert ids([first, second]) == [[1], [2]]
+        if answer:
+            session.receive(answer, 1.0)
+        session.receive(ack(1), 1.0)
+        session.receive(ack(2), 1.0)
+        assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.ACKED}
+        assert session.events() == []
+
+    def test_a_refused_renewal_ends_the_login_and_may_be_cured(self) -> None:
+        session = opened()
+        session.renew("s3cret")
+        told = "no such token: s3cret"
+        state = {"Stream": "Closed", "Data": "Suspect", "Code": "UserUnknownToPermSys", "Text": told}
+        session.receive(json.dumps({"ID": 1, "Type": "Status", "Domain": "Login", "State": state}), 1.0)
+        ended, close = session.events()
+        assert ended == LoginEnded("UserUnknownToPermSys", "no such token: ***", final=False)
+        assert close == CloseConnection("the login stream was closed: no such token: ***")
+
+
 class TestLife:
     def test_ping_gets_a_pong_each(self) -> None:
         session = opened()
