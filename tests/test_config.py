@@ -274,6 +274,9 @@ def test_a_secret_in_the_keyring(tmp_path: Path) -> None:
         def get_password(self, service: str, username: str) -> str | None:
             return {("contrib_watch", "CONTRIB_WATCH_CLOUD_CLIENT_SECRET"): "s3cret"}.get((service, username))
 
+        def set_password(self, service: str, username: str, password: str) -> None:
+            raise AssertionError("nothing is to be written")
+
     settings = written(tmp_path, with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD))
     before = keyring.get_keyring()
     keyring.set_keyring(Backend())
