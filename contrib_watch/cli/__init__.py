@@ -160,6 +160,21 @@ def status(config_path: Path, as_json: bool, files: tuple[Path, ...]) -> None:
         print_status(found)
 
 
+@main.command("upgrade-check", short_help="Read past drops by today's program, and compare.")
+@CONFIG
+@JSON
+@click.option("--days", type=click.IntRange(1), default=30, show_default=True, help="How far to go back.")
+def upgrade_check(config_path: Path, as_json: bool, days: int) -> None:
+    """Run the kept files of the last days through the installed program, configuration and dictionary.
+
+    Prints "identical posts", or every row and value that would be another one today (exit code 2). Sends nothing.
+    """
+    from contrib_watch.cli.auditing import show_upgrade
+
+    with _desk(config_path, reading=True) as desk:
+        sys.exit(show_upgrade(desk, days, as_json=as_json))
+
+
 @main.command(short_help="Release a held drop.")
 @CONFIG
 @click.argument("drop", type=int)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from contrib_watch.adapters.past_reports import Testimony, testimonies
-from contrib_watch.cli.terminal import escape, print_list, print_table, stdout
+from contrib_watch.cli.terminal import escape, print_list, print_table, stdout, visible
 from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
 from contrib_watch.core.model import CLEARED, DropStatus
 from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
+from contrib_watch.pipeline.upgrade import check_upgrade
 from contrib_watch.store import utc_text
 from contrib_watch.store.history import History, tokens
 from contrib_watch.store.proof import Proven, hash_of, prove
@@ -173,6 +174,22 @@ def replayed(desk: Desk, drop_id: int, run: int | None) -> tuple[list[str], bool
         beside = "missing" if there is None else "identical" if there == content else "NOT the same"
         lines.append(f"{path}: {'identical to' if recorded else 'NOT'} what was recorded; the file there is {beside}")
     return lines, same
+
+
+def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
+    """Check what today's program would make of the drops of the last days, and print it; returns the exit code."""
+    checked = check_upgrade(desk, desk.clock.utc() - timedelta(days=days))
+    if as_json:
+        show([one._asdict() for one in checked.differences], (), True, False)
+    else:
+        of = f"{checked.drops:,} drops, {checked.rows:,} rows, by version {desk.environment.version}"
+        lines = [f"not checked: {one}" for one in checked.not_checked]
+        found = len(checked.differences)
+        lines.append(f"{found:,} differences in {of}" if found else f"identical posts ({of})")
+        sys.stdout.write("\n".join(map(visible, lines)) + "\n")
+        if found:
+            show([one._asdict() for one in checked.differences], ("drop", "row", "ric", "then", "now"), False, False)
+    return 2 if checked.differences else 0
 
 
 def _lost_contents(desk: Desk, proven: Proven) -> list[str]:

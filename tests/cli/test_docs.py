@@ -39,7 +39,7 @@ def _command(line: str) -> str:
 def test_help_names_every_command() -> None:
     done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=60, env={"COLUMNS": "80"})
     table = done.stdout[done.stdout.index("Commands:") :]
-    listed = re.findall(r"^  ([a-z]+)  ", table, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+)  ", table, re.MULTILINE)
     assert listed == sorted(cli.main.commands)
     assert "..." not in table  # each is told in a line
     assert max(map(len, done.stdout.splitlines())) <= 80

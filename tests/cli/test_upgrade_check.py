@@ -1,0 +1,64 @@
+"""``upgrade-check``: past drops, read by today's program, configuration and dictionary."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_site import CLOSED, Site, ads, sheet
+
+
+def configure(site: Site, host: str, **of_feed: object) -> None:
+    site.configure(host, feed={"delimiter": ";", **of_feed})
+
+
+@pytest.fixture
+def past(site: Site) -> Site:
+    """Three drops: two RICs; one of them changed and a bad cell; a file with an unknown column."""
+    with ads({"kind": "nak", "ric": "BAD*", "code": "AccessDenied"}) as server:
+        configure(site, server.address)
+        site.drop("prices.csv", sheet("A=T;1.234", "B=T;5", header="RIC;BID"))
+        site.once()
+        site.drop("prices.csv", sheet("A=T;1.235", "B=T;5", "C=T;7,5", "BAD=T;1", header="RIC;BID"))
+        site.once()
+        site.drop("other.csv", sheet("A=T;9", header="RIC;Offer"))
+        site.once()
+    return site
+
+
+def differences(site: Site) -> tuple[int, set[tuple[object, ...]]]:
+    done = site.invoke("upgrade-check", "--json")
+    return done.exit_code, {(one["drop"], one["row"], one["ric"]) for one in json.loads(done.stdout)}
+
+
+def test_nothing_has_changed(past: Site) -> None:
+    done = past.invoke("upgrade-check")
+    assert (done.exit_code, done.stdout[:15]) == (0, "identical posts"), done.output
+    assert "3 drops, 6 rows" in done.stdout
+    assert differences(past) == (0, set())
+
+
+def test_another_decimal_mark_reads_other_values(past: Site) -> None:
+    configure(past, CLOSED, decimal=",", thousands=".")
+    code, found = differences(past)
+    assert code == 2
+    assert found == {(1, 2, "A=T"), (2, 2, "A=T"), (2, 4, "C=T")}  # 1.234 is a thousand; C=T was rejected
+
+
+def test_a_column_that_is_mapped_now(past: Site) -> None:
+    configure(past, CLOSED, columns={"Offer": "ASK"})
+    assert differences(past) == (2, {(3, None, "")})
+
+
+def test_an_unchanged_row_that_gives_another_value_now(past: Site) -> None:
+    configure(past, CLOSED, columns={"BID": "ASK"})
+    code, found = differences(past)
+    assert code == 2
+    assert (2, 3, "B=T") in found
+
+
+def test_a_file_that_is_not_kept_is_told(past: Site) -> None:
+    for path in (past.database.parent / "spool").glob("*/*"):
+        path.unlink()
+    done = past.invoke("upgrade-check")
+    assert (done.exit_code, done.stdout.count("not checked: drop")) == (0, 3)
