@@ -13,7 +13,7 @@ from hashlib import sha256
 from random import Random
 
 from history_model import BAD, CLEAR, FIELDS, Table, check_drops, check_prices, check_reports, check_snapshot
-from shared_parts import folder_in_memory, shared_parts
+from shared_parts import folder_in_memory
 from virtual_site import Blow, Killed, Site, make_feed
 
 from contrib_watch.core.fields import Dictionary
@@ -88,7 +88,7 @@ def _step(dice: Random) -> Step:
     return Step(
         saves=tuple(_save(dice) for _ in range(dice.choice((0, 1, 1, 1, 2)))),
         die_at=dice.randint(1, 250) if end < 0.5 else None,
-        at_commit=(dice.randint(1, 25), dice.choice(tuple(Blow))) if end > 0.8 else None,
+        at_commit=(dice.randint(1, 12), dice.choice(tuple(Blow))) if end > 0.8 else None,
         jump_s=dice.choice((-2.0, -1.0, 0.04, 1.0, 2.0)) * DAY_S if dice.random() < 0.2 else 0.0,
     )
 
@@ -133,7 +133,7 @@ def live(dictionary: Dictionary, world: World) -> None:
     with folder_in_memory() as folder:
         limits = {"window": world.window, "pack": world.pack, "rate_limit": world.rate_limit}
         feeds = (make_feed("fx"), make_feed("desk"))
-        site = Site(folder, dictionary, *feeds, faults=world.faults, parts=shared_parts(), **limits)
+        site = Site(folder, dictionary, *feeds, faults=world.faults, quick=True, **limits)
         saved = _Saved(site)
         for step in world.history:
             _play(site, saved, step)

@@ -10,14 +10,17 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.agreement import Difference, compare, compared_headers
 from contrib_watch.adapters.sheets.second import read_again
+from contrib_watch.config import Settings
+from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Feed
-from contrib_watch.store import State
+from contrib_watch.pipeline.desk import Clock, Desk
 
 MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory."""
@@ -33,30 +36,35 @@ def folder_in_memory():
 class SharedParts:
     """Lends its database to one site at a time."""
 
-    def __init__(self) -> None:
-        with folder_in_memory() as folder:
-            self._state = State.open(url="sqlite://", folder=folder, target="default", accept_empty=True)
-        self.reader = ReaderHere()
+    def __init__(self, settings: Settings, dictionary: Dictionary) -> None:
+        in_memory = replace(settings, state=replace(settings.state, url="sqlite://"))
+        self._desk = replace(Desk.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
         self._empty = sqlite3.connect(":memory:")
         self._database().backup(self._empty)
 
-    def new_state(self, folder: Path) -> State:
-        """The state as it was before its first drop; whoever had it before has it no more."""
+    def lend(self, settings: Settings, clock: Clock) -> Desk:
+        """A desk with the state as it was before its first drop; whoever had it before has it no more."""
         self._empty.backup(self._database())
-        self._state.folder = folder
-        return self._state
+        state = self._desk.state
+        state.folder, state._utc = settings.state.folder, clock.utc
+        feeds = {feed.name: feed for feed in settings.feeds}
+        return replace(self._desk, settings=settings, clock=clock, feeds=feeds)
 
     def _database(self) -> sqlite3.Connection:
-        with self._state._engine.connect() as connection:
+        with self._desk.state._engine.connect() as connection:
             found = connection.connection.dbapi_connection
         assert isinstance(found, sqlite3.Connection)
         return found
 
 
-@cache
-def shared_parts() -> SharedParts:
-    """Those of this process."""
-    return SharedParts()
+_PARTS: list[SharedParts] = []
+
+
+def shared_desk(settings: Settings, dictionary: Dictionary, clock: Clock) -> Desk:
+    """The desk that the sites of this process share, lent to a new one; of one dictionary."""
+    if not _PARTS:
+        _PARTS.append(SharedParts(settings, dictionary))
+    return _PARTS[0].lend(settings, clock)
 
 
 class ReaderHere:

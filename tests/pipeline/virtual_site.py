@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from shared_parts import SharedParts
+from shared_parts import shared_desk
 from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
@@ -38,11 +38,10 @@ from contrib_watch.core.model import Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.environment import Environment
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
-from contrib_watch.store import Drops, Ledger, names, schema
+from contrib_watch.store import names, schema
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SERVICE = "NIPROV"
@@ -76,6 +75,7 @@ class Life:
         self.dead = False
         self._die_at = die_at
         self._at_commit = at_commit
+        self._changes = 0
 
     def step(self) -> None:
         """One more step; a dead process takes none, so that no clean-up of its own can hide what it left behind."""
@@ -84,9 +84,16 @@ class Life:
             self.dead = True
             raise Killed
 
-    def commit(self, connection: Connection) -> None:
-        """A transaction is about to be committed."""
+    def begin(self, connection: Connection) -> None:
+        """A transaction has begun."""
         self.step()
+        self._changes = _changes(connection)
+
+    def commit(self, connection: Connection) -> None:
+        """A transaction is about to be committed; only those count that have changed something."""
+        self.step()
+        if _changes(connection) == self._changes:
+            return
         self.commits += 1
         number, blow = self._at_commit or (None, None)
         if self.commits != number:
@@ -138,15 +145,14 @@ class Site:
         dictionary: Dictionary,
         *feeds: Feed,
         faults: Sequence[Fault] = (),
-        parts: SharedParts | None = None,
+        quick: bool = False,
         **ads: Any,
     ) -> None:
         """Without ``feeds`` there is one, ``fx``. Further keywords are keys of ``[ads]``.
 
-        With ``parts``, all processes have one open state, in memory, and read files themselves.
+        ``quick``: all processes have one open state, in memory, and read files themselves; one such site at a time.
         """
         self.base = base
-        self._parts = parts
         self.dictionary = dictionary
         self.clock = VirtualClock()
         self.ads = SimulatedAds(dictionary, FaultScript(tuple(faults)))
@@ -164,7 +170,7 @@ class Site:
             feeds=tuple(replace(feed, folder=base / feed.folder) for feed in feeds or (make_feed("fx"),)),
             sha256="0" * 64,
         )
-        self._state = parts.new_state(state) if parts else None
+        self._shared = shared_desk(self.settings, dictionary, self.clock) if quick else None
 
     # What analysts and operators do.
 
@@ -229,19 +235,8 @@ class Site:
     @contextmanager
     def desk(self) -> Iterator[Desk]:
         """The open state."""
-        if self._parts is not None and self._state is not None:
-            yield Desk(
-                settings=self.settings,
-                dictionary=self.dictionary,
-                state=self._state,
-                drops=Drops(self._state),
-                ledger=Ledger(self._state),
-                clock=self.clock,
-                local_tz=UTC,
-                feeds={feed.name: feed for feed in self.settings.feeds},
-                reader=self._parts.reader,
-                environment=Environment.of(self.settings),
-            )
+        if self._shared is not None:
+            yield self._shared
             return
         desk = Desk.open(self.settings, self.dictionary, self.clock)
         with desk.state:
@@ -374,6 +369,13 @@ def _form(service: str) -> PostFormat:
 
 # --- dying
 
+
+def _changes(connection: Connection) -> int:
+    """Rows that were ever changed by way of this connection."""
+    found: int = connection.connection.dbapi_connection.total_changes
+    return found
+
+
 _DISK_STEPS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.mkdir"})
 _alive: list[tuple[Life, str]] = []
 
@@ -399,10 +401,7 @@ sys.addaudithook(_on_audit)
 def _mortal(life: Life, desk: Desk, base: Path) -> Iterator[None]:
     """What the process does to its disk and its database counts as steps of its life."""
 
-    def begin(_: Connection) -> None:
-        life.step()
-
-    engine, listeners = desk.state._engine, (("begin", begin), ("commit", life.commit))
+    engine, listeners = desk.state._engine, (("begin", life.begin), ("commit", life.commit))
     for name, listener in listeners:
         event.listen(engine, name, listener)
     _alive.append((life, str(base)))
