@@ -525,6 +525,7 @@ def test_problems_of_ads(keys: str, problem: str, tmp_path: Path) -> None:
         ),
         ('encoding = "cp-1252"', 'feeds[1].encoding is no text encoding that Python knows; did you mean "'),
         ('encoding = "rot13"', "feeds[1].encoding is no text encoding"),
+        ('encoding = "unicode_escape"', "feeds[1].encoding is no text encoding"),
         ('delimiter = ""', "feeds[1].delimiter must be one character"),
         ('delimiter = ";;"', "feeds[1].delimiter must be one character"),
         ("delimiter = '\"'", "feeds[1].delimiter must be one character"),

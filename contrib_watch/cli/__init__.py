@@ -21,6 +21,7 @@ from contrib_watch.cli.audit import audit
 from contrib_watch.cli.options import AS, CONFIG, EXISTING, JSON, REASON, TRACE
 from contrib_watch.cli.options import configured as _configured
 from contrib_watch.cli.options import opened as _desk
+from contrib_watch.cli.terminal import visible
 from contrib_watch.errors import ContribWatchError
 
 
@@ -31,7 +32,8 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except ContribWatchError as error:
-            click.echo(f"contrib-watch: {error}", err=True)
+            # What it quotes of a file is other people's text.
+            click.echo("\n".join(map(visible, f"contrib-watch: {error}".split("\n"))), err=True)
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

@@ -5,6 +5,7 @@ pydantic checks them; ``FeedTable`` narrows ``contrib_watch.core.model.Feed`` to
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -147,11 +148,18 @@ def _acronym(value: str) -> str:
     return value
 
 
+_NOTATIONS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+"""Python calls them encodings, but they are ways to write one text as another."""
+
+
 def _encoding(value: str) -> str:
     try:
         "".encode(value)
-    except LookupError:
-        raise ValueError("is no text encoding that Python knows" + nearest(value, {*aliases, "utf-8"})) from None
+        is_known = codecs.lookup(value).name not in _NOTATIONS
+    except (LookupError, UnicodeError):
+        is_known = False
+    if not is_known:
+        raise ValueError("is no text encoding that Python knows" + nearest(value, {*aliases, "utf-8"}))
     return value
 
 

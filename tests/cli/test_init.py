@@ -326,6 +326,15 @@ def test_preview_names_the_sheet(site: Site) -> None:
     assert done.exit_code == 3
 
 
+def test_what_a_file_says_cannot_steer_the_terminal(site: Site) -> None:
+    file = site.home / "prices.csv"
+    file.write_bytes(b"RIC,BID,\x1b]0;x\x07\xe2\x80\xae\nA,1,2\n")
+    done = preview(site, file)
+    assert done.exit_code == 3
+    assert r"\x1b]0;x\x07\u202e" in done.stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
+
+
 def test_preview_claims_nothing_where_no_layout_helps(site: Site) -> None:
     file = site.home / "prices.csv"
     file.write_text("Name;Price\nA;1\n")

@@ -441,4 +441,5 @@ def _limits() -> Iterator[Hazard]:
     yield Hazard("copy-in-a-malformed-line", "a second price of a RIC, in a line that lost a delimiter", lines("RIC,BID,ASK", "A=X,1,2", "A=X,5", "B=X,3,4"), {"B=X": "BID 3 ASK 4"}, note="Which of the two was meant cannot be told.")  # fmt: skip
     yield Hazard("copy-in-a-shifted-line", "the same in a line whose cells stand one further", lines("RIC,BID,ASK", "x,A=X,1,2", "A=X,5,6", "A=X,5,6", "B=X,3,4"), {"B=X": "BID 3 ASK 4"})  # fmt: skip
     yield Hazard("copy-beside-a-quote", "the same in a line whose quotes cannot be trusted", lines("RIC,BID", 'A=X,1', '"A=X"x,2', "B=X,3"), {"B=X": "BID 3"})  # fmt: skip
+    yield Hazard("not-utf-16", "UTF-8 where the feed says UTF-16", lines("RIC,BID", "A=X,1"), feed={"encoding": "utf-16"})  # fmt: skip
     yield Hazard("endless-exponent", "a number of 100,000 digits", lines("RIC,BID", f"A=X,{'9' * 100_000}", f"B=X,1e{'9' * 100_000}", "C=X,1"), {"C=X": "BID 1"})  # fmt: skip

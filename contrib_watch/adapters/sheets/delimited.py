@@ -89,6 +89,8 @@ def _decode(content: bytes, filename: str, feed: Feed) -> bytes:
         if encoding in {"utf-8", "utf-8-sig"}:
             _refuse_utf16(content, filename)
             encoding = "utf-8"
+        elif encoding.startswith("utf-16"):
+            _refuse_bytes(content, filename, feed)
         data = content.decode(encoding).encode("utf-8")
     except LookupError as error:
         raise UnreadableFile(
@@ -135,6 +137,16 @@ def _refuse_utf16(content: bytes, filename: str) -> None:
         where=filename,
         hint=f'Save it as "CSV UTF-8", or set encoding = "{encoding}"',
     )
+
+
+def _refuse_bytes(content: bytes, filename: str, feed: Feed) -> None:
+    """In UTF-16, a delimiter and a line end have a NUL beside them."""
+    if b"\0" not in content:
+        raise UnreadableFile(
+            f"the feed says {feed.encoding}, and the file is not UTF-16",
+            where=filename,
+            hint='Save it as "Unicode Text", or set encoding to what it is (Excel often writes "utf-8" or "cp1252")',
+        )
 
 
 def _place(before: bytes, encoding: str) -> str:
