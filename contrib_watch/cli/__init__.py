@@ -73,7 +73,7 @@ def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, a
         print_json(drops_json(result.finished))
     elif once and result.finished:
         print_outcomes(result.finished)
-    elif once and result.failure is None and not result.outages:
+    elif once and result.failure is None and not result.outages and not result.paused:
         click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
     if result.failure is not None:
         raise result.failure
@@ -226,6 +226,36 @@ def retry(config_path: Path, drop: int) -> None:
     with _desk(config_path) as desk:
         decide(desk, drop, person(None))
     click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
+
+
+@main.command(short_help="Send nothing of a feed, or of any, until resumed.")
+@CONFIG
+@click.argument("feed", required=False)
+@AS
+@REASON
+def pause(config_path: Path, feed: str | None, as_name: str | None, reason: str) -> None:
+    """Send nothing of FEED, or of any feed, until `resume`, also after a restart. Files are still taken, and wait."""
+    from contrib_watch.cli.people import person
+    from contrib_watch.pipeline.brake import pause as brake
+
+    with _desk(config_path) as desk:
+        brake(desk, feed, person(as_name), reason)
+    click.echo(f"{feed or 'every feed'} is paused, also for the next runs", err=True)
+
+
+@main.command(short_help="End a pause.")
+@CONFIG
+@click.argument("feed", required=False)
+@AS
+@REASON
+def resume(config_path: Path, feed: str | None, as_name: str | None, reason: str) -> None:
+    """Send again what waits of FEED; without FEED, all pauses end."""
+    from contrib_watch.cli.people import person
+    from contrib_watch.pipeline.brake import resume as release
+
+    with _desk(config_path) as desk:
+        release(desk, feed, person(as_name), reason)
+    click.echo(f"{feed or 'every feed'} goes on, with the running daemon or the next run", err=True)
 
 
 @main.command(short_help="Decide about the old files of a new feed.")

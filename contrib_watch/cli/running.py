@@ -28,6 +28,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
 from contrib_watch.pipeline.aside import in_thread
+from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
@@ -53,6 +54,8 @@ class Result:
     finished: tuple[Finished, ...]
     outages: dict[str, str]
     """Feeds whose folder could not be read, or whose files could not be taken, and why."""
+    paused: frozenset[str] = frozenset()
+    """Feeds that were paused while something of them waited to be sent."""
     failure: ConnectionFailed | None = None
     """What ended the run before everything was sent."""
 
@@ -138,7 +141,10 @@ def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Lea
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
     for feed, why in postponed.items():
         log.error("files of a feed were not taken", feed=feed, why=why)
-    return Result(tuple(loop.finished), postponed | outages, failure)
+    waiting = {drop.feed for drop in desk.drops.pending()}
+    for feed in waiting & {*paused(desk)}:
+        log.warning("drops wait: the feed is paused", feed=feed)
+    return Result(tuple(loop.finished), postponed | outages, frozenset(waiting & {*paused(desk)}), failure)
 
 
 @contextmanager
@@ -173,6 +179,8 @@ def worst(result: Result) -> int:
     codes = [0]
     if result.outages:
         codes.append(ConfigurationError.exit_code)
+    if result.paused:
+        codes.append(3)
     for finished in result.finished:
         codes.append(finished.fault_code)
         if finished.drop.status in (DropStatus.REJECTED, DropStatus.HELD):

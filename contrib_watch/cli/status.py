@@ -15,7 +15,9 @@ from typing import Any
 from contrib_watch.adapters.folder import FileStatus
 from contrib_watch.core.model import Drop, DropStatus
 from contrib_watch.core.settle import Verdict
+from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.expected import absences
 from contrib_watch.pipeline.inbox import SeenState, Sight, last_sight, sights
 from contrib_watch.store import Lock, SeenFile, daily_backups, utc_text
 
@@ -34,7 +36,8 @@ def status_of(desk: Desk) -> dict[str, Any]:
     ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``, ``fine``, ``suspect``
     (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of it could not be
     repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``, counts of items.
-    ``now_utc`` is when this was asked. Each of ``feeds`` has:
+    ``paused`` has, by feed, who paused it and ``since_utc``; ``missing_files`` the files that were due and did not
+    come. ``now_utc`` is when this was asked. Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
     - ``last_scan_utc``: when the folder was last looked at; ``last_good_scan_utc``: when that last succeeded, and
@@ -60,6 +63,10 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "services_down": json.loads(desk.state.get("services_down") or "{}"),
             "presence": json.loads(desk.state.get("presence") or '{"state": "never checked"}'),
             **desk.ledger.uncertain(),
+            "paused": paused(desk),
+            "missing_files": [
+                {"feed": one.feed, "day": str(one.day), "due_utc": utc_text(one.due_utc)} for one in absences(desk)
+            ],
             "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
             "waiting_for_a_decision": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.HELD)],
             "failed": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.FAILED)],

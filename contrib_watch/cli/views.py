@@ -167,6 +167,13 @@ def print_status(found: Mapping[str, Any]) -> None:
         )
     for line in _presence(found["presence"]):
         console.print(line)
+    for name, told in found["paused"].items():
+        why = f": {told['why']}" if told["why"] else ""
+        since = _moment(told["since_utc"])
+        console.print(f"[bold yellow]{escape(name)} is paused[/] by {escape(told['name'] + why)}, since {since} UTC")
+    for absence in found["missing_files"]:
+        due = f"on {absence['day']}, due at {_moment(absence['due_utc'])} UTC"
+        console.print(f"[bold yellow]No file came for {escape(absence['feed'])}[/] {due}")
     if found["state"]["shortage"]:
         console.print(f"[bold red]No file is taken:[/] {escape(found['state']['shortage'])}")
     console.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,9 @@ from contrib_watch.errors import (
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
 from contrib_watch.pipeline.availability import Availability
+from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.expected import tell_absences
 from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, examine
 from contrib_watch.pipeline.later import stated_by
@@ -42,6 +45,8 @@ log = structlog.get_logger()
 
 LONGEST_TURN_S = 1.0
 """How long a turn may wait: decisions that other processes record are seen after this at the latest."""
+LOOK_AROUND_EVERY_S = 0.5
+"""How soon a pause is seen, and that a file did not come."""
 FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
 AHEAD_S = 0.5
@@ -112,6 +117,8 @@ class Loop:
         self._link = link
         self._form = form
         self._progress = progress
+        self._paused: frozenset[str] = frozenset()
+        self._look_around_s = -math.inf
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._aside = aside
         self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
@@ -170,6 +177,7 @@ class Loop:
         while not self._stopping.is_set():
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
+            self._look_around()
             self._begin()
             self._publish()
             if once and idle and not self._scans:
@@ -182,7 +190,25 @@ class Loop:
         self._farewell()
 
     def _is_over(self) -> bool:
-        return not (self._jobs or self._reading is not None or self._publisher.busy or self._presence.busy)
+        repairing = self._presence.busy and not self._paused
+        return not (self._moving() or self._reading is not None or self._publisher.busy or repairing)
+
+    def _moving(self) -> list[Job]:
+        """The jobs that can go on: of a paused feed only while answers are out."""
+        return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire]
+
+    def _look_around(self) -> None:
+        """What people have paused, and what did not come."""
+        now_s = self._desk.clock.monotonic()
+        if now_s < self._look_around_s:
+            return
+        self._look_around_s = now_s + LOOK_AROUND_EVERY_S
+        before, self._paused = self._paused, frozenset(paused(self._desk))
+        for feed in self._paused - before:
+            log.warning("feed is paused: nothing of it is sent", feed=feed)
+        for feed in before - self._paused:
+            log.info("feed goes on", feed=feed)
+        tell_absences(self._desk)
 
     def _wake(self) -> None:
         self._woken.set()
@@ -227,6 +253,8 @@ class Loop:
             if drop.feed not in self._desk.feeds:
                 what = f"feed {drop.feed!r} is no longer in the configuration; retry it when it is"
                 self._fail(drop, ConfigurationError(what))
+            elif drop.feed in self._paused:
+                continue
             elif drop.feed not in self._jobs:
                 first.setdefault(drop.feed, drop)
             elif drop.id > self._jobs[drop.feed].drop.id and not self._is_covered(drop):
@@ -323,7 +351,7 @@ class Loop:
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
-        if self._jobs and not self._stopping.is_set():
+        if self._moving() and not self._stopping.is_set():
             self._connect()
         if not self._started:
             self._woken.wait(LONGEST_TURN_S)
@@ -337,7 +365,7 @@ class Loop:
                 self._presence.logged_in()
             elif isinstance(event, ConnectionLost):
                 self._presence.lost()
-        if once and not self._availability.up and (self._jobs or self._presence.busy):
+        if once and not self._availability.up and (self._moving() or self._presence.busy):
             self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
         outgoing: list[Outgoing] = []
@@ -358,9 +386,10 @@ class Loop:
                     taken = job.take(room, self._form(job.service), self._coverage.get(job.drop.feed))
                     self._hand_over(len(taken))
                     outgoing += taken
-                again = self._presence.take(self._room(), self._form, self._is_claimed)
-                self._hand_over(len(again))
-                outgoing += again
+                if not self._paused:  # a repair is of no feed in particular
+                    again = self._presence.take(self._room(), self._form, self._is_claimed)
+                    self._hand_over(len(again))
+                    outgoing += again
         if outgoing:  # only now, when they are durably in flight
             self._link.post(outgoing)
         self._presence.advance()
@@ -384,7 +413,9 @@ class Loop:
 
         Who was served stands at the end of the next turn; turns without room change nothing.
         """
-        jobs, room = list(self._jobs.values()), self._room()
+        jobs = [job for job in self._jobs.values() if job.drop.feed not in self._paused]
+        waiting = [job for job in self._jobs.values() if job not in jobs]
+        room = self._room()
         served: list[Job] = []
         for position, job in enumerate(jobs):
             handed = self._handed
@@ -392,7 +423,7 @@ class Loop:
             room -= self._handed - handed
             if self._handed > handed:
                 served.append(job)
-        self._jobs = {job.drop.feed: job for job in (*(job for job in jobs if job not in served), *served)}
+        self._jobs = {job.drop.feed: job for job in (*waiting, *(job for job in jobs if job not in served), *served)}
 
     def _room(self) -> int:
         """Posts that the link may be handed now: a second window is made ready while the first is on the wire.
@@ -419,8 +450,10 @@ class Loop:
 
     def _patience_s(self) -> float:
         """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
-        ready = (job for job in self._jobs.values() if not self._must_wait(job))
-        due = [due_s for due_s in (*(job.due_s() for job in ready), self._presence.due_s()) if due_s is not None]
+        unpaused = (job for job in self._jobs.values() if job.drop.feed not in self._paused)
+        ready = (job for job in unpaused if not self._must_wait(job))
+        repairs_s = None if self._paused else self._presence.due_s()
+        due = [due_s for due_s in (*(job.due_s() for job in ready), repairs_s) if due_s is not None]
         if not due or self._stopping.is_set() or not self._availability.up:
             return LONGEST_TURN_S
         due_s = min(due)

@@ -12,12 +12,12 @@ from contrib_watch.adapters.report_files import csv_bytes, page
 from contrib_watch.adapters.sheets.reader import shared_reader
 from contrib_watch.config import Settings, parse, parse_dictionary
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes
+from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import Witness
+from contrib_watch.store import Findings, Witness
 from contrib_watch.store.record import report_record, run_record
 
 
@@ -52,7 +52,7 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
     record, told = found
     drop = replace(drop, status=DropStatus(told["status"]), reason=told["reason"])
     quotes = _quotes(desk, drop, told, environ) if told["read"] else None
-    problems = tuple(Problem(**one) for one in told["findings"]["problems"])
+    findings = Findings.of(told["findings"])
     report = build_report(
         drop=drop,
         service=told["service"],
@@ -64,9 +64,11 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
         local_tz=timezone(timedelta(seconds=told["utc_offset_s"])),
         quotes=quotes,
         outcomes=desk.ledger.outcomes(drop),
-        problems=(*(quotes.problems if quotes else ()), *problems),
-        missing=told["findings"]["missing"],
-        warnings=told["findings"]["warnings"],
+        problems=(*(quotes.problems if quotes else ()), *findings.problems),
+        missing=findings.missing,
+        warnings=findings.warnings,
+        breaches=findings.breaches,
+        moves=findings.moves,
         unreadable="" if told["read"] else drop.reason,
         witness=Witness(record.number, record.sha256),
     )

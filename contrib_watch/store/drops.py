@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
@@ -55,6 +55,17 @@ class Findings:
     moves: tuple[Move, ...] = ()
     """The largest moves of a drop that is not sent."""
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Findings:
+        """What was recorded as JSON; what an older version did not know is empty."""
+        return cls(
+            tuple(Problem(**problem) for problem in told.get("problems", ())),
+            tuple(told.get("missing", ())),
+            tuple(told.get("warnings", ())),
+            tuple(Breach(**{**breach, "cells": tuple(breach["cells"])}) for breach in told.get("breaches", ())),
+            tuple(Move(*move) for move in told.get("moves", ())),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportName:
@@ -83,6 +94,33 @@ class Drops:
         with self._state.transaction() as connection:
             if self.feed_is_new(feed):
                 connection.execute(insert(schema.feeds).values(name=feed, first_scan_utc=utc_text(now_utc)))
+
+    def watched_since(self, feed: str) -> str | None:
+        """When the feed's folder was first looked at; None: never."""
+        with self._state.transaction() as connection:
+            query = select(schema.feeds.c.first_scan_utc).where(schema.feeds.c.name == feed)
+            return connection.scalar(query)
+
+    def dropped_since(self, feed: str, moment_utc: datetime) -> bool:
+        """Whether a file of the feed became a drop since then."""
+        table = schema.drops
+        query = select(table.c.id).where(
+            table.c.feed == feed, table.c.seen_at_utc >= utc_text(moment_utc), table.c.origin == ""
+        )
+        with self._state.transaction() as connection:
+            return connection.scalar(query.limit(1)) is not None
+
+    def note_absence(self, feed: str, day: date, due_utc: datetime, now_utc: datetime) -> bool:
+        """Record that no file came on that day; False where that is recorded already."""
+        table = schema.absences
+        known = select(table.c.feed).where(table.c.feed == feed, table.c.day == day.isoformat())
+        with self._state.transaction() as connection:
+            if connection.scalar(known) is not None:
+                return False
+            facts = {"feed": feed, "day": day.isoformat(), "due_utc": utc_text(due_utc)}
+            connection.execute(insert(table).values(**facts, told_at_utc=utc_text(now_utc)))
+            self._state.append("absence", facts)
+            return True
 
     def files(self, feed: str) -> list[SeenFile]:
         """Every file of the feed that was decided about, by name."""
@@ -339,11 +377,7 @@ class Drops:
         with self._state.transaction() as connection:
             text = connection.scalar(select(schema.drops.c.findings).where(schema.drops.c.id == drop.id))
         found = json.loads(text or "{}")
-        problems = tuple(Problem(**problem) for problem in found.get("problems", ()))
-        breaches = tuple(Breach(**{**one, "cells": tuple(one["cells"])}) for one in found.get("breaches", ()))
-        moves = tuple(Move(*move) for move in found.get("moves", ()))
-        missing, warnings = (tuple(found.get(name, ())) for name in ("missing", "warnings"))
-        return Findings(problems, missing, warnings, breaches, moves)
+        return Findings.of(found)
 
     def totals(self, drop: Drop) -> dict[str, int]:
         """The row counts that finish() recorded."""

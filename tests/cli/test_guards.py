@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_site import Site, ads, held, posts, sheet
+from cli_site import Site, ads, eventually, held, posts, sheet
 
 from contrib_watch.simulator.server import SimulatedServer
 
@@ -135,3 +137,64 @@ def test_a_page_shows_the_largest_moves(guarded: tuple[Site, SimulatedServer]) -
     assert "row 2, BID" in moves
     assert "BID moved 85 % (limit 20 %)" in found
     assert "ASK moved 84 % (limit 20 %)" in found
+
+
+class TestPause:
+    def test_nothing_of_a_paused_feed_is_sent_until_it_goes_on(self, site: Site) -> None:
+        with ads() as server:
+            site.configure(server.address)
+            assert site.invoke("pause", "prices", "--reason", "wrong desk").exit_code == 0
+            site.drop("prices.csv", sheet("A=T,1"))
+            for _ in range(2):  # it survives a restart
+                done = site.invoke("run", "--once")
+                assert (done.exit_code, posts(server)) == (3, [])
+                assert "paused" in done.stderr
+            assert site.status()["paused"]["prices"]["why"] == "wrong desk"
+            assert f"prices is paused by {ME}: wrong desk" in site.invoke("status").stdout
+            assert site.invoke("resume", "prices").exit_code == 0
+            assert site.once()[0] == 0
+            assert held(server) == {"A=T": "1"}
+
+    def test_a_running_daemon_stops_and_goes_on(self, site: Site) -> None:
+        with ads() as server:
+            site.configure(server.address, rate_limit=20)
+            site.drop("prices.csv", sheet(*(f"R{n}=T,{n}" for n in range(60))))
+            with site.running():
+                eventually(lambda: posts(server), "something is posted")
+                assert site.invoke("pause").exit_code == 0
+                eventually(lambda: "is paused: nothing" in site.log.read_text(), "the daemon has seen it")
+                eventually(lambda: site.query("SELECT count(*) FROM in_flight") == [(0,)], "all is answered")
+                assert len(posts(server)) < 60
+                assert site.status()["drops"][0]["status"] == "sending"
+                assert site.invoke("resume").exit_code == 0
+                eventually(lambda: site.over(1), "the drop is over")
+        assert len(posts(server)) == 60
+
+    def test_what_cannot_be_resumed(self, site: Site) -> None:
+        with ads() as server:
+            site.configure(server.address)
+            assert "nothing is paused" in site.invoke("resume").stderr
+            assert "there is no feed 'bonds'" in site.invoke("pause", "bonds").stderr
+            assert site.invoke("pause").exit_code == 0
+            done = site.invoke("resume", "prices")
+            assert done.exit_code == 2
+            assert "ends the pause of all feeds" in done.stderr
+
+
+def test_a_file_that_did_not_come_is_told_once_and_shown(site: Site) -> None:
+    feed = {"expect": {"by": "00:00", "days": "Mon-Sun"}, "timezone": "UTC"}
+    with ads() as server:
+        site.configure(server.address, feed=feed)
+        assert site.once() == (0, [])
+        assert site.status()["missing_files"] == []  # nobody watched when it was due
+        site.query("SELECT 1")
+        with closing(sqlite3.connect(site.database)) as database, database:
+            database.execute("UPDATE feeds SET first_scan_utc = '2000-01-01T00:00:00.000Z'")
+        (missing,) = site.status()["missing_files"]
+        assert missing["feed"] == "prices"
+        assert "No file came for prices" in site.invoke("status").stdout
+        told = [site.invoke("run", "--once").stderr.count("no file came") for _ in range(2)]
+        assert told == [1, 0]
+        site.drop("prices.csv", sheet("A=T,1"))
+        assert site.once()[0] == 0
+        assert site.status()["missing_files"] == []

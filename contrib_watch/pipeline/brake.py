@@ -1,0 +1,64 @@
+"""The brake: while a feed is paused, nothing of it is sent, through every restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from contrib_watch.core.model import Person
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import utc_text
+
+_KEY = "pauses"
+_ALL = "*"
+"""Stands for all feeds."""
+
+
+def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
+    """Send nothing of a feed (None: of any) from now on; raises ConfigurationError where there is no such feed.
+
+    Posts that were handed to the connection already, half a second's worth, still go out. Files are still taken.
+    """
+    _check(desk, feed)
+    with desk.state.transaction():
+        told = {"name": by.name, "source": by.source, "account": by.account, "why": why}
+        at_utc = utc_text(desk.clock.utc())
+        _put(desk, {**_pauses(desk), feed or _ALL: {**told, "since_utc": at_utc}})
+        desk.state.append("decision", {**told, "decision": "pause", "feed": feed or ""})
+
+
+def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
+    """Send again; without a feed all pauses end. Raises ConfigurationError where that is not paused by itself."""
+    _check(desk, feed)
+    with desk.state.transaction():
+        pauses = _pauses(desk)
+        if feed is None and not pauses:
+            raise ConfigurationError("nothing is paused")
+        if feed is not None and feed not in pauses:
+            hint = "`contrib-watch resume` ends the pause of all feeds" if _ALL in pauses else ""
+            raise ConfigurationError(f"feed {feed!r} is not paused by itself", hint=hint)
+        _put(desk, {} if feed is None else {name: told for name, told in pauses.items() if name != feed})
+        told = {"name": by.name, "source": by.source, "account": by.account, "why": why}
+        desk.state.append("decision", {**told, "decision": "resume", "feed": feed or ""})
+
+
+def paused(desk: Desk) -> dict[str, Mapping[str, str]]:
+    """The feeds of which nothing is sent at present: ``since_utc``, and who said so (``name``, ``source``, ``why``)."""
+    pauses = _pauses(desk)
+    if _ALL in pauses:
+        return {name: pauses.get(name, pauses[_ALL]) for name in desk.feeds}
+    return {name: told for name, told in pauses.items() if name in desk.feeds}
+
+
+def _check(desk: Desk, feed: str | None) -> None:
+    if feed is not None and feed not in desk.feeds:
+        raise ConfigurationError(f"there is no feed {feed!r}", hint=f"The feeds are: {', '.join(desk.feeds)}")
+
+
+def _pauses(desk: Desk) -> dict[str, dict[str, str]]:
+    return dict(json.loads(desk.state.get(_KEY) or "{}"))
+
+
+def _put(desk: Desk, pauses: Mapping[str, Mapping[str, str]]) -> None:
+    desk.state.put(_KEY, json.dumps(pauses))
