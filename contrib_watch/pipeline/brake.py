@@ -44,7 +44,7 @@ def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
 
 
 def paused(desk: Desk) -> dict[str, Mapping[str, str]]:
-    """The feeds of which nothing is sent at present: ``since_utc``, and who said so (``name``, ``source``, ``why``)."""
+    """The feeds of which nothing is sent at present: ``since_utc``, ``name``, ``source`` and ``why``."""
     pauses = _pauses(desk)
     if _ALL in pauses:
         return {name: pauses.get(name, pauses[_ALL]) for name in desk.feeds}
