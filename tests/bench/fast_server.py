@@ -14,12 +14,13 @@ import re
 
 KEY = re.compile(rb"Sec-WebSocket-Key: *(\S+)", re.IGNORECASE)
 POST_ID = re.compile(rb'"PostID": ?(\d+)')
+STREAM = re.compile(rb'"ID": ?(\d+)')
 LOGIN = (
-    b'[{"ID":1,"Type":"Refresh","Domain":"Login","State":{"Stream":"Open","Data":"Ok"},'
+    b'[{"ID":%s,"Type":"Refresh","Domain":"Login","State":{"Stream":"Open","Data":"Ok"},'
     b'"Elements":{"MaxMsgSize":61430,"PingTimeout":30}}]'
 )
 HEAD_BYTES = 96
-"""Where a post's PostID is found: nothing behind it is looked at."""
+"""Where this program's posts have their PostID: nothing behind it is looked at."""
 
 
 def frame(payload: bytes) -> bytes:
@@ -30,6 +31,12 @@ def frame(payload: bytes) -> bytes:
     if size < 65536:
         return b"\x81\x7e" + size.to_bytes(2) + payload
     return b"\x81\x7f" + size.to_bytes(8) + payload
+
+
+def unmasked(data: bytes, mask: bytes) -> bytes:
+    """A client's payload, or the beginning of it."""
+    repeated = (mask * (len(data) // 4 + 1))[: len(data)]
+    return (int.from_bytes(data) ^ int.from_bytes(repeated)).to_bytes(len(data))
 
 
 class Server(asyncio.Protocol):
@@ -83,14 +90,15 @@ class Server(asyncio.Protocol):
             if end < start + size:
                 break
             mask = bytes(buffer[at + header : start])
-            head = bytes(buffer[start : start + min(HEAD_BYTES, size)])
-            repeated = (mask * (len(head) // 4 + 1))[: len(head)]
-            text = (int.from_bytes(head) ^ int.from_bytes(repeated)).to_bytes(len(head))
+            text = unmasked(bytes(buffer[start : start + min(HEAD_BYTES, size)]), mask)
             found = POST_ID.findall(text)
+            if not found and b'"Login"' not in text and size > HEAD_BYTES:  # other programs have it further behind
+                found = POST_ID.findall(unmasked(bytes(buffer[start : start + size]), mask))
             if found:
-                answers += [b'[{"ID":1,"Type":"Ack","AckID":%s}]' % post_id for post_id in found]
+                stream = STREAM.search(text)[1]
+                answers += [b'[{"ID":%s,"Type":"Ack","AckID":%s}]' % (stream, post_id) for post_id in found]
             elif b'"Login"' in text and b'"Close"' not in text:
-                answers.append(LOGIN)
+                answers.append(LOGIN % STREAM.search(text)[1])
             at = start + size
         del buffer[:at]
         return answers

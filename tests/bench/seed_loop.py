@@ -17,7 +17,7 @@ def main(port: str, file: str, sent: str) -> None:
     ws = websocket.create_connection(f"ws://127.0.0.1:{port}/WebSocket", subprotocols=["tr_json2"])
     ws.send(json.dumps({"ID": 1, "Domain": "Login", "Key": {"Name": "u", "Elements": {"ApplicationId": "256"}}}))
     ws.recv()
-    table = pd.read_csv(file).set_index("RIC")
+    table = (pd.read_excel if file.endswith(".xlsx") else pd.read_csv)(file).set_index("RIC")
     before = pd.read_csv(sent).set_index("RIC") if Path(sent).exists() else None
     post_id = 0
     for ric, row in table.iterrows():

@@ -26,7 +26,7 @@ def masked(text: str) -> bytes:
 
 def main(port: str, file: str) -> None:
     form = PostFormat(service="S", address="127.0.0.1", user_id=1)
-    table = pd.read_csv(file, dtype=str)
+    table = (pd.read_excel if file.endswith(".xlsx") else pd.read_csv)(file, dtype=str)
     names = list(table.columns[1:])
     posts = b"".join(
         masked(
