@@ -96,7 +96,10 @@ def events_of(desk: Desk, drop_id: int) -> list[Told]:
     return told
 
 
-_SAID = ("run", "status", "reason", "held_because", "approved", "by", "source", "owner", "config", "version")
+_SAID = (
+    "run", "status", "reason", "held_because", "decision", "name", "source", "account", "why", "owner",
+    "version", "config",
+)  # fmt: skip
 
 
 def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:

@@ -58,7 +58,7 @@ def facts_of(desk: Desk, quotes: Quotes | None) -> dict[str, Any]:
     return {
         **desk.environment.facts(),
         "target": desk.settings.ads.target,
-        "simulated": desk.settings.ads.simulated,
+        "simulated": desk.settings.ads.on_trial,
         "utc_offset_s": int((desk.clock.utc().astimezone(desk.local_tz).utcoffset() or timedelta()).total_seconds()),
         "read": quotes is not None,
         "sheet": quotes.sheet if quotes else "",

@@ -268,6 +268,22 @@ def test_a_report_made_again_is_the_same(audited: Site) -> None:
         assert done.stdout.count("identical to what was recorded; the file there is identical") == 2
 
 
+def test_the_reports_of_a_drop_that_was_held_and_decided_are_the_same(audited: Site) -> None:
+    audited.configure("127.0.0.1:1", feed={"guards": {"max_move": {"BID": "20%"}}})
+    audited.drop("prices.csv", sheet("A=T,2230,EUR", header="RIC,BID,CURRENCY"))
+    assert audited.once()[0] == 3
+    assert audited.invoke("reject", "3", "--as", "ann", "--reason", "times 100").exit_code == 0
+    for run in ("1", "2"):
+        done = audited.invoke("audit replay", "3", "--run", run)
+        assert done.stdout.count("identical to what was recorded") == 2, done.output
+    (found,) = asked(audited, "drop", "3")
+    assert [event["kind"] for event in found["events"]] == ["drop", "run", "report", "decision", "run", "report"]
+    assert "name ann" in found["events"][3]["text"]
+    (breach,) = found["events"][1]["body"]["findings"]["breaches"]
+    assert "BID" in str(breach)
+    assert verify(audited, "--reports", str(audited.inbox))[0] == 0
+
+
 def test_a_report_that_was_changed_is_not_the_same(audited: Site) -> None:
     report = Path(asked(audited, "drops")[0]["report"])
     report.write_text(report.read_text().replace("22.1", "22.2"))
