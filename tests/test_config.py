@@ -533,7 +533,6 @@ def test_problems_of_ads(keys: str, problem: str, tmp_path: Path) -> None:
         ('decimal = ","', 'feeds[1].delimiter must not be the decimal mark ","; perhaps ";"?'),
         ('decimal = ";"', "feeds[1].decimal must be '.' or ','"),
         ('thousands = "."', 'feeds[1].thousands must not be the decimal mark "."'),
-        ('thousands = ","', 'feeds[1].thousands must not be the delimiter ","'),
         ('thousands = "0"', "feeds[1].thousands must be a comma, a point"),
         ('percent = "percent"', "feeds[1].percent must be '', 'fraction' or 'points'"),
         ('ric_pattern = "[z-a]"', "feeds[1].ric_pattern is no shell-style pattern: bad character range z-a"),

@@ -108,9 +108,8 @@ def _reading(n: int, feed: Feed) -> Iterator[Problem]:
         yield Problem((delimiter, decimal), f'must not be the decimal mark "{feed.decimal}"; perhaps ";"?')
     if feed.thousands == feed.decimal:
         yield Problem((thousands, decimal), f'must not be the decimal mark "{feed.decimal}"')
-    if takes_csv and feed.thousands == feed.delimiter:
-        what = f'must not be the delimiter "{feed.delimiter}": have the file written with another, such as ";"'
-        yield Problem((thousands, delimiter), what)
+    # The thousands mark may be the delimiter: Excel writes "1,234.50" between quotes. Where they are missing, the row
+    # has one field too many and is rejected.
     if feed.clear_token in feed.blank:
         keys = ("feeds", n, "blank"), ("feeds", n, "clear_token")
         yield Problem(keys, f'must not hold the clear_token "{feed.clear_token}"')

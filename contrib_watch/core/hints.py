@@ -173,7 +173,7 @@ class _Column:
 def _number_keys(cells: Cells, feed: Feed) -> list[dict[str, str]]:
     """Every declaration of marks and percentages, with the keys that differ from the feed's.
 
-    In a CSV neither mark can be the delimiter, which the configuration refuses.
+    In a CSV no mark that is the delimiter is proposed: ``"1,234"`` between quotes may be either number.
     """
     marks = [pair for pair in MARKS if cells.kinds is not None or feed.delimiter not in pair]
     percents = [feed.percent] if feed.percent else ["", "points", "fraction"]

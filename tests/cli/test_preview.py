@@ -151,3 +151,11 @@ class TestWhichFeed:
         assert done.exit_code == 2
         assert "there is no feed 'french'" in done.stderr
         assert "prices, german" in done.stderr
+
+
+def test_the_thousands_mark_may_be_the_delimiter_where_quotes_tell_them_apart(site: Site) -> None:
+    site.configure(CLOSED, feed={"thousands": ","})
+    file = site.drop("us.csv", sheet('A,"1,234.50"', "B,1,234.50", 'C,"12,34.5"'))
+    seen = json.loads(site.run("preview", str(file), "--json").stdout)
+    assert [(post["ric"], post["fields"]) for post in seen["posts"]] == [("A", {"BID": 1234.5})]
+    assert seen["totals"]["rejected"] == 2, "a field too many, and groups that are none of three digits"
