@@ -186,7 +186,7 @@ def test_the_shipped_file_shows_every_key_with_its_default(
     lines = table_text(name).splitlines()
     above = dict(zip(lines, ["", *lines], strict=False))
     shown = {line.removeprefix("# ").split(" ")[0]: line for line in lines if re.match(r"(# )?\w+ = .", line)}
-    with_units = {"max_age": "max_age_s", "valid_for": "valid_for_s", "min_free": "min_free_bytes"}
+    with_units = {"max_age": "max_age_s", "keep": "keep_s", "valid_for": "valid_for_s", "min_free": "min_free_bytes"}
     attributes = {key: with_units.get(key, key) for key in shown}
     assert sorted(attributes.values()) == sorted(f.name for f in fields(section) if f.name != "guards")
     for key, line in shown.items():

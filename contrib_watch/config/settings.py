@@ -349,6 +349,7 @@ class FeedTable(Feed):
     settle_seconds: Annotated[float, Limits(ge=0)] = Feed.settle_seconds
     done_marker: Annotated[str, AfterValidator(_done_marker)] = Feed.done_marker
     max_age_s: Annotated[float, BeforeValidator(_seconds), Limits(gt=0, validation_alias="max_age")] = Feed.max_age_s
+    keep_s: Annotated[float, BeforeValidator(_seconds), Limits(ge=0, validation_alias="keep")] = Feed.keep_s
     ric_pattern: Annotated[str, AfterValidator(_ric_pattern)] = Feed.ric_pattern
     max_rows: Annotated[int, Limits(ge=1)] = Feed.max_rows
     max_bytes: Annotated[int, BeforeValidator(_bytes), Limits(ge=1)] = Feed.max_bytes

@@ -180,6 +180,8 @@ class Feed:
     second_reading: Literal["auto", "always", "never"] = "auto"
     """Whether what is posted must have been read alike by a second program; ``auto``: where that takes no second."""
     report_folder: PurePath | None = None
+    keep_s: float = 0.0
+    """How long the bytes of its files are kept after they were seen; 0: for ever."""
     timezone: str = ""
     """An IANA name; empty: this machine's. Decides when a day begins for ``expect`` and for an as-of date."""
     calendar: Calendar = Calendar()  # noqa: RUF009 - frozen

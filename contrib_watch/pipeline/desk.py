@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from contrib_watch.adapters.folder import is_sound
+from contrib_watch.adapters.folder import content, is_sound, keep
 from contrib_watch.adapters.sheets.reader import Reader, shared_reader
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
@@ -155,16 +155,24 @@ class Desk:
         Raises StateError where it is gone, or is no longer what it was.
         """
         path = self.spooled(sha256)
-        if not path.exists():
-            path = self.settings.state.folder / KEPT / sha256[:2] / sha256
-        hint = "Put the state's folder `spool` back from your own backups"
+        hint = "Put the state's folders `spool` and `kept` back from your own backups"
         try:
-            content = path.read_bytes()
+            try:
+                found = content(path)
+            except FileNotFoundError:
+                found = content(self.settings.state.folder / KEPT / sha256[:2] / sha256)
         except OSError as error:
             raise StateError(f"a kept file cannot be read: {error.strerror}", where=str(path), hint=hint) from error
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if hashlib.sha256(found).hexdigest() != sha256:
             raise StateError("a kept file does not have the SHA-256 that it is named by", where=str(path), hint=hint)
-        return content
+        return found
+
+    def unpacked(self, sha256: str) -> Path:
+        """Where the bytes of a drop are, put there again where they were packed; raises StateError or OSError."""
+        path = self.spooled(sha256)
+        if not path.exists():
+            keep(self.settings.state.folder / "spool", content(path))
+        return path
 
     def file_of(self, drop: Drop) -> tuple[Path, str, Feed]:
         """Where a drop's bytes are, the file's own name, and the feed by whose rules of today it is read."""
@@ -181,7 +189,9 @@ class Desk:
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
         hint = "Save the file again, which puts the copy right; the state folder must keep its spool"
         try:
-            if not is_sound(path, drop.sha256):  # a damaged disk, a power cut: nobody knows what it would publish
+            if not is_sound(
+                self.unpacked(drop.sha256), drop.sha256
+            ):  # a damaged disk, a power cut: nobody knows what it would publish
                 what = f"the copy of drop {drop.id} is damaged: its bytes do not have the SHA-256 that was recorded"
                 raise StateError(what, where=str(path), hint=hint)
             return self.read(path, name, feed)

@@ -88,8 +88,8 @@ def _quotes(desk: Desk, drop: Drop, told: Mapping[str, object], environ: Mapping
     feed = next((feed for feed in settings.feeds if feed.name == drop.feed), None)
     if feed is None:
         raise StateError(f"the configuration {settings.sha256} has no feed {drop.feed!r}")
-    desk.bytes_of(drop.sha256)
-    cells = shared_reader().read_cells(desk.spooled(drop.sha256), Path(drop.path).name, feed)
+    desk.bytes_of(drop.sha256)  # as they were dropped
+    cells = shared_reader().read_cells(desk.unpacked(drop.sha256), Path(drop.path).name, feed)
     return read_quotes(cells, feed, dictionary)
 
 

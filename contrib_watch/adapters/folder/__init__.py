@@ -7,8 +7,20 @@ another host's writes, and go deaf when a folder is replaced; a scan misses noth
 """
 
 from contrib_watch.adapters.folder.scan import CompleteFile, Folder, Scan
-from contrib_watch.adapters.folder.spool import is_sound, keep
+from contrib_watch.adapters.folder.spool import content, discard, is_sound, keep, pack
 from contrib_watch.adapters.folder.states import FileState, FileStatus
 from contrib_watch.adapters.folder.watch import Watch
 
-__all__ = ["CompleteFile", "FileState", "FileStatus", "Folder", "Scan", "Watch", "is_sound", "keep"]
+__all__ = [
+    "CompleteFile",
+    "FileState",
+    "FileStatus",
+    "Folder",
+    "Scan",
+    "Watch",
+    "content",
+    "discard",
+    "is_sound",
+    "keep",
+    "pack",
+]

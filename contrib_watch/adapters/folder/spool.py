@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
 from contrib_watch.errors import StateError
@@ -28,6 +31,38 @@ def keep(spool: Path, content: bytes) -> tuple[str, Path]:
             hint="Free some space, or mend the permissions of the state folder; the file is then taken",
         ) from error
     return sha256, path
+
+
+def pack(path: Path) -> None:
+    """Put a copy's gzip (``<sha256>.gz``, in which it can be read by anybody) in its place, durably."""
+    packed = _packed(path)
+    if not packed.exists():
+        _write(packed, gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a copy, packed or not; raises OSError where there is neither, or it is damaged."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    try:
+        return gzip.decompress(_packed(path).read_bytes())
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"the packed copy is damaged ({error})") from error
+
+
+def discard(path: Path) -> bool:
+    """Remove a copy, packed or not; whether there was one."""
+    there = [one for one in (path, _packed(path)) if one.exists()]
+    for one in there:
+        one.unlink()
+    return bool(there)
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
 
 
 def is_sound(path: Path, sha256: str) -> bool:
