@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -23,6 +25,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects import sqlite
 
 IN_LIST = 10_000
 """RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
@@ -30,7 +33,18 @@ IN_LIST = 10_000
 
 def add_rows(connection: Connection, table: Table, rows: Iterable[Sequence[Any]]) -> None:
     """Insert rows, each with the values of all columns of the table in their order, of the driver's own types."""
-    _execute(connection, _insertion(table), tuple(column.name for column in table.columns), list(rows))
+    _execute(connection, _insertion(table), tuple(column.name for column in table.columns), [*rows])
+
+
+def put_rics(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Rows as :func:`add_rows` takes them, which begin with Service and RIC, in place of those of their RICs."""
+    names = tuple(column.name for column in table.columns)
+    if connection.dialect.name == "sqlite":  # in place: a deletion before would cost as much again
+        _execute(connection, _replacement(table), names, rows)
+        return
+    for service, found in groupby(rows, key=itemgetter(0)):
+        drop_rics(connection, table, service, [row[1] for row in found])
+    add_rows(connection, table, rows)
 
 
 def drop_rics(connection: Connection, table: Table, service: str, rics: Iterable[str]) -> None:
@@ -55,13 +69,13 @@ def _json(texts: Sequence[str]) -> str:
     return msgspec.json.encode(texts).decode()
 
 
-def _execute(connection: Connection, statement: Insert | Delete, names: tuple[str, ...], rows: list[Any]) -> None:
+def _execute(connection: Connection, statement: Insert | Delete, names: tuple[str, ...], rows: Sequence[Any]) -> None:
     """Execute a statement once for each row, whose values are those of the parameters ``names``."""
     if not rows:
         return
     text, order = _compiled(statement, connection.dialect, names)
     if order == names:
-        connection.exec_driver_sql(text, rows)
+        connection.exec_driver_sql(text, list(rows))
     else:  # a driver that takes parameters by name, or in another order
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
@@ -69,6 +83,13 @@ def _execute(connection: Connection, statement: Insert | Delete, names: tuple[st
 @lru_cache
 def _insertion(table: Table) -> Insert:
     return insert(table)
+
+
+@lru_cache
+def _replacement(table: Table) -> Insert:
+    added = sqlite.insert(table)
+    values = {column.name: added.excluded[column.name] for column in table.columns if not column.primary_key}
+    return added.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
 
 
 @lru_cache

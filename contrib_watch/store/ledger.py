@@ -20,7 +20,7 @@ from sqlalchemy import Column, ColumnElement, Select, String, case, cast, func, 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import IN_LIST, add_rows, drop_rics, rows_of
+from contrib_watch.store.bulk import IN_LIST, add_rows, drop_rics, put_rics, rows_of
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
@@ -138,9 +138,9 @@ class Ledger:
             for post, acked_at_utc in advances
         ]
         with self._state.transaction() as connection:
-            for table in (schema.in_flight, schema.dirty, schema.snapshot):
+            for table in (schema.in_flight, schema.dirty):
                 drop_rics(connection, table, service, rics)
-            add_rows(connection, schema.snapshot, rows)
+            put_rics(connection, schema.snapshot, rows)
 
     def refused(self, service: str, rics: Iterable[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""

@@ -41,7 +41,7 @@ HERE = Path(__file__).parent
 FIELDS = ("BID", "ASK", "TRDPRC_1", "HIGH_1", "LOW_1", "OPEN_PRC", "HST_CLOSE", "YIELD", "NETCHNG_1", "PCTCHNG")
 CASES = ("first", "1 %", "same", "all")
 SIDES = ("run", "daemon", "loop", "lseg", "lseg 16", "wire")
-MEMORY = ("MB", "x file")
+MORE = ("CPU s, run / loop", "MB", "x file")
 CONFIG = """
 [ads]
 hosts = ["127.0.0.1:{port}"]
@@ -66,6 +66,8 @@ class Measured(NamedTuple):
 
     seconds: float
     peak_mb: float = 0.0
+    cpu_s: float | None = None
+    """Processor time of the command, its own processes included; what a busy machine disturbs least."""
     peak_files: float = 0.0
     """Peak memory above that of a run with nothing to do, in sizes of the file."""
 
@@ -83,7 +85,7 @@ def main() -> None:
     parser.add_argument("--lseg-rows", type=int, default=2_000)
     options = parser.parse_args()
     sides = [side for side in SIDES if side not in options.without and (options.lseg_python or "lseg" not in side)]
-    table = Table("rows", "case", *(f"{side} s" for side in sides), *(f"{side}/run" for side in sides[1:]), *MEMORY)
+    table = Table("rows", "case", *(f"{side} s" for side in sides), *(f"{side}/run" for side in sides[1:]), *MORE)
     for file_format, rows in itertools.product(options.format, options.rows):
         runs: dict[str, list[dict[str, Measured]]] = {}
         for _ in range(options.repeat):
@@ -102,6 +104,8 @@ def cells(sides: Sequence[str], runs: Sequence[dict[str, Measured]]) -> Iterator
     yield from ("" if one is None else f"{one:.2f}" for one in medians.values())
     ratios = [medians[side] and medians[side] / medians["run"] for side in sides[1:]]
     yield from ("" if one is None else f"{one:.2f}" for one in ratios)
+    spent = {side: statistics.median(run[side].cpu_s for run in runs) for side in ("run", "loop") if side in sides}
+    yield " / ".join(f"{one:.2f}" for one in spent.values())
     yield f"{max(run['run'].peak_mb for run in runs):.0f}"
     yield f"{max(run['run'].peak_files for run in runs):.1f}"
 
@@ -190,7 +194,7 @@ def run(command: Sequence[object]) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return Measured(seconds, usage.ru_maxrss / 1024)
+    return Measured(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def told(command: Sequence[object]) -> Measured:
