@@ -110,7 +110,8 @@ def grow(database: Path, rics: int, drops: int, changed: int) -> None:
     fields = ",".join(f'"{name}":100.5' for name in FIELDS)
     with sqlite3.connect(database) as state:
         state.execute(
-            f"{COUNT} INSERT OR IGNORE INTO snapshot SELECT service, printf('Q%09d=T', i), feed, ?, carried, drop_id, acked_at_utc"
+            f"{COUNT} INSERT OR IGNORE INTO snapshot"
+            " SELECT service, printf('Q%09d=T', i), feed, ?, carried, drop_id, acked_at_utc"
             " FROM n, (SELECT * FROM snapshot LIMIT 1)",
             (rics, "{" + fields + "}"),
         )
@@ -128,9 +129,7 @@ def grow(database: Path, rics: int, drops: int, changed: int) -> None:
 
 def spent(command: Sequence[object]) -> Spent:
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
