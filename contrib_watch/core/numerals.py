@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -28,6 +28,9 @@ _CANONICAL = (
 """What is a token already: no exponent, plus sign, leading or trailing zeros."""
 _SHORT = "^[+-]?(?:[0-9]{0,4}[.][0-9]{1,14}|[0-9]{1,10}[.][0-9]{1,8}|[0-9]{1,14}[.][0-9]{1,4}|[0-9]{1,18})$"
 """What becomes a token by trimming zeros and the plus sign."""
+
+_SHAPE = str.maketrans("23456789", "11111111")
+"""What marks may mean depends on where they stand, and on zeros in front of them, but on no other digit."""
 
 _UINT64_WIDE = pa.decimal128(20)
 """Holds every int64 and uint64 exactly, and every number of 18 digits."""
@@ -130,7 +133,7 @@ class NumberReader:
         if number is None and (complaint := error_text(text)):
             return complaint
         if number is None:
-            return Complaint("is not a number", self._advice(text.strip(" ")))
+            return Complaint("is not a number", _advice(self, text.strip(" ").translate(_SHAPE)))
         if number.scale > self.max_decimals:
             if not self.max_decimals:
                 return Complaint("is not a whole number", "write it without decimals")
@@ -171,24 +174,7 @@ class NumberReader:
         within = pc.and_(pc.greater_equal(value, low), pc.less_equal(value, high))
         return pc.if_else(within, whole, None)
 
-    def _advice(self, text: str) -> str:
-        example = f"1234{self.decimal}5" if self.max_decimals else "1234"
-        if "%" in text:
-            return 'write the plain number, or set percent = "points" (4.5% is 4.5) or "fraction" (4.5% is 0.045)'
-        if re.search("[\u2010-\u2015\u2212]", text):
-            return 'write the minus sign with the "-" of the keyboard'
-        if text.startswith("("):
-            return 'write a negative number with a "-" in front'
-        declarations = [
-            " and ".join(self._declaration(decimal, thousands))
-            for decimal, thousands in MARKS
-            if thousands in text and re.fullmatch(_pattern(decimal, thousands), text)
-        ]
-        if declarations:
-            return f"write it like {example}, or set in the feed {', or '.join(declarations)}"
-        return f"write digits alone, like {example}"
-
-    def _declaration(self, decimal: str, thousands: str) -> list[str]:
+    def declaration(self, decimal: str, thousands: str) -> list[str]:
         """The feed's keys that would have to change for these marks."""
         wanted = {"decimal": (decimal, self.decimal), "thousands": (thousands, self.thousands)}
         return [f'{key} = "{mark}"' for key, (mark, declared) in wanted.items() if mark != declared]
@@ -236,6 +222,26 @@ def _shifted(numbers: pa.StringArray, places: Shift) -> pa.StringArray:
 def _are_written(numbers: pa.StringArray) -> pa.BooleanArray:
     """Which are numbers with a decimal point, whatever their size."""
     return matches(numbers, f"^(?:{_pattern('.', '')})$")
+
+
+@lru_cache(maxsize=10_000)
+def _advice(reader: NumberReader, shape: str) -> str:
+    """How to write a number of this shape (``_SHAPE``)."""
+    example = f"1234{reader.decimal}5" if reader.max_decimals else "1234"
+    if "%" in shape:
+        return 'write the plain number, or set percent = "points" (4.5% is 4.5) or "fraction" (4.5% is 0.045)'
+    if re.search("[\u2010-\u2015\u2212]", shape):
+        return 'write the minus sign with the "-" of the keyboard'
+    if shape.startswith("("):
+        return 'write a negative number with a "-" in front'
+    declarations = [
+        " and ".join(reader.declaration(decimal, thousands))
+        for decimal, thousands in MARKS
+        if thousands in shape and re.fullmatch(_pattern(decimal, thousands), shape)
+    ]
+    if declarations:
+        return f"write it like {example}, or set in the feed {', or '.join(declarations)}"
+    return f"write digits alone, like {example}"
 
 
 @cache
