@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.core.report import COLUMNS, Report, spreadsheet_safe
+from contrib_watch.durable import sync_folder
 
 CAUSES_SHOWN = 7
 ROWS_SHOWN = 200
@@ -103,7 +104,7 @@ def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
         for path in created:
             path.unlink()
         raise
-    _sync_folder(folder)
+    sync_folder(folder)
     csv_path, html_path = contents
     return csv_path, html_path
 
@@ -232,21 +233,6 @@ def _rename_over_reservation(temporary: Path, path: Path) -> None:
     if path.is_symlink() or not (path.exists() and path.stat().st_size == 0):
         path.touch(exist_ok=False)
     temporary.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new names survive a power cut."""
-    if os.name == "nt":  # untested; a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some shares cannot sync a folder; the state holds the record in any case.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 # --- texts

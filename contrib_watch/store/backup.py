@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from contrib_watch.durable import sync_folder
 from contrib_watch.errors import StateError
 
 KEPT = 7
@@ -80,7 +81,7 @@ def copy_database(source: Path, path: Path) -> None:
             temporary.replace(path)
         finally:
             _remove(temporary)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except sqlite3.Error as error:
         hint = "See that it is a whole SQLite database, that it can be read, and that there is room for the copy"
         raise StateError(f"the database cannot be copied: {error}", where=str(source), hint=hint) from error
@@ -128,14 +129,3 @@ def _remove(database: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable. Windows has no such call for folders (untested there)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

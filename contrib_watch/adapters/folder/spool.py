@@ -10,6 +10,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from contrib_watch.durable import sync_folder
 from contrib_watch.errors import StateError
 
 
@@ -92,17 +93,6 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
     if made:
-        _sync(path.parent.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename within ``folder`` durable. Windows has no such call for folders (untested there)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(path.parent.parent)
