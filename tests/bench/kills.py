@@ -225,6 +225,7 @@ def ads():
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
+    theirs.close()  # so that the end of that process is heard of
     try:
         yield Server(ours)
     finally:
