@@ -258,6 +258,38 @@ def resume(config_path: Path, feed: str | None, as_name: str | None, reason: str
     click.echo(f"{feed or 'every feed'} goes on, with the running daemon or the next run", err=True)
 
 
+@main.command(short_help="Put back the values before a drop.")
+@CONFIG
+@click.argument("drop", type=int)
+@AS
+@REASON
+def revert(config_path: Path, drop: int, as_name: str | None, reason: str) -> None:
+    """Put back the values before DROP, as a new drop that passes the guards. What changed since is left alone."""
+    from contrib_watch.cli.people import person
+    from contrib_watch.pipeline.undo import revert as undo
+
+    with _desk(config_path) as desk:
+        made = undo(desk, drop, person(as_name), reason)
+    click.echo(f"drop {made.id} puts back what was before drop {drop}, with the daemon or the next run", err=True)
+
+
+@main.command(short_help="Clear every value of RICs on the ADS.")
+@CONFIG
+@click.argument("rics", nargs=-1, required=True, metavar="RIC...")
+@click.option("--service", metavar="SERVICE", help="Only on this Service. [default: all to which feeds post]")
+@AS
+@REASON
+def withdraw(config_path: Path, rics: tuple[str, ...], service: str | None, as_name: str | None, reason: str) -> None:
+    """Clear every value of these RICs on the ADS, as a new drop that passes the guards."""
+    from contrib_watch.cli.people import person
+    from contrib_watch.pipeline.undo import withdraw as undo
+
+    with _desk(config_path) as desk:
+        made = undo(desk, rics, service, person(as_name), reason)
+    numbers = ", ".join(str(drop.id) for drop in made)
+    click.echo(f"withdrawn with the daemon or the next run, as drop {numbers}", err=True)
+
+
 @main.command(short_help="Decide about the old files of a new feed.")
 @CONFIG
 @click.argument("feed")

@@ -17,6 +17,7 @@ from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
+from contrib_watch.core.restating import restated
 from contrib_watch.errors import ContribWatchError, StateError, UnreadableFile
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
@@ -176,7 +177,12 @@ class Desk:
 
     def file_of(self, drop: Drop) -> tuple[Path, str, Feed]:
         """Where a drop's bytes are, the file's own name, and the feed by whose rules of today it is read."""
-        return self.spooled(drop.sha256), Path(drop.path).name, self.feeds[drop.feed]
+        return self.spooled(drop.sha256), Path(drop.path).name, self.feed_of(drop)
+
+    def feed_of(self, drop: Drop) -> Feed:
+        """The feed by whose rules of today a drop is read and judged; of what the program made, its own form."""
+        feed = self.feeds[drop.feed]
+        return restated(feed) if drop.origin else feed
 
     def reading(self, drop: Drop) -> Reading:
         """Read a drop's bytes by its feed's rules of today.

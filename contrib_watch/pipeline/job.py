@@ -38,7 +38,7 @@ def examine(
     RICs that another feed is just posting for the first time (``claimed``: RIC to feed) are not its. ``stated`` has
     the fields for which newer drops that are over gave a value: those keep it, as does what a newer drop brought.
     """
-    feed = desk.feeds[drop.feed]
+    feed = desk.feed_of(drop)
     newer = desk.drops.newer(drop) if drop.id else []
     changes = diff(
         quotes,
@@ -118,7 +118,7 @@ class Job:
         changes = look.applied(changes)
         planned = plan(changes)
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
-        missing = changes.missing if desk.feeds[drop.feed].complete else ()
+        missing = changes.missing if desk.feed_of(drop).complete else ()
         warnings = (*_blanks(changes), *look.facts, *ruling.notes)
         findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped

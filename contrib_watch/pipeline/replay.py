@@ -15,6 +15,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
+from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Findings, Witness
@@ -88,6 +89,7 @@ def _quotes(desk: Desk, drop: Drop, told: Mapping[str, object], environ: Mapping
     feed = next((feed for feed in settings.feeds if feed.name == drop.feed), None)
     if feed is None:
         raise StateError(f"the configuration {settings.sha256} has no feed {drop.feed!r}")
+    feed = restated(feed) if drop.origin else feed
     desk.bytes_of(drop.sha256)  # as they were dropped
     cells = shared_reader().read_cells(desk.unpacked(drop.sha256), Path(drop.path).name, feed)
     return read_quotes(cells, feed, dictionary)

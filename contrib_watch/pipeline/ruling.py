@@ -39,7 +39,7 @@ class Ruling:
 
 def rule(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes, planned: pd.DataFrame) -> Ruling:
     """Decide about a drop; ``planned`` is what it would post, see core.posts.plan."""
-    feed = desk.feeds[drop.feed]
+    feed = desk.feed_of(drop)
     breaches = check(feed.guards, quotes, changes, _circumstances(desk, feed, drop)) if feed.guards.any else ()
     approved = approvals(desk, drop)
     reasons = [*_reasons(desk, feed, drop, changes, planned, breaches, approved)]
@@ -75,7 +75,7 @@ def _reasons(
     if drop.held_because and not drop.approved:
         yield drop.held_because
     gone = changes.lost_fields
-    if feed.complete and gone and not drop.approved and not drop.origin:
+    if feed.complete and gone and not drop.approved:
         yield f"a complete list that lacks {', '.join(gone)}, which its RICs have"
     yield from (breach.what for breach in breaches)
     if feed.approval == "always" and len(planned) and not breaches and not drop.held_because:

@@ -67,6 +67,16 @@ class Standing(NamedTuple):
     row: int | None
 
 
+class Brought(NamedTuple):
+    """What a drop brought to an item, and what the ADS had acknowledged of it before. Values are JSON objects."""
+
+    ric: str
+    changed: tuple[str, ...]
+    after: str
+    before: str | None
+    """None: there was no such item; empty: older than the record, so that nobody knows."""
+
+
 class History:
     """What a state tells of its past."""
 
@@ -112,6 +122,23 @@ class History:
             if item not in found or row.acked_at_utc >= found[item].acked_at_utc:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
         return (found[item] for item in sorted(found))
+
+    def brought_by(self, drop_id: int, service: str) -> Iterator[Brought]:
+        """What the ADS acknowledged of a drop, all of its runs together, by RIC."""
+        of_drop = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.status == Status.ACKED)
+        with self._state.transaction() as connection:
+            runs: dict[str, list[Row[Any]]] = {}
+            for row in connection.execute(of_drop.order_by(_OUTCOMES.c.run)):
+                runs.setdefault(row.ric, []).append(row)
+            for ric, (first, *_, last) in ((ric, [rows[0], *rows]) for ric, rows in sorted(runs.items())):
+                names = {name: None for row in runs[ric] for name in row.changed.split(",") if name}
+                before = connection.execute(_before(ric, service, drop_id, first.acked_at_utc)).first()
+                again = connection.execute(_acked_repairs(first.acked_at_utc, [ric])).all()
+                repair = next((one for one in reversed(again) if one.service == service), None)
+                if repair is not None and (before is None or repair.acked_at_utc >= before.acked_at_utc):
+                    yield Brought(ric, tuple(names), last.full, repair.fields)
+                else:
+                    yield Brought(ric, tuple(names), last.full, None if before is None else before.full)
 
     def drops(
         self, *, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
@@ -230,6 +257,23 @@ def _of_repair(row: Row[Any]) -> Iterator[Contribution]:
 def tokens(fields: str) -> dict[str, str]:
     """A JSON object as field to token, the very text of each."""
     return {name: bytes(token).decode() for name, token in _DECODER.decode(fields).items()}
+
+
+def _before(ric: str, service: str, drop_id: int, at_utc: str) -> Select[Any]:
+    """The outcome of any other drop that was acknowledged last for an item, by a time."""
+    return (
+        select(_OUTCOMES.c.full, _OUTCOMES.c.acked_at_utc)
+        .select_from(_JOINED)
+        .where(
+            _OUTCOMES.c.ric == ric,
+            _OUTCOMES.c.drop_id != drop_id,
+            _OUTCOMES.c.status == Status.ACKED,
+            _OUTCOMES.c.acked_at_utc <= at_utc,
+            func.coalesce(_RUNS.c.service, service) == service,
+        )
+        .order_by(_OUTCOMES.c.acked_at_utc.desc(), _OUTCOMES.c.drop_id.desc())
+        .limit(1)
+    )
 
 
 def _last_acked(items: Any, at_utc: str) -> Select[Any]:

@@ -198,3 +198,76 @@ def test_a_file_that_did_not_come_is_told_once_and_shown(site: Site) -> None:
         site.drop("prices.csv", sheet("A=T,1"))
         assert site.once()[0] == 0
         assert site.status()["missing_files"] == []
+
+
+class TestUndo:
+    def test_revert_puts_back_what_still_stands_and_clears_what_was_new(self, site: Site) -> None:
+        with ads() as server:
+            feed = {"columns": {"Gebot": "BID", "Name": "DSPLY_NAME"}, "delimiter": ";", "decimal": ","}
+            site.configure(server.address, feed=feed)
+            for rows in (['A=T;1,5;"old, ""one"""', "B=T;2;x", "C=T;3;"], ["A=T;9,5;new", "B=T;8;x", "D=T;7;"]):
+                site.drop("prices.csv", sheet(*rows, header="RIC;Gebot;Name"))
+                assert site.once()[0] == 0
+            site.drop("prices.csv", sheet("B=T;2,5;", header="RIC;Gebot;Name"))
+            assert site.once()[0] == 0
+            done = site.invoke("revert", "2", "--reason", "wrong file")
+            assert done.exit_code == 0, done.stderr
+            code, (drop,) = site.once()
+        assert (code, drop["drop"], drop["totals"]["acked"]) == (0, 4, 2)
+        assert held(server) == {"A=T": "1.5", "B=T": "2.5", "C=T": "3", "D=T": "None"}
+        assert held(server, "DSPLY_NAME")["A=T"] == 'old, "one"'
+        assert site.reports("revert-of-drop-2.csv")
+        assert site.invoke("audit replay", "4").exit_code == 0
+        again = site.invoke("revert", "2")
+        assert again.exit_code == 2
+        assert "nothing of drop 2 can be put back" in again.stderr
+
+    def test_revert_passes_the_guards_of_values(self, guarded: tuple[Site, SimulatedServer]) -> None:
+        site, server = guarded
+        site.drop("prices.csv", prices(times=100))
+        assert site.once()[0] == 3
+        assert site.invoke("approve", "2", "--as", "bob").exit_code == 0
+        assert site.once()[0] == 0
+        before = len(posts(server))
+        assert site.invoke("revert", "2").exit_code == 0
+        assert site.once()[0] == 3
+        assert "BID moved 99 % (limit 20 %)" in drop_reason(site)
+        assert len(posts(server)) == before
+        assert f"{ME} dropped it (OS user)" in site.invoke("approve", "3").stderr
+        assert site.invoke("approve", "3", "--as", "bob").exit_code == 0
+        assert site.once()[0] == 0
+        assert held(server)["XS000=ACME"] == "10"
+
+    def test_withdraw_clears_every_value(self, site: Site) -> None:
+        with ads() as server:
+            site.configure(server.address)
+            site.drop("prices.csv", sheet("A=T,1,2", "B=T,3,4", header="RIC,BID,ASK"))
+            assert site.once()[0] == 0
+            assert "nothing to withdraw of X=T" in site.invoke("withdraw", "A=T", "X=T").stderr
+            assert site.invoke("withdraw", "A=T").exit_code == 0
+            assert site.once()[0] == 0
+        assert (held(server), held(server, "ASK")) == ({"A=T": "None", "B=T": "3"}, {"A=T": "None", "B=T": "4"})
+
+
+class TestApprovers:
+    @pytest.fixture
+    def waiting(self, site: Site) -> Site:
+        """Every drop of the feed waits; the folder is Anna's."""
+        site.configure("127.0.0.1:1", feed={"approval": "always", "dropped_by": "anna", "approvers": [ME, "anna"]})
+        site.drop("prices.csv", sheet("A=T,1"))
+        code, (drop,) = site.once()
+        assert (code, drop["status"], drop["totals"]["held"]) == (3, "held", 1)
+        assert "every drop of this feed waits for an approval" in drop_reason(site)
+        return site
+
+    def test_a_name_that_is_only_asserted_is_none_of_the_approvers(self, waiting: Site) -> None:
+        done = waiting.invoke("approve", "1", "--as", "bob")
+        assert done.exit_code == 2
+        assert "--as must be the OS user" in done.stderr
+        assert waiting.invoke("approve", "1").exit_code == 0
+
+    def test_who_dropped_it_is_known_by_the_folder(self, waiting: Site) -> None:
+        waiting.config.write_text(waiting.config.read_text().replace(f'["{ME}", "anna"]', "[]"))
+        done = waiting.invoke("approve", "1", "--as", "Anna")
+        assert "Anna dropped it (drop folder)" in done.stderr
+        assert waiting.invoke("approve", "1", "--as", "bob").exit_code == 0

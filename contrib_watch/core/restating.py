@@ -1,0 +1,40 @@
+"""Values that the program drops by itself, because a person said so, in a form that no feed's declarations change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+from contrib_watch.core.model import CLEARED, Feed
+
+_ABOUT_READING = (
+    "sheet", "header_row", "ric_column", "columns", "ignore_columns", "encoding", "delimiter", "decimal", "thousands",
+    "date_format", "percent", "final_newline", "blank", "clear_token", "complete",
+)  # fmt: skip
+
+
+def restated(feed: Feed) -> Feed:
+    """The feed as such a drop is read and judged: no declarations, and no guards that are about whole files."""
+    plain = Feed(name=feed.name, folder=feed.folder, service=feed.service)
+    strict = {one.name: getattr(plain, one.name) for one in fields(Feed) if one.name in _ABOUT_READING}
+    return replace(feed, **strict, guards=feed.guards.of_values_only())
+
+
+def sheet_of(values: Mapping[str, Mapping[str, str]]) -> bytes:
+    """A CSV of these tokens, by RIC and field, that is read as ``restated`` says."""
+    names = list(dict.fromkeys(name for row in values.values() for name in row))
+    lines = [["RIC", *names], *([ric, *(_text(row.get(name)) for name in names)] for ric, row in values.items())]
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines).encode()
+
+
+def _text(token: str | None) -> str:
+    if token is None:
+        return ""
+    if token == CLEARED:
+        return Feed.clear_token
+    return str(json.loads(token)) if token.startswith('"') else token
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
