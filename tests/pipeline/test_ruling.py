@@ -1,0 +1,158 @@
+"""When a drop is judged: at every sending, by what was approved, and while its values are good."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from virtual_site import Killed, NewSite, Site, make_feed, script, sheet
+
+from contrib_watch.core.limits import Guards, Limit
+from contrib_watch.core.model import DropStatus, Person, Source
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline import arrivals, decisions
+from contrib_watch.simulator.faults import Fault, FaultKind
+
+BOB = Person("bob", Source.ASSERTED, "root")
+GUARDS = Guards(max_move={"BID": Limit(Decimal(20), percent=True)})
+OLD = sheet("RIC,BID", *(f"R{n}=,10" for n in range(6)))
+TIMES_100 = sheet("RIC,BID", *(f"R{n}=,1000" for n in range(6)))
+
+
+def accept(site: Site) -> None:
+    """The files are seen, and not sent yet."""
+    with site.desk() as desk:
+        (feed,) = site.settings.feeds
+        assert arrivals.accept(desk, feed.name, site.scan(desk, feed))
+
+
+def approve(site: Site, drop: int, by: Person = BOB) -> None:
+    with site.desk() as desk:
+        decisions.approve(desk, drop, by, "seen")
+
+
+@pytest.fixture
+def guarded(new_site: NewSite) -> Site:
+    """A drop that is held for its moves; it is drop 2."""
+    site = new_site(make_feed("fx", guards=GUARDS), window=2)
+    site.save(OLD)
+    site.run()
+    site.save(TIMES_100)
+    site.run()
+    assert site.drops()[-1].status is DropStatus.HELD
+    assert site.drops()[-1].reason == "BID moved 9,900 % (limit 20 %)"
+    return site
+
+
+def test_what_was_approved_is_sent_through_every_crash(guarded: Site) -> None:
+    approve(guarded, 2)
+    for die_at in range(10, 1000, 9):
+        try:
+            guarded.run(die_at=die_at)
+        except Killed:
+            continue
+        break
+    assert guarded.drops()[-1].status is DropStatus.DONE
+    assert {guarded.value(f"R{n}=", "BID") for n in range(6)} == {1000}
+
+
+def test_an_approval_is_checked_again_when_its_turn_comes(guarded: Site) -> None:
+    approve(guarded, 2)
+    with guarded.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("""UPDATE snapshot SET fields = '{"BID":11}' WHERE ric = 'R0='""")
+    guarded.run()
+    drop = guarded.drops()[-1]
+    assert drop.status is DropStatus.HELD
+    assert "approved by bob (asserted by root): seen, but the snapshot has moved since" in drop.reason
+    assert len(guarded.posts) == 6
+
+
+def test_a_retry_of_an_approved_drop_is_judged_again(guarded: Site) -> None:
+    approve(guarded, 2)
+    guarded.run()
+    guarded.save(sheet("RIC,BID", "R0=,1001"))
+    guarded.run()
+    with guarded.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("""UPDATE snapshot SET fields = '{"BID":10}', drop_id = 1 WHERE ric = 'R1='""")
+    with guarded.desk() as desk:
+        decisions.retry(desk, 2)
+    guarded.run()
+    assert guarded.drops()[1].status is DropStatus.HELD
+    assert guarded.statuses(2)["R1="] == "held"
+
+
+def test_a_breach_may_reject(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", guards=Guards(max_move=GUARDS.max_move, rejecting=frozenset({"max_move"}))))
+    site.save(OLD)
+    site.run()
+    site.save(TIMES_100)
+    site.run()
+    assert site.drops()[-1].status is DropStatus.REJECTED
+    assert site.totals(2) == {"rejected": 6}
+    assert len(site.posts) == 6
+
+
+def test_a_newer_drop_that_may_be_held_does_not_keep_an_older_one_from_the_market(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", guards=GUARDS))
+    site.save(OLD)
+    site.run()
+    site.save(OLD.replace(",10", ",11"), "a.csv")
+    site.save(TIMES_100, "b.csv")
+    site.run()
+    assert site.totals(2) == {"acked": 6}
+    assert site.totals(3) == {"held": 6}
+
+
+def test_two_must_approve_what_nobody_knows_who_dropped(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", guards=GUARDS, approvers=("anna", "bob"), approval="always"))
+    site.save(OLD)
+    site.run()
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("UPDATE drops SET owner = 'unknown'")
+    anna, bob = (Person(name, Source.OS_USER, name) for name in ("anna", "bob"))
+    approve(site, 1, anna)
+    site.run()
+    assert site.posts == []
+    with pytest.raises(ConfigurationError, match="anna has approved it already"):
+        approve(site, 1, anna)
+    approve(site, 1, bob)
+    site.run()
+    assert site.totals(1) == {"acked": 6}
+
+
+class TestValidFor:
+    def test_what_waited_longer_is_held_until_somebody_decides(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=60.0))
+        site.save(OLD)
+        accept(site)
+        site.clock.now_s += 61
+        site.run()
+        assert site.posts == []
+        assert site.drops()[0].status is DropStatus.HELD
+        assert "expired: its values were good until" in site.drops()[0].reason
+        approve(site, 1)  # which begins the time anew
+        site.clock.now_s += 59
+        site.run()
+        assert site.totals(1) == {"acked": 6}
+
+    def test_what_is_not_on_the_wire_in_time_is_held(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1)
+        site.save(OLD)
+        site.run()
+        totals = site.totals(1)
+        assert totals["acked"] + totals["held"] == 6
+        assert totals["acked"] >= 3
+        assert totals["held"] >= 1
+        assert site.drops()[0].status is DropStatus.HELD
+        assert len(site.posts) == totals["acked"]
+        with pytest.raises(ConfigurationError, match="drop 1 is held"), site.desk() as desk:
+            decisions.retry(desk, 1)
+
+    def test_what_was_posted_without_an_answer_stays_unconfirmed(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=20.0), retries=3, ack_timeout_s=15.0)
+        site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+        site.save(sheet("RIC,BID", "R0=,10"))
+        site.run()
+        assert site.totals(1) == {"unconfirmed": 1}
+        assert "expired" in site.rows(1)[0]["text"]
+        assert site.dirty() == {("NIPROV", "R0=")}
