@@ -32,6 +32,7 @@ from contrib_watch.ads.session import (
     Phase,
     Session,
 )
+from contrib_watch.ads.watching import ItemChange
 from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 
 GOODBYE_S = 1.0
@@ -117,6 +118,8 @@ class Collected(NamedTuple):
     events: list[Event | ConnectionLost]
     items: tuple[ItemAnswer, ...] = ()
     """What was read back."""
+    changes: tuple[ItemChange, ...] = ()
+    """What happened to the watched items."""
 
 
 @dataclass
@@ -126,8 +129,10 @@ class _Mailbox:
     changed: threading.Condition = field(default_factory=threading.Condition)
     posts: list[Outgoing] = field(default_factory=list)
     requests: list[ItemRequest] = field(default_factory=list)
+    watches: list[ItemRequest] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     items: list[ItemAnswer] = field(default_factory=list)
+    changes: list[ItemChange] = field(default_factory=list)
     events: list[Event | ConnectionLost] = field(default_factory=list)
     failed: ConnectionFailed | None = None
 
@@ -181,6 +186,12 @@ class Connection:
             self._mail.requests.append(wanted)
         self._wake()
 
+    def watch(self, wanted: ItemRequest) -> None:
+        """Keep items open, over all connections; what happens to them are the changes."""
+        with self._mail.changed:
+            self._mail.watches.append(wanted)
+        self._wake()
+
     def collect(self, timeout_s: float) -> Collected:
         """Wait for answers or events, at most ``timeout_s``.
 
@@ -188,9 +199,11 @@ class Connection:
         """
         mail = self._mail
         with mail.changed:
-            mail.changed.wait_for(lambda: mail.answers or mail.events or mail.items or mail.failed, timeout_s)
-            collected = Collected(mail.answers, mail.events, tuple(mail.items))
-            mail.answers, mail.events, mail.items = [], [], []
+            mail.changed.wait_for(
+                lambda: mail.answers or mail.events or mail.items or mail.changes or mail.failed, timeout_s
+            )
+            collected = Collected(mail.answers, mail.events, tuple(mail.items), tuple(mail.changes))
+            mail.answers, mail.events, mail.items, mail.changes = [], [], [], []
             if mail.failed is not None and not any(collected):
                 raise mail.failed
         return collected
@@ -394,16 +407,21 @@ class Connection:
         with self._mail.changed:
             posts, self._mail.posts = self._mail.posts, []
             requests, self._mail.requests = self._mail.requests, []
+            watches, self._mail.watches = self._mail.watches, []
         self._session.post(posts, time.monotonic())
         for wanted in requests:
             self._session.request(wanted, time.monotonic())
+        for wanted in watches:
+            self._session.watch(wanted, time.monotonic())
 
     def _deliver(self, *events: Event | ConnectionLost) -> None:
         answers, items = self._session.answers(), self._session.item_answers()
-        if answers or items or events:
+        changes = self._session.item_changes()
+        if answers or items or changes or events:
             with self._mail.changed:
                 self._mail.answers.extend(answers)
                 self._mail.items.extend(items)
+                self._mail.changes.extend(changes)
                 self._mail.events.extend(events)
                 self._mail.changed.notify_all()
 

@@ -64,16 +64,20 @@ def close_request(*streams: int) -> str:
     return f'{{"ID":{ids},"Type":"Close"}}'
 
 
-def item_request(stream: int, service: str, names: Sequence[str], view: Sequence[str] = ()) -> str:
-    """Asks once for what the ADS holds of some items; without ``view`` for all fields.
+def item_request(
+    stream: int, service: str, names: Sequence[str], view: Sequence[str] = (), *, streaming: bool = False
+) -> str:
+    """Asks for what the ADS holds of some items, once, or (``streaming``) with every change until they are closed.
 
-    Several ``names`` are a batch: its own ``stream`` is closed by a Status, and the items are answered on the ids
-    that follow it, in their order (spec: batch requests).
+    Without ``view`` it asks for all fields; an empty ``service`` is the server's default one. Several ``names`` are a
+    batch: its own ``stream`` is closed by a Status, and the items are answered on the ids that follow it, in their
+    order (spec: batch requests).
     """
     name = quoted(names[0]) if len(names) == 1 else _array(names)
     fields = f',"View":{_array(view)}' if view else ""
-    key = f'{{"Service":{quoted(service)},"Name":{name}}}'
-    return f'{{"ID":{stream},"Key":{key}{fields},"Streaming":false}}'
+    of_service = f'"Service":{quoted(service)},' if service else ""
+    once = "" if streaming else ',"Streaming":false'
+    return f'{{"ID":{stream},"Key":{{{of_service}"Name":{name}}}{fields}{once}}}'
 
 
 def _array(texts: Iterable[str]) -> str:
@@ -168,7 +172,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def field_texts(message: ServerMessage) -> dict[str, str]:
-    """The ``Fields`` of a Refresh, each value as it is written; empty where they are no object."""
+    """The ``Fields`` of a Refresh or Update, each value as it is written; empty where they are no object."""
     try:
         values = _FIELDS.decode(message.fields) if message.fields else {}
     except msgspec.ValidationError:

@@ -10,7 +10,7 @@ All times are seconds of one monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
@@ -25,8 +25,8 @@ BATCH_ITEMS = 50
 """Items in one request, at most."""
 ANSWER_TIMEOUT_S = 10.0
 """How long an item may go without an answer, counted from the sending of its request."""
-LAST_STREAM = 2**31 - 1
-"""Stream ids are int32; above the login's, they are given in order, and begin anew after this one."""
+LAST_STREAM = 2**30 - 1
+"""Streams are numbered in order from the login's on, and begin anew after this one; above it are watched items."""
 NO_BATCHES = "UnableToRequestAsBatch"
 """The State code of a server that takes single requests alone (spec: State codes)."""
 
@@ -54,16 +54,18 @@ class ItemAnswer(NamedTuple):
     """The RIC."""
     seen: Seen
     fields: Mapping[str, str] = _NOTHING
-    """Acronym to the value as the server wrote it in JSON, so that numbers keep their exact text."""
+    """Acronym to the value as the server wrote it in JSON, so that numbers keep their exact text. With
+    CLOSED they are old: the server itself calls them suspect."""
     code: str = ""
     """The State's Code, by name or number; ``TooLarge`` is this program's own."""
     text: str = ""
 
 
 class ItemRequest(NamedTuple):
-    """Items of one Service to read back."""
+    """Items of one Service to read back, or to watch."""
 
     service: str
+    """Empty: the server's default one."""
     names: tuple[str, ...]
     view: tuple[str, ...] = ()
     """The fields wanted; empty: all."""
@@ -169,14 +171,8 @@ class Reading:
         return messages.item_request(stream, items[0].service, names, items[0].view)
 
     def _free_streams(self, count: int) -> int:
-        """The first of so many consecutive stream ids that are not in use; a long life begins anew at the lowest."""
-        first = self._next_stream if self._next_stream + count <= LAST_STREAM else LOGIN_STREAM + 1
-        while busy := [stream for stream in range(first, first + count) if self._is_open(stream)]:
-            first = busy[-1] + 1
-        return first
-
-    def _is_open(self, stream: int) -> bool:
-        return stream in self._asked or stream in self._batch
+        among = range(LOGIN_STREAM + 1, LAST_STREAM + 1)
+        return free_streams(count, self._next_stream, among, self._asked, self._batch)
 
     def _sent(self, items: Sequence[_Wanted], now_s: float) -> None:
         first = self._free_streams(len(items) + (len(items) > 1))
@@ -190,7 +186,7 @@ class Reading:
     def _on_batch(self, message: ServerMessage) -> None:
         """The batch's own stream closes in any case; where it went wrong, no item will be answered."""
         streams = self._batch.pop(message.id)
-        code, text = _why(message)
+        code, text = why(message)
         if message.type != "Error" and (message.state is None or message.state.data == "Ok"):
             return
         unanswered = [stream for stream in streams if stream in self._asked]
@@ -202,7 +198,7 @@ class Reading:
             self._end(stream, Seen.CLOSED, code=code, text=text)
 
     def _on_item(self, message: ServerMessage) -> None:
-        code, text = _why(message)
+        code, text = why(message)
         state = message.state or messages.StreamState()
         if message.type == "Error":
             self._end(message.id, Seen.CLOSED, code=code, text=text)
@@ -210,7 +206,7 @@ class Reading:
             if state.stream == "Open":  # a snapshot was asked for; this server has opened a stream
                 self._to_close.append(message.id)
             if state.data == "Suspect":  # old values: they say nothing about what is held now
-                self._end(message.id, Seen.CLOSED, code=code or "Suspect", text=text)
+                self._end(message.id, Seen.CLOSED, messages.field_texts(message), code=code or "Suspect", text=text)
             else:
                 self._end(message.id, Seen.FIELDS, messages.field_texts(message))
         elif message.type == "Status" and state.stream not in ("Open", ""):
@@ -227,7 +223,15 @@ class Reading:
         self._answers.append(ItemAnswer(item.service, item.name, seen, fields, code, text))
 
 
-def _why(message: ServerMessage) -> tuple[str, str]:
+def free_streams(count: int, first: int, among: range, *in_use: Collection[int]) -> int:
+    """The first of ``count`` consecutive free stream ids, from ``first`` on; after the last, from the lowest."""
+    first = first if first + count <= among.stop else among.start
+    while busy := [one for one in range(first, first + count) if any(one in used for used in in_use)]:
+        first = busy[-1] + 1
+    return first
+
+
+def why(message: ServerMessage) -> tuple[str, str]:
     """The code and the text of a message that says no."""
     state = message.state or messages.StreamState()
     return str(state.code), state.text or message.text

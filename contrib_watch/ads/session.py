@@ -20,6 +20,7 @@ from typing import NamedTuple
 from contrib_watch.ads import messages
 from contrib_watch.ads.messages import LOGIN_STREAM, ServerMessage
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest, Reading
+from contrib_watch.ads.watching import ItemChange, Watching
 
 DEFAULT_PING_TIMEOUT_S = 30.0
 DEFAULT_MAX_MSG_SIZE = 61_430
@@ -166,6 +167,7 @@ class Session:
         self._events: list[Event] = []
         self._answers: list[Answer] = []
         self._reading = Reading()
+        self._watching = Watching()
 
     # What the driver reads.
 
@@ -188,6 +190,10 @@ class Session:
         """The items read back since the last call."""
         return self._reading.answers()
 
+    def item_changes(self) -> list[ItemChange]:
+        """What happened to the watched items since the last call."""
+        return self._watching.changes()
+
     @property
     def unanswered(self) -> int:
         """Posts that were handed in and have no answer yet."""
@@ -206,7 +212,8 @@ class Session:
             due = min(due, first.at_s + self._limits.ack_timeout_s)
         if self._queue and self._has_room(self._queue[0]):
             due = min(due, self._next_free_s - RATE_BURST_S)
-        return due if self._reading.due_s is None else min(due, self._reading.due_s)
+        others = (self._reading.due_s, self._watching.due_s)
+        return min([due, *(other for other in others if other is not None)])
 
     # What happens to it.
 
@@ -235,6 +242,11 @@ class Session:
         self._reading.request(wanted)
         self._pump(now_s)
 
+    def watch(self, wanted: ItemRequest, now_s: float) -> None:
+        """Open items, and open them again after each login, until the server closes them for good."""
+        self._watching.watch(wanted)
+        self._pump(now_s)
+
     def receive(self, frame: str | bytes, now_s: float) -> None:
         """One text frame from the server."""
         self.receive_all([frame], now_s)
@@ -257,7 +269,7 @@ class Session:
             self._on_ack(message, now_s)
         elif message.type == "Ping":
             self._output.append(messages.PONG)
-        elif self._reading.takes(message):
+        elif self._reading.takes(message) or self._watching.takes(message, now_s):
             return
         elif message.type == "Error":
             self._on_error(message, now_s)
@@ -284,11 +296,13 @@ class Session:
                 text = f"no answer within {self._limits.ack_timeout_s:g} s"
                 self._end(post_id, Verdict.TIMEOUT, "", text, now_s)
         self._reading.tick(now_s)
+        self._watching.tick(now_s)
         self._pump(now_s)
 
     def logout(self) -> None:
-        """Close the login stream in good order; the driver then closes the socket."""
+        """Close the watched items and the login stream in good order; the driver then closes the socket."""
         if self.phase is Phase.OPEN:
+            self._output.extend(self._watching.close())
             self._output.append(messages.close_request(LOGIN_STREAM))
         self.phase = Phase.CLOSING
 
@@ -302,6 +316,7 @@ class Session:
             waiting = self._queue.popleft()
             self._answers.append(Answer(waiting.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s))
         self._reading.lost(f"connection lost before an answer: {reason}")
+        self._watching.lost(f"connection lost: {reason}")
 
     # How it decides.
 
@@ -351,7 +366,7 @@ class Session:
                 elements = message.elements or messages.LoginElements()
                 self.ping_timeout_s = elements.ping_timeout or DEFAULT_PING_TIMEOUT_S
                 self.max_msg_size = elements.max_msg_size or DEFAULT_MAX_MSG_SIZE
-                self._reading.batches = messages.takes_batches(message)
+                self._reading.batches = self._watching.batches = messages.takes_batches(message)
                 self._events.append(LoggedIn(self.ping_timeout_s, self.max_msg_size))
             return
         refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
@@ -384,6 +399,7 @@ class Session:
         self._pump_posts(now_s)
         if self.phase is Phase.OPEN:
             self._output.extend(self._reading.frames(now_s, self._most_bytes))
+            self._output.extend(self._watching.frames(self._most_bytes))
 
     def _pump_posts(self, now_s: float) -> None:
         while self.phase is Phase.OPEN and self._queue:

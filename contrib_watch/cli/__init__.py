@@ -330,6 +330,53 @@ def reconcile(config_path: Path, as_json: bool, repair: bool, service: str | Non
     sys.exit(result.exit_code)
 
 
+@main.command(short_help="Show items of the ADS as they change.")
+@click.option(
+    "--config",
+    "config_path",
+    type=EXISTING,
+    help="The configuration file; with --host or --client-id only its dictionary. [default: config.toml]",
+)
+@JSON
+@TRACE
+@click.argument("rics", nargs=-1, required=True, metavar="RIC...")
+@click.option("--service", "services", multiple=True, metavar="SERVICE", help="Ask in this Service; may be repeated.")
+@click.option("--view", metavar="F,F", default="", help="Only these fields, such as BID,ASK. [default: all]")
+@click.option("--snapshot", is_flag=True, help="The values of this moment, then exit.")
+@click.option("--host", "hosts", multiple=True, metavar="HOST:PORT", help="Connect to this ADS; may be repeated.")
+@click.option("--user", default="", help="The DACS user; with --client-id the machine id.")
+@click.option("--app-id", default="", metavar="ID", help="The login's ApplicationId. [default: 256]")
+@click.option("--position", default="", help="The login's Position. [default: this machine's IPv4]")
+@click.option("--tls", is_flag=True, help="Connect with TLS (wss).")
+@click.option("--ca-file", default="", metavar="FILE", help="PEM file of the authorities to trust with TLS.")
+@click.option("--client-id", default="", metavar="ID", help="Log in by token: the AppKey, or the service account.")
+@click.option("--region", default="", help="The endpoints to use where --client-id is given without --host.")
+def get(
+    config_path: Path | None,
+    as_json: bool,
+    trace_path: Path | None,
+    rics: tuple[str, ...],
+    services: tuple[str, ...],
+    view: str,
+    snapshot: bool,
+    **connection: Any,
+) -> None:
+    """Show what the ADS has of each RIC, then every change until Ctrl-C.
+
+    The connection is the configuration's. With --host or --client-id none is needed; the secret that goes with
+    --client-id is in the environment: CONTRIB_WATCH_CLOUD_PASSWORD with --user, else _CLIENT_SECRET.
+    """
+    from contrib_watch.cli.getting import Options, Wanted, services_of, source
+    from contrib_watch.cli.getting import get as show
+    from contrib_watch.cli.running import traced
+
+    found = source(Options(**connection), config_path)
+    fields = tuple(name for name in view.split(",") if name)
+    wanted = Wanted(rics=rics, services=services_of(found, services), view=fields, snapshot=snapshot)
+    with traced(trace_path) as trace:
+        sys.exit(show(found, wanted, as_json=as_json, trace=trace))
+
+
 @main.command(short_help="Post everything again, in full.")
 @CONFIG
 @click.argument("pattern", default="*")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -23,6 +20,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, recorded_run, refuse_forgotten_past
+from contrib_watch.cli.stopping import signals
 from contrib_watch.config import Ads, Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
@@ -116,7 +114,7 @@ def _room_again(desk: Desk, leases: Leases) -> bool:
     """Wait until there is room for the state; False where something said stop."""
     stopping = threading.Event()
     leases.when_lost(stopping.set)
-    with _signals(stopping.set):
+    with signals(stopping.set):
         while desk.shortage():
             if stopping.wait(ROOM_LOOK_S):
                 return False
@@ -130,7 +128,7 @@ def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Lea
     inbox = Inbox(desk, loop.arrived, contested=leases.contested)
     leases.when_lost(loop.stop)
     failure = None
-    with _signals(loop.stop):
+    with signals(loop.stop):
         inbox.start()
         try:
             loop.run(once=once, quiet=inbox.quiet)
@@ -169,6 +167,18 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
             yield desk, connection, _form(settings.ads, own_address(settings.ads, settings.cloud))
     finally:
         lock.release()
+
+
+@contextmanager
+def simulated_link(settings: Settings, dictionary: Dictionary, trace: Trace | None) -> Iterator[Connection]:
+    """A connection to a simulated ADS that holds what it acknowledged by the state, which is only read."""
+    desk = Desk.open(settings, dictionary, reading=True)
+    with desk.state, SimulatedServer(SimulatedAds(dictionary)) as server:
+        connection = _SimulatedLink(desk, server, trace)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
 
 def traced(path: Path | None) -> AbstractContextManager[Trace | None]:
@@ -225,29 +235,3 @@ def _form(ads: Ads, address: str) -> Forms:
 def _is_ipv4(text: str) -> bool:
     parts = text.split(".")
     return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
-
-
-@contextmanager
-def _signals(stop_all: Callable[[], object]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, _leave)
-        log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
-        # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
-        threading.Thread(target=stop_all, name="stop").start()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    """End at once: what is recorded is on the disk already, and the next start goes on from there."""
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
-    os._exit(128 + number)  # what shells make of an end by this signal

@@ -60,6 +60,7 @@ __all__ = [
     "Settings",
     "State",
     "check_mappings",
+    "connecting",
     "dictionary_files",
     "load",
     "load_dictionary",
@@ -126,6 +127,26 @@ def parse(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
         sha256=hashlib.sha256(content).hexdigest(),
         content=content,
     )
+
+
+def connecting(
+    ads: Mapping[str, object], cloud: Mapping[str, object] | None, environ: Mapping[str, str]
+) -> tuple[Ads, Account | None]:
+    """[ads] and [cloud] without a file: the same keys, checked alike; relative paths are as the process has them.
+
+    Raises ConfigurationError with all problems, each with its key.
+    """
+    problems: list[Problem] = []
+    document = {"ads": ads, "cloud": cloud or {}}
+    by_token = cloud is not None
+    checked = _section(_ADS, document, "ads", problems)
+    table = _section(_CLOUD, document, "cloud", problems) if by_token else None
+    checked = checked and _placed_ads(checked, Path.cwd(), by_token=by_token)
+    clashes = conflicts.between_keys(checked, table, None, None, {}, by_token=by_token)
+    problems += conflicts.unreported(clashes, problems)
+    if problems or checked is None:
+        raise ConfigurationError("; ".join(lines_of(problems, text="")), where="command line")
+    return checked, None if table is None else _placed_cloud(table, environ)
 
 
 def load_dictionary(configured: Fields) -> Dictionary:

@@ -357,7 +357,7 @@ class Loop:
             self._woken.wait(LONGEST_TURN_S)
             self._woken.clear()
             return
-        answers, events, items = self._link.collect(self._patience_s())
+        answers, events, items, _ = self._link.collect(self._patience_s())
         self._handed -= len(answers)
         for event in events:
             self._availability.note(event)

@@ -300,7 +300,7 @@ def until(connection: Connection, enough: Callable[[Collected], bool]) -> Collec
     while not enough(gathered):
         left_s = deadline_s - time.monotonic()
         assert left_s > 0, f"waited in vain; so far {gathered}"
-        answers, events, _ = connection.collect(left_s)
+        answers, events, *_ = connection.collect(left_s)
         gathered.answers.extend(answers)
         gathered.events.extend(events)
     return gathered

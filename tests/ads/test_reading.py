@@ -202,7 +202,7 @@ def test_suspect_fields_say_nothing() -> None:
     session = opened()
     session.request(ItemRequest("S", ("A",)), 0.0)
     session.receive(refresh(2, Data="Suspect", Text="stale"), 0.5)
-    assert one(session) == ItemAnswer("S", "A", Seen.CLOSED, {}, "Suspect", "stale")
+    assert one(session) == ItemAnswer("S", "A", Seen.CLOSED, {"BID": "1"}, "Suspect", "stale")
 
 
 def test_a_stream_that_stays_open_is_closed() -> None:

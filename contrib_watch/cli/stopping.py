@@ -1,0 +1,41 @@
+"""What a signal does: the first stops in good order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def signals(stop_all: Callable[[], object]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, _leave)
+        log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
+        # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
+        threading.Thread(target=stop_all, name="stop").start()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End at once: what is recorded is on the disk already, and the next start goes on from there."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a progress bar has hidden the cursor
+    os._exit(128 + number)  # what shells make of an end by this signal
