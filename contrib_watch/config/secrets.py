@@ -62,9 +62,10 @@ def _from_keyring(name: str) -> str | None:
     from keyring.errors import KeyringError, NoKeyringError
 
     try:
-        return keyring.get_password(KEYRING_SERVICE, name)
+        secret: str | None = keyring.get_password(KEYRING_SERVICE, name)
     except NoKeyringError:
         return None
     except KeyringError as error:
         hint = "Unlock it, or put the secret into the environment"
         raise ConfigurationError(f"the keyring gives no secret: {error}", where=name, hint=hint) from error
+    return secret
