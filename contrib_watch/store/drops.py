@@ -337,7 +337,7 @@ class Drops:
             .where(runs.c.drop_id == drop.id, runs.c.run < drop.run)
         )
         with self._state.transaction() as connection:
-            return any(json.loads(text)["status"] == DropStatus.DONE for text in connection.scalars(query))
+            return any(json.loads(text)["body"]["status"] == DropStatus.DONE for text in connection.scalars(query))
 
     def decide(self, drop: Drop, *, approved: bool, hold: str = "", told: Mapping[str, Any] | None = None) -> Drop:
         """Process a drop again, as its next run, which is not held where a person has approved it.

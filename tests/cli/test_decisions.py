@@ -28,6 +28,21 @@ def test_approve_sends_it_with_the_next_run(waiting: Site) -> None:
     assert len(waiting.reports("old.csv")) == 2
 
 
+def test_two_held_drops_are_approved_the_older_first(waiting: Site) -> None:
+    waiting.drop("next.csv", sheet("A=T,3"), age_days=20)
+    assert waiting.once()[0] == 3
+    with ads() as server:
+        waiting.configure(server.address)
+        for drop in "12":
+            assert waiting.invoke("approve", drop).exit_code == 0
+        _, drops = waiting.once()
+        # What the second would change is no longer what was approved: the first was sent in between.
+        assert [(drop["drop"], drop["status"]) for drop in drops] == [(1, "done"), (2, "held")]
+        assert waiting.invoke("approve", "2").exit_code == 0
+        assert waiting.once()[0] == 0
+    assert held(server) == {"A=T": "3"}
+
+
 def test_reject_ends_it_at_once_with_a_second_report(waiting: Site) -> None:
     done = waiting.invoke("reject", "1")
     assert done.exit_code == 0
