@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.model import CLEARED, TOKENS, Problem, Quotes
+from contrib_watch.core.model import CLEARED, Problem, Quotes
+from contrib_watch.core.tokens import TOKENS
 
 SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempted_by", "attempts")
 """The columns of a snapshot table, indexed by RIC; all text but ``attempts`` (int64).

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from pathlib import PurePath
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 
 from contrib_watch.core.business_days import Calendar, Expectation
 from contrib_watch.core.limits import Guards
 
-TOKENS = pd.ArrowDtype(pa.string())
-"""The dtype of every column of tokens; a missing value is a blank cell: nothing is contributed for it."""
+if TYPE_CHECKING:  # the process that reads files has no need of it, and would take twice as long to start
+    import pandas as pd
 
 SHOWN_CHARACTERS = 300
 """Of an endless text, messages and reports show this beginning."""
@@ -275,7 +274,7 @@ class Quotes:
     """
 
     values: pd.DataFrame
-    """Index: RIC, unique, in file order. Columns: field acronyms in file order. Cells: tokens (TOKENS)."""
+    """Index: RIC, unique, in file order. Columns: field acronyms in file order. Cells: tokens (tokens.TOKENS)."""
     rows: pd.Series[int]
     """Indexed like ``values``: the file's row number (int64)."""
     twins: Mapping[str, tuple[int, ...]]

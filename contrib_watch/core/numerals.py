@@ -120,13 +120,17 @@ class NumberReader:
         numbers = _shifted(self._with_point(pc.ascii_trim(texts, characters=" ")), self.shift)
         canonical = matches(numbers, _CANONICAL)
         if not pc.all(canonical).as_py():
-            short = pc.and_not(matches(numbers, _SHORT), canonical)
-            numbers = pc.if_else(_are_written(numbers), numbers, None)
-            other = pc.and_not(pc.is_valid(numbers), pc.or_(canonical, short))
-            exact = [self._exact(number) for number in numbers.filter(other).to_pylist()]
-            numbers = pc.replace_with_mask(numbers, short, _trimmed(numbers.filter(short)))
-            numbers = pc.replace_with_mask(numbers, other, pa.array(exact, pa.string()))
+            others = pc.invert(canonical)
+            numbers = pc.replace_with_mask(numbers, others, self._rewritten(numbers.filter(others)))
         return numbers if self.max_decimals else self._whole(numbers)
+
+    def _rewritten(self, numbers: pa.StringArray) -> pa.StringArray:
+        """The tokens of what is none as it is written; null where it cannot be one."""
+        short = matches(numbers, _SHORT)
+        long = pc.and_not(_are_written(numbers), short)
+        exact = [self._exact(number) for number in numbers.filter(long).to_pylist()]
+        tokens = pc.if_else(short, _trimmed(numbers), None)
+        return pc.replace_with_mask(tokens, long, pa.array(exact, pa.string()))
 
     def explain(self, text: str) -> Complaint:
         number = self._number(text.strip(" "))

@@ -25,7 +25,8 @@ from contrib_watch.core.diff import (
     object_column,
     token_table,
 )
-from contrib_watch.core.model import TOKENS, Action, Post, Quotes
+from contrib_watch.core.model import Action, Post, Quotes
+from contrib_watch.core.tokens import TOKENS
 
 _ACTIONS = {action.value: action for action in Action}
 CHUNK_ROWS = 4096

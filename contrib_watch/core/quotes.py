@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
-from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Problem, Quotes, shown
+from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.readers import ERROR_TEXT, Complaint, error_text, foreign_character, matches, shell_pattern
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import UnreadableFile
 
 MAX_RIC_BYTES = 255
@@ -459,6 +460,8 @@ def _precision_warnings(values: pd.DataFrame, reals: Sequence[str]) -> list[str]
     count, example = 0, ""
     for acronym in reals:
         tokens = pa.array(values[acronym])
+        if (pc.max(pc.binary_length(tokens)).as_py() or 0) <= SAFE_DIGITS:
+            continue
         digits = pc.replace_substring(pc.ascii_ltrim(tokens, characters="-0."), ".", "")
         long = pc.greater(pc.binary_length(pc.ascii_rtrim(digits, characters="0")), SAFE_DIGITS)
         if (first := pc.index(long, True).as_py()) >= 0:

@@ -18,7 +18,8 @@ from pandas.api.extensions import ExtensionArray
 from sqlalchemy import Column, ColumnElement, Select, String, case, cast, func, select
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
-from contrib_watch.core.model import TOKENS, Drop, Outcome, Post
+from contrib_watch.core.model import Drop, Outcome, Post
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import IN_LIST, add_rows, drop_rics, put_rics, rows_of
 from contrib_watch.store.state import State

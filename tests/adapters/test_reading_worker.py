@@ -45,6 +45,13 @@ DEADLINE_S = 20.0
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
+def test_starts_without_what_only_the_program_needs() -> None:
+    heavy = {"pandas", "sqlalchemy", "pydantic", "openpyxl"}
+    code = f"import sys, contrib_watch.adapters.sheets.worker; print(sorted({heavy!r} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() == "[]"
+
+
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
     """One for all tests that leave it as it was."""

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from contrib_watch.adapters.report_files import page
-from contrib_watch.core.model import TOKENS, Drop, DropStatus, Outcome, Problem, Quotes, Status
+from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.report import Report, build_report
+from contrib_watch.core.tokens import TOKENS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

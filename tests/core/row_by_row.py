@@ -11,7 +11,8 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
-from contrib_watch.core.model import TOKENS, Problem, Quotes
+from contrib_watch.core.model import Problem, Quotes
+from contrib_watch.core.tokens import TOKENS
 
 FEED = "desk"
 CONFIGURED = (FEED, "other desk")

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, json_object, quotes, row_by_row, snapshot
 
 from contrib_watch.core.diff import Changes, dates_kept, diff, object_column, token_table
-from contrib_watch.core.model import TOKENS
+from contrib_watch.core.tokens import TOKENS
 
 EVERYTHING_BLANK = Case(["BID"], {"A": {}}, {})
 NOTHING = Case([], {}, {})

@@ -15,7 +15,7 @@ from row_by_row import CONFIGURED, FEED, Case, Known, Tokens
 from contrib_watch.core.diff import diff
 from contrib_watch.core.guards import Breach, Circumstances, check, largest_moves
 from contrib_watch.core.limits import Guards, Limit, plain
-from contrib_watch.core.model import TOKENS
+from contrib_watch.core.tokens import TOKENS
 
 AROUND = Circumstances(known_rics=4, is_first=False, days=(date(2026, 11, 22), date(2026, 11, 20)))
 TWENTY = Limit(Decimal(20), percent=True)

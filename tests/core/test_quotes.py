@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import TOKENS, CellKind, Cells, Feed, Malformed, Quotes
+from contrib_watch.core.model import CellKind, Cells, Feed, Malformed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.readers import error_text, matches, shell_pattern
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import UnreadableFile
 
 DATA = resources.files("contrib_watch") / "data"

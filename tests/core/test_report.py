@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrib_watch.core.model import TOKENS, Drop, DropStatus, Outcome, Problem, Quotes, Status
+from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.naks import EXPLANATIONS, explain
 from contrib_watch.core.report import (
     COLUMNS,
@@ -21,6 +21,7 @@ from contrib_watch.core.report import (
     spreadsheet_raw,
     spreadsheet_safe,
 )
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import ContribWatchError
 
 

@@ -18,7 +18,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
-from contrib_watch.core.model import TOKENS, Action, Drop, Outcome, Post, Status
+from contrib_watch.core.model import Action, Drop, Outcome, Post, Status
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.store import Advance, Drops, Ledger, State, schema
 from contrib_watch.store.ledger import IN_LIST, LAST_POST_ID
 

@@ -114,7 +114,7 @@ def split_records(data: bytes, delimiter: bytes) -> Records:
     else:
         lines = np.searchsorted(line_ends, starts) + 1
         misquoted = _misquoted(data, octets, delimiter, starts, stops, lines)
-    widths = np.add.reduceat(is_delimiter, starts, dtype=np.int64) + 1
+    widths = np.diff(np.searchsorted(np.flatnonzero(is_delimiter), starts), append=np.count_nonzero(is_delimiter)) + 1
     with_cr = (stops > starts) & (octets[stops - 1] == _CR)
     return Records(starts, stops - with_cr, lines, widths, misquoted, terminated)
 
