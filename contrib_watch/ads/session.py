@@ -24,6 +24,10 @@ from contrib_watch.ads.watching import ItemChange, Watching
 
 DEFAULT_PING_TIMEOUT_S = 30.0
 DEFAULT_MAX_MSG_SIZE = 61_430
+LEAST_PING_TIMEOUT_S = 1.0
+"""A server that announces less, or nothing sensible, is taken to mean the default: it would be left at once."""
+LEAST_MAX_MSG_SIZE = 256
+"""As above: no post fits into less, and each would be refused for good."""
 LOGIN_TIMEOUT_S = 30.0
 """How long a login may stay without an answer, also where Pings come."""
 RATE_BURST_S = 0.1
@@ -133,6 +137,8 @@ class Outgoing(NamedTuple):
     """With nothing else outstanding."""
     apart: bool = False
     """In a frame of its own."""
+    ric: str = ""
+    """What it is for: an Ack that names another item is no answer to it. Empty: any name will do."""
 
     @property
     def packs(self) -> bool:
@@ -144,6 +150,7 @@ class _Sent(NamedTuple):
     at_s: float
     frame: int
     alone: bool
+    ric: str
 
 
 class Session:
@@ -193,11 +200,6 @@ class Session:
     def item_changes(self) -> list[ItemChange]:
         """What happened to the watched items since the last call."""
         return self._watching.changes()
-
-    @property
-    def unanswered(self) -> int:
-        """Posts that were handed in and have no answer yet."""
-        return len(self._queue) + len(self._outstanding)
 
     @property
     def due_s(self) -> float | None:
@@ -331,10 +333,21 @@ class Session:
     def _on_ack(self, message: ServerMessage, now_s: float) -> None:
         if message.ack_id is None or message.ack_id not in self._outstanding:
             self._events.append(Notice(f"an Ack came for {message.ack_id}, which waits for none (late or repeated)"))
+        elif self._names_another(message, self._outstanding[message.ack_id].ric):
+            what = f"an Ack for {message.ack_id} names another item than the post, and is not taken for its answer"
+            self._events.append(Notice(what))
         elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
             self._end(message.ack_id, Verdict.ACKED, "", message.text, now_s)
         else:
             self._end(message.ack_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
+
+    @staticmethod
+    def _names_another(message: ServerMessage, ric: str) -> bool:
+        """Backslashes are passed by: names are not unescaped everywhere (seen on LSEG's SDK provider)."""
+        name = message.key.name if message.key is not None else None
+        if not ric or not isinstance(name, str) or name == ric:
+            return False
+        return name.replace("\\", "") != ric.replace("\\", "")
 
     def _on_error(self, message: ServerMessage, now_s: float) -> None:
         text = message.text or "Error without a text"
@@ -364,8 +377,12 @@ class Session:
             if self.phase is Phase.LOGGING_IN and message.type == "Refresh":
                 self.phase = Phase.OPEN
                 elements = message.elements or messages.LoginElements()
-                self.ping_timeout_s = elements.ping_timeout or DEFAULT_PING_TIMEOUT_S
-                self.max_msg_size = elements.max_msg_size or DEFAULT_MAX_MSG_SIZE
+                self.ping_timeout_s = self._sensible(
+                    "PingTimeout", elements.ping_timeout, LEAST_PING_TIMEOUT_S, DEFAULT_PING_TIMEOUT_S
+                )
+                self.max_msg_size = int(
+                    self._sensible("MaxMsgSize", elements.max_msg_size, LEAST_MAX_MSG_SIZE, DEFAULT_MAX_MSG_SIZE)
+                )
                 self._reading.batches = self._watching.batches = messages.takes_batches(message)
                 self._events.append(LoggedIn(self.ping_timeout_s, self.max_msg_size))
             return
@@ -377,6 +394,15 @@ class Session:
             text = text.replace(self._token, "***")
         self._events.append(LoginEnded(str(state.code), text, final))
         self._close(f"the login stream was closed: {text or state.code or state.stream}")
+
+    def _sensible(self, name: str, announced: float | None, least: float, default: float) -> float:
+        """A limit as the login announces it; the default where there is none, or one that cannot be meant."""
+        if announced is None:
+            return default
+        if announced < least:
+            self._events.append(Notice(f"the login announces {name} {announced:g}; {default:g} is used instead"))
+            return default
+        return announced
 
     def _close(self, reason: str) -> None:
         self.phase = Phase.CLOSING
@@ -412,7 +438,7 @@ class Session:
             frame = self._next_frame(min(allowed, self._limits.pack))
             self._frames += 1
             for post in frame:
-                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone)
+                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone, post.ric)
             texts = [post.text for post in frame]
             self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
             if self._limits.rate_limit:

@@ -67,7 +67,7 @@ class World:
 
     @property
     def unanswered(self) -> int:
-        return self._session.unanswered
+        return len(self._alone) - len(self.answers)
 
     def step(self, until_s: float = math.inf) -> None:
         """Whatever comes next, but nothing later than ``until_s``."""
@@ -166,9 +166,9 @@ class World:
         self._server = None
         self._line += 1
         self._session.disconnected(self.now_s, reason)
-        assert self._session.unanswered == 0
         self._settle()
         assert not self._on_wire
+        assert not self.unanswered
         self._later(self.now_s + 1.0, self._connect, line=0)
 
 

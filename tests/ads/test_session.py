@@ -118,6 +118,18 @@ class TestLogin:
         session = opened(login='{"ID":1,"Type":"Refresh","Domain":"Login","State":{"Stream":"Open","Data":"Ok"}}')
         assert (session.max_msg_size, session.ping_timeout_s) == (DEFAULT_MAX_MSG_SIZE, DEFAULT_PING_TIMEOUT_S)
 
+    @pytest.mark.parametrize("elements", ['"MaxMsgSize":1,"PingTimeout":0', '"MaxMsgSize":-5,"PingTimeout":-1e-9'])
+    def test_limits_that_cannot_be_meant_are_told_and_not_obeyed(self, elements: str) -> None:
+        session = Session(LOGIN, Limits())
+        session.connected(0.0)
+        session.receive(LOGIN_OK.replace('"MaxMsgSize":61430,"PingTimeout":30', elements), 0.0)
+        *notices, logged_in = session.events()
+        assert logged_in == LoggedIn(DEFAULT_PING_TIMEOUT_S, DEFAULT_MAX_MSG_SIZE)
+        assert ["PingTimeout" in str(notices[0]), "MaxMsgSize" in str(notices[1])] == [True, True]
+        session.post(posts(1), 0.0)
+        session.tick(1.0)
+        assert (session.phase, session.answers()) == (Phase.OPEN, [])
+
     @pytest.mark.parametrize(("written", "code"), [('"UserUnknownToPermSys"', "UserUnknownToPermSys"), ("57", "57")])
     def test_refused_is_final_and_says_code_and_text(self, written: str, code: str) -> None:
         session = Session(LOGIN, Limits())
@@ -330,8 +342,7 @@ class TestLife:
         assert session.due_s is None
         session.post(posts(1), 0.0)
         assert session.due_s is None
-        assert session.unanswered == 1
-        assert session.output() == []
+        assert (session.output(), session.answers()) == ([], [])
 
 
 class TestFlow:
@@ -343,7 +354,7 @@ class TestFlow:
         assert ids(session.output()) == [[4]]
         session.receive(ack(1, nak="DeniedBySrc"), 1.0)
         assert ids(session.output()) == [[5]]
-        assert session.unanswered == 3
+        assert sorted(session._outstanding) == [3, 4, 5]
 
     def test_expired_post_frees_its_place(self) -> None:
         session = opened(window=1, ack_timeout_s=5)
@@ -415,7 +426,6 @@ class TestFlow:
         session.post([*posts(1), outgoing(2, fields='{"DSPLY_NAME":"' + "x" * 400 + '"}')], 0.0)
         session.receive(ack(1), 1.0)
         assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.NAKKED}
-        assert session.unanswered == 0
 
 
 class TestAlone:
@@ -489,7 +499,24 @@ class TestAnswers:
         (notice,) = session.events()
         assert isinstance(notice, Notice)
         assert session.answers() == []
-        assert session.unanswered == 1
+        assert list(session._outstanding) == [2]
+
+    @pytest.mark.parametrize("nak", ["", '"NakCode":"DeniedBySrc",'])
+    def test_an_ack_that_names_another_item_is_no_answer(self, nak: str) -> None:
+        session = opened(ack_timeout_s=5)
+        session.post([outgoing(1)._replace(ric="R1")], 0.0)
+        session.receive(f'{{"ID":1,"Type":"Ack","AckID":1,{nak}"Key":{{"Name":"R2"}}}}', 1.0)
+        (notice,) = session.events()
+        assert isinstance(notice, Notice)
+        session.tick(5.0)
+        assert verdicts(session) == {1: Verdict.TIMEOUT}
+
+    @pytest.mark.parametrize("key", ['{"Name":"A\\\\B"}', '{"Name":"AB"}', '{"Name":7}', '{"Service":"S"}', "null"])
+    def test_an_ack_whose_key_may_be_the_posts_is_its_answer(self, key: str) -> None:
+        session = opened()
+        session.post([outgoing(1)._replace(ric="A\\B")], 0.0)
+        session.receive(f'{{"ID":1,"Type":"Ack","AckID":1,"Key":{key}}}', 1.0)
+        assert verdicts(session) == {1: Verdict.ACKED}
 
     def test_deadline_runs_from_sending(self) -> None:
         session = opened(window=1, ack_timeout_s=5)
@@ -517,7 +544,7 @@ class TestAnswers:
             Answer(1, Verdict.LOST, "", "connection lost before an answer: reset by peer", 1.0, 2.0),
             Answer(2, Verdict.LOST, "", "not sent: reset by peer", None, 2.0),
         ]
-        assert (session.output(), session.unanswered) == ([], 0)
+        assert session.output() == []
         session.disconnected(3.0, "again")
         assert session.answers() == []
 
@@ -538,7 +565,7 @@ class TestErrors:
         session.receive(ack(1), 0.5)
         session.receive(error(frame, frame.index('"Name":"R2"')), 1.0)
         assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.NAKKED, 3: Verdict.RETURNED}
-        assert session.unanswered == 1
+        assert list(session._outstanding) == [4]
 
     def test_in_a_pack_without_an_offset_every_unanswered_post_goes_again(self) -> None:
         session = opened(pack=3)
