@@ -29,7 +29,6 @@ from contrib_watch.pipeline.aside import in_thread
 from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, make_folders
-from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import FaultScript
@@ -94,7 +93,6 @@ def _run(desk: Desk, connect: Callable[[], Connection], progress: Progress, *, o
     """One run, begun anew from the record where the disk was full in the middle of it and no longer is."""
     folders = dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds)
     with Leases(folders, desk.state.state_id) as leases, DailyBackups(desk), recorded_run(desk, once=once):
-        tidy(desk)
         while True:
             try:
                 result = _attempt(desk, connect(), progress, leases, once=once)

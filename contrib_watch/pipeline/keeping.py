@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
-from contrib_watch.adapters.folder import discard, pack
-from contrib_watch.core.model import Drop, DropStatus
+from contrib_watch.adapters.folder import copies, discard, pack, packed, remove_leftovers
+from contrib_watch.pipeline.aside import Steps
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import PENDING
+from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
 
 PACKED_AFTER = timedelta(days=1)
 """A content is packed when its newest drop is older: by then a late drop seldom has to be compared with it."""
-_IN_HAND = (*PENDING, DropStatus.HELD)
+UNUSED_FOR = timedelta(hours=1)
+"""A copy that a scan has found in its place since then may be a drop's that is not accepted yet: it stays."""
 
 
-def tidy(desk: Desk) -> None:
+class _Kept(NamedTuple):
+    """What the spool holds, by SHA-256."""
+
+    plain: frozenset[str]
+    packed: frozenset[str]
+
+
+def tidy(desk: Desk) -> Steps[None]:
     """Pack what is older than a day, and remove what its feeds no longer ask for; the record says what was removed.
 
-    Only while no file is being read.
+    The steps are to be taken only while no file is being read; what they yield may be done at any time. A death
+    between two of them leaves at worst a copy that is there twice, or one that the next time removes.
     """
-    now = desk.clock.utc()
     spool = desk.settings.state.folder / "spool"
-    plain = {path.name for path in spool.glob("??/*") if len(path.name) == 64}
-    kept = plain | {path.name.removesuffix(".gz") for path in spool.glob("??/*.gz")}
-    over = dict(_over(desk, kept))
-    retired = [sha256 for sha256, drops in over.items() if all(_is_outlived(desk, drop) for drop in drops)]
-    if retired:
-        desk.state.append("retired", {"contents": retired})
-        for sha256 in retired:
-            discard(desk.spooled(sha256))
-        log.info("files were kept long enough and are removed", files=len(retired))
-    for sha256 in (over.keys() & plain) - set(retired):
-        if all(now - drop.seen_at_utc > PACKED_AFTER for drop in over[sha256]):
-            pack(desk.spooled(sha256))
+    try:
+        kept: _Kept = yield partial(_look, spool, desk.clock.utc() - PACKED_AFTER)
+        used = desk.drops.contents_over() if kept.plain or kept.packed else {}
+        over = {sha256: feeds for sha256, feeds in used.items() if sha256 in kept.plain or sha256 in kept.packed}
+        retired = {sha256 for sha256, feeds in over.items() if _is_outlived(desk, feeds)}
+        _retire(desk, sorted(retired))
+        since = utc_text(desk.clock.utc() - PACKED_AFTER)
+        for sha256 in sorted((over.keys() & kept.plain) - retired):
+            if max(over[sha256].values()) < since:
+                path = desk.spooled(sha256)
+                yield partial(pack, path)
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("past files were not packed or removed; the next day tries again", why=str(error))
 
 
-def _over(desk: Desk, contents: set[str]) -> Iterator[tuple[str, list[Drop]]]:
-    """Each of these contents that has drops, all of which are over."""
-    found: dict[str, list[Drop]] = {}
-    for drop in desk.drops.with_status(*DropStatus) if contents else ():
-        if drop.sha256 in contents:
-            found.setdefault(drop.sha256, []).append(drop)
-    for sha256, drops in found.items():
-        if not any(drop.status in _IN_HAND for drop in drops):
-            yield sha256, drops
+def _look(spool: Path, before: datetime) -> _Kept:
+    remove_leftovers(spool, before)
+    return _Kept(frozenset(copies(spool)), frozenset(packed(spool)))
 
 
-def _is_outlived(desk: Desk, drop: Drop) -> bool:
-    """Its feed asks for its bytes no longer; a feed that is not configured any more asks for ever."""
-    feed = desk.feeds.get(drop.feed)
-    if feed is None or not feed.keep_s:
-        return False
-    return desk.clock.utc() - drop.seen_at_utc > timedelta(seconds=feed.keep_s)
+def _retire(desk: Desk, contents: list[str]) -> None:
+    """Remove contents, of which the record says so first; a copy that is in use again stays until its next time."""
+    if not contents:
+        return
+    desk.state.append("retired", {"contents": contents})
+    unused_since = desk.clock.utc() - UNUSED_FOR
+    removed = sum(discard(desk.spooled(sha256), unused_since) for sha256 in contents)
+    log.info("files were kept long enough and are removed", files=removed)
+
+
+def _is_outlived(desk: Desk, feeds: Mapping[str, str]) -> bool:
+    """All feeds ask for its bytes no longer; a feed that is not configured any more asks for ever."""
+    now = desk.clock.utc()
+    for name, last_seen_utc in feeds.items():
+        feed = desk.feeds.get(name)
+        if feed is None or not feed.keep_s or last_seen_utc >= utc_text(now - timedelta(seconds=feed.keep_s)):
+            return False
+    return True

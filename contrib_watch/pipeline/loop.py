@@ -34,6 +34,7 @@ from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.expected import tell_absences
 from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, examine
+from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
@@ -47,6 +48,8 @@ LONGEST_TURN_S = 1.0
 """How long a turn may wait: decisions that other processes record are seen after this at the latest."""
 LOOK_AROUND_EVERY_S = 0.5
 """How soon a pause is seen, and that a file did not come."""
+TIDY_EVERY_S = 86_400.0
+"""How often past files are packed, and removed where they were kept long enough."""
 FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
 AHEAD_S = 0.5
@@ -122,6 +125,8 @@ class Loop:
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._aside = aside
         self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
+        self._tidying: Procedure[None] | None = None
+        self._tidy_s = -math.inf
         self._started_last: dict[str, int] = {}  # by feed: the drop
         self._publisher = Publisher(desk, aside, self._wake)
         self._over: dict[tuple[int, int], Drop] = {}  # by drop and run: what waits for its report to be written
@@ -178,6 +183,7 @@ class Loop:
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
             self._look_around()
+            self._tidy()
             self._begin()
             self._publish()
             if once and idle and not self._scans:
@@ -191,7 +197,8 @@ class Loop:
 
     def _is_over(self) -> bool:
         repairing = self._presence.busy and not self._paused
-        return not (self._moving() or self._reading is not None or self._publisher.busy or repairing)
+        aside = self._reading or self._tidying or self._publisher.busy
+        return not (self._moving() or aside or repairing)
 
     def _moving(self) -> list[Job]:
         """The jobs that can go on: of a paused feed only while answers are out."""
@@ -209,6 +216,18 @@ class Loop:
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
+
+    def _tidy(self) -> None:
+        """Once a day, look after the bytes of past drops, while none is being read."""
+        if self._reading is not None:
+            return
+        now_s = self._desk.clock.monotonic()
+        if self._tidying is None and now_s >= self._tidy_s:
+            self._tidy_s = now_s + TIDY_EVERY_S
+            self._tidying = Procedure(tidy(self._desk), self._aside, self._wake)
+        if self._tidying is not None and self._tidying.advance():
+            over, self._tidying = self._tidying, None
+            over.result()
 
     def _wake(self) -> None:
         self._woken.set()

@@ -5,7 +5,8 @@ SQLAlchemy's own executemany looks at every value of every row, which costs seve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Delete,
     Dialect,
     Insert,
+    Select,
     Table,
     bindparam,
     delete,
@@ -27,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
+_FETCHED = 10_000
+"""Rows that are Python objects at one time."""
 IN_LIST = 10_000
 """RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 
@@ -63,6 +67,18 @@ def rows_of(
         return list(found)
     chunks = (rics[start : start + IN_LIST] for start in range(0, len(rics), IN_LIST))
     return [row for chunk in chunks for row in connection.execute(query.where(table.c.ric.in_(chunk)))]
+
+
+def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+    """All rows of a query as tuples of the driver's own types, some thousands at a time."""
+    if connection.dialect.name != "sqlite":
+        found = connection.execute(query, execution_options={"yield_per": _FETCHED})
+        yield from ([tuple(row) for row in rows] for rows in found.partitions())
+        return
+    with closing(connection.execute(query)) as result:
+        cursor: Any = result.cursor  # without the Row objects in between
+        while rows := cursor.fetchmany(_FETCHED):
+            yield rows
 
 
 def _json(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Source
-from contrib_watch.core.settle import LatestDrop, Signature
+from contrib_watch.core.settle import LatestDrop, Signature, Verdict
 from contrib_watch.store import schema
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
@@ -109,6 +109,25 @@ class Drops:
         )
         with self._state.transaction() as connection:
             return connection.scalar(query.limit(1)) is not None
+
+    def contents_over(self) -> dict[str, dict[str, str]]:
+        """The contents that no unfinished or held drop and no backlog needs.
+
+        SHA-256 to the feeds whose drops had it, each with when the last of them was seen.
+        """
+        drops, files = schema.drops, schema.files
+        needed = select(drops.c.sha256).where(drops.c.status.in_((*PENDING, DropStatus.HELD)))
+        waiting = select(files.c.sha256).where(files.c.state == Verdict.BACKLOG)
+        query = (
+            select(drops.c.sha256, drops.c.feed, func.max(drops.c.seen_at_utc))
+            .where(drops.c.sha256 != "", drops.c.sha256.not_in(needed), drops.c.sha256.not_in(waiting))
+            .group_by(drops.c.sha256, drops.c.feed)
+        )
+        found: dict[str, dict[str, str]] = {}
+        with self._state.transaction() as connection:
+            for sha256, feed, last_seen_utc in connection.execute(query):
+                found.setdefault(sha256, {})[feed] = last_seen_utc
+        return found
 
     def note_absence(self, feed: str, day: date, due_utc: datetime, now_utc: datetime) -> bool:
         """Record that no file came on that day; False where that is recorded already."""

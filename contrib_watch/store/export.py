@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +12,8 @@ from sqlalchemy import Boolean, Integer, Select, and_, select
 
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
+from contrib_watch.store.bulk import plain_rows
 from contrib_watch.store.state import State
-
-_AT_ONCE = 50_000
 
 
 def export(state: State, folder: Path, from_utc: str = "", to_utc: str = "~") -> dict[Path, int]:
@@ -60,16 +61,21 @@ def _write(state: State, query: Select[tuple[object, ...]], path: Path) -> int:
     temporary, count = path.with_name(f".{path.name}.part"), 0
     try:
         with pq.ParquetWriter(temporary, layout, compression="zstd") as writer, state.transaction() as connection:
-            found = connection.execute(query, execution_options={"yield_per": _AT_ONCE})
-            for rows in found.partitions():
+            for rows in plain_rows(connection, query):
                 columns = zip(zip(*rows, strict=True), types.values(), strict=True)
-                arrays = [pa.array(values, kind) for values, kind in columns]
+                arrays = [_array(values, kind) for values, kind in columns]
                 writer.write_table(pa.table(arrays, schema=layout))
                 count += len(rows)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_boolean(kind):  # numbers in SQLite
+        values = [bool(value) for value in values]
+    return pa.array(values, kind)
 
 
 def _arrow_type(kind: object) -> pa.DataType:

@@ -24,6 +24,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
 from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
+from contrib_watch.store.bulk import plain_rows
 
 if TYPE_CHECKING:
     from contrib_watch.store.state import State
@@ -34,9 +35,6 @@ REPAIR_COLUMNS = tuple(column.name for column in schema.repairs.columns)
 """The same for posts without a drop."""
 HEAD = "record_head"
 """The meta key with number and hash of the last record, which tells that later ones were cut off."""
-
-_AT_ONCE = 10_000
-"""Rows fetched at a time."""
 
 
 class Leaves(NamedTuple):
@@ -143,7 +141,7 @@ def _leaves(
     order: ColumnElement[Any],
 ) -> Iterator[bytes]:
     """Rows as JSON arrays. Every value is text, a whole number or null, so that each row has one such text."""
-    encode = msgspec.json.Encoder().encode
-    found = connection.execute(select(*(table.c[name] for name in columns)).where(*where).order_by(order))
-    for rows in found.partitions(_AT_ONCE):
-        yield from (encode(tuple(row)) for row in rows)
+    encode_lines = msgspec.json.Encoder().encode_lines
+    query = select(*(table.c[name] for name in columns)).where(*where).order_by(order)
+    for rows in plain_rows(connection, query):
+        yield from encode_lines(rows).split(b"\n")[:-1]  # a line end within a text is escaped

@@ -7,7 +7,16 @@ another host's writes, and go deaf when a folder is replaced; a scan misses noth
 """
 
 from contrib_watch.adapters.folder.scan import CompleteFile, Folder, Scan
-from contrib_watch.adapters.folder.spool import content, discard, is_sound, keep, pack
+from contrib_watch.adapters.folder.spool import (
+    content,
+    copies,
+    discard,
+    is_sound,
+    keep,
+    pack,
+    packed,
+    remove_leftovers,
+)
 from contrib_watch.adapters.folder.states import FileState, FileStatus
 from contrib_watch.adapters.folder.watch import Watch
 
@@ -19,8 +28,11 @@ __all__ = [
     "Scan",
     "Watch",
     "content",
+    "copies",
     "discard",
     "is_sound",
     "keep",
     "pack",
+    "packed",
+    "remove_leftovers",
 ]

@@ -8,10 +8,14 @@ import hashlib
 import os
 import tempfile
 import zlib
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from contrib_watch.durable import sync_folder
 from contrib_watch.errors import StateError
+
+_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 def keep(spool: Path, content: bytes) -> tuple[str, Path]:
@@ -35,11 +39,30 @@ def keep(spool: Path, content: bytes) -> tuple[str, Path]:
 
 
 def pack(path: Path) -> None:
-    """Put a copy's gzip (``<sha256>.gz``, in which it can be read by anybody) in its place, durably."""
-    packed = _packed(path)
-    if not packed.exists():
-        _write(packed, gzip.compress(path.read_bytes(), mtime=0))
-    path.unlink()
+    """Write a copy's gzip beside it, durably (``<sha256>.gz``, in which it can be read by anybody).
+
+    The copy itself may then be removed. Raises OSError.
+    """
+    beside = _packed(path)
+    if not beside.exists():
+        _write(beside, gzip.compress(path.read_bytes(), mtime=0))
+
+
+def copies(spool: Path) -> Iterator[str]:
+    """The SHA-256 of every copy that is not packed, or is so beside its gzip."""
+    return (path.name for path in spool.glob("??/*") if len(path.name) == _DIGITS)
+
+
+def packed(spool: Path) -> Iterator[str]:
+    """The SHA-256 of every packed copy."""
+    return (path.name.removesuffix(".gz") for path in spool.glob("??/*.gz"))
+
+
+def remove_leftovers(spool: Path, before: datetime) -> None:
+    """Remove what processes that died in the middle of a copy left behind before a time."""
+    for path in spool.glob("??/.*.tmp"):
+        if path.stat().st_mtime < before.timestamp():
+            path.unlink()
 
 
 def content(path: Path) -> bytes:
@@ -54,12 +77,20 @@ def content(path: Path) -> bytes:
         raise OSError(errno.EIO, f"the packed copy is damaged ({error})") from error
 
 
-def discard(path: Path) -> bool:
-    """Remove a copy, packed or not; whether there was one."""
-    there = [one for one in (path, _packed(path)) if one.exists()]
-    for one in there:
-        one.unlink()
-    return bool(there)
+def discard(path: Path, unused_since: datetime) -> bool:
+    """Remove a copy, packed or not; False where :func:`keep` has found it in its place since then, and it stays."""
+    going = path.with_name(f".{path.name}.tmp")
+    try:
+        path.rename(going)  # from now on keep() makes a new one, so that what is looked at here is the last use
+    except FileNotFoundError:
+        pass
+    else:
+        if going.stat().st_mtime >= unused_since.timestamp():
+            going.rename(path)
+            return False
+        going.unlink()
+    _packed(path).unlink(missing_ok=True)
+    return True
 
 
 def _packed(path: Path) -> Path:
@@ -73,10 +104,14 @@ def is_sound(path: Path, sha256: str) -> bool:
 
 
 def _holds(path: Path, content: bytes) -> bool:
+    """Whether the copy is there and whole; its mtime then says that it was used."""
     try:
-        return path.stat().st_size == len(content) and path.read_bytes() == content
+        if path.stat().st_size != len(content) or path.read_bytes() != content:
+            return False
+        os.utime(path)
     except FileNotFoundError:
         return False
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:
