@@ -23,6 +23,8 @@ RETRYABLE_NAKS = SOURCE_IS_DOWN | {"NoResponse"}
 LEAVES_UNKNOWN = frozenset({"NoResponse"})
 """A Nak after which nobody knows what the ADS holds."""
 UNKNOWN_ITEM = "SymbolUnknown"
+WAS_UNKNOWN = "the ADS did not know the item: sent in full"
+"""The note of a post that was an Update at first."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 LOSSES_TOGETHER = 2
@@ -179,8 +181,7 @@ class Delivery:
     def _refused(self, post: Post, answer: Answer) -> Decision:
         if answer.code == UNKNOWN_ITEM and post.action is Action.UPDATE and post.ric not in self._healed:
             self._healed.add(post.ric)
-            note = "the ADS did not know the item: sent in full"
-            self._again.append(as_refresh(post)._replace(note=note))
+            self._again.append(as_refresh(post)._replace(note=WAS_UNKNOWN))
             return Decision(post, answer, Next.AGAIN, None)
         if self._breaker.open and answer.code in SOURCE_IS_DOWN:  # not the post's fault: it uses up no retry
             self._again.append(post)

@@ -29,6 +29,10 @@ from contrib_watch.core.model import Action, Post, Quotes
 from contrib_watch.core.tokens import TOKENS
 
 _ACTIONS = {action.value: action for action in Action}
+GAINS_A_FIELD = "gains a field: sent in full"
+IN_DOUBT = "its last post was not answered: sent in full"
+KEPT_NEWER = "kept as a newer drop gave it"
+"""What notes of posts begin with."""
 CHUNK_ROWS = 4096
 """Posts that are Python objects at one time."""
 
@@ -51,9 +55,9 @@ def plan(changes: Changes) -> pd.DataFrame:
 
     everything = _text(object_column(full), full.index)
     notes = pd.Series("", index=given.index, dtype=TOKENS)
-    notes = notes.mask(gains & ~facts["new"], "gains a field: sent in full")
-    notes = notes.mask(facts["dirty"], "its last post was not answered: sent in full")
-    notes = notes.mask(facts["newer"] != "", "kept as a newer drop gave it: " + facts["newer"])
+    notes = notes.mask(gains & ~facts["new"], GAINS_A_FIELD)
+    notes = notes.mask(facts["dirty"], IN_DOUBT)
+    notes = notes.mask(facts["newer"] != "", f"{KEPT_NEWER}: " + facts["newer"])
     return pd.DataFrame(
         {
             "row": facts["row"],

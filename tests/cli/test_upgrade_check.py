@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from cli_site import CLOSED, Site, ads, sheet
@@ -62,3 +64,13 @@ def test_a_file_that_is_not_kept_is_told(past: Site) -> None:
         path.unlink()
     done = past.invoke("upgrade-check")
     assert (done.exit_code, done.stdout.count("not checked: drop")) == (0, 3)
+
+
+def test_a_post_of_another_kind_or_with_other_fields(past: Site) -> None:
+    with closing(sqlite3.connect(past.database)) as connection, connection:
+        connection.execute("UPDATE outcomes SET action = 'Refresh' WHERE drop_id = 2 AND row = 2")
+        connection.execute("""UPDATE outcomes SET "full" = '{"BID":5,"ASK":6}' WHERE drop_id = 1 AND row = 3""")
+    code, found = differences(past)
+    assert (code, found) == (2, {(2, 2, "A=T"), (1, 3, "B=T")})
+    (told,) = [one for one in json.loads(past.invoke("upgrade-check", "--json").stdout) if one["drop"] == 2]
+    assert (told["then"], told["now"]) == ("Refresh BID 1.235", "Update BID 1.235")
