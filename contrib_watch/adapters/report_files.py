@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePath
@@ -24,7 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
-from contrib_watch.core.report import COLUMNS, Report, spreadsheet_safe
+from contrib_watch.core.report import Report, spreadsheet_safe
 from contrib_watch.durable import sync_folder
 
 CAUSES_SHOWN = 7
@@ -44,7 +44,7 @@ _WORDS = {
 }
 """The statuses, for people who have never seen the CSV."""
 
-_FREE_TEXTS = ("row", "ric", "changes", "nak_code", "text")
+_FREE_TEXTS = ("row", "ric", "changes", "nak_code", "text", "verified")
 """Columns with texts that come from outside."""
 _CSV_ROWS = 50_000
 """Rows that are made lines at one time."""
@@ -111,14 +111,19 @@ def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
 
 def csv_bytes(report: Report) -> bytes:
     """All rows of the report as CSV."""
-    head = ",".join(COLUMNS) + "\r\n"
+    head = ",".join(report.columns) + "\r\n"
     starts = range(0, len(report.rows), _CSV_ROWS)
-    return b"".join([head.encode(), *(_csv_lines(report.rows.iloc[start : start + _CSV_ROWS]) for start in starts)])
+    return b"".join(
+        [
+            head.encode(),
+            *(_csv_lines(report.rows.iloc[start : start + _CSV_ROWS], report.columns) for start in starts),
+        ]
+    )
 
 
-def _csv_lines(rows: pd.DataFrame) -> bytes:
+def _csv_lines(rows: pd.DataFrame, names: Sequence[str]) -> bytes:
     """Rows as the lines of a CSV, made in columns."""
-    columns = [_csv_cells(rows[name], safe=name in _FREE_TEXTS) for name in COLUMNS]
+    columns = [_csv_cells(rows[name], safe=name in _FREE_TEXTS) for name in names]
     lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*columns, ","), "\r\n", "")
     # An Arrow array of texts holds them one after the other.
     first, last = lines.offset, lines.offset + len(lines)

@@ -178,6 +178,8 @@ class Feed:
     max_bytes: int = 256 * 1024 * 1024
     second_reading: Literal["auto", "always", "never"] = "auto"
     """Whether what is posted must have been read alike by a second program; ``auto``: where that takes no second."""
+    verify: bool = False
+    """What the ADS acknowledged is read back and compared before the drop is over."""
     report_folder: PurePath | None = None
     keep_s: float = 0.0
     """How long the bytes of its files are kept after they were seen; 0: for ever."""

@@ -20,6 +20,7 @@ from contrib_watch.core.chain import Witness
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
+from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, Verified, found, with_column
 from contrib_watch.errors import ContribWatchError
 
 COLUMNS = (
@@ -102,9 +103,16 @@ class Report:
     warnings: tuple[str, ...]
     moves: tuple[Move, ...]
     """The largest moves of a drop that was held or rejected as a whole, the largest first."""
+    verified: bool
+    """What was acknowledged was to be read back: ``rows`` has core.verified's COLUMN, too."""
     whole_file: bool
     """The file was rejected or held as a whole, without rows."""
     verdict: Verdict
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of ``rows`` and of the CSV."""
+        return (*COLUMNS, COLUMN) if self.verified else COLUMNS
 
     @property
     def rows_read(self) -> int:
@@ -136,6 +144,7 @@ def build_report(
     unreadable: str = "",
     config_hash: str = "",
     witness: Witness | None = None,
+    verified: Verified | None = None,
 ) -> Report:
     """Put together what became of each row of a drop.
 
@@ -144,7 +153,8 @@ def build_report(
     values are None. Rows of ``quotes`` without an outcome are unchanged; an equal copy without one shares its first
     row's. ``problems`` are all reasons of rejected rows, those found after reading included (default: those of
     ``quotes``). ``warnings`` are added to those of ``quotes``. ``breaches`` are the guards because of which the drop
-    was held or rejected, ``moves`` its largest moves then.
+    was held or rejected, ``moves`` its largest moves then. ``verified`` is what reading back showed of the rows that
+    were acknowledged; None: nobody asked.
 
     ``quotes`` is None where the file has no rows to speak of, because it was ``unreadable`` (why), or because it
     was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at, unless the
@@ -163,6 +173,11 @@ def build_report(
         rows = _labelled(numbered, quotes)
         causes = _causes(drop, numbered, rows, problems, missing, breaches)
         verdict = _verdict(drop, _totals(rows), len(missing))
+    if verified is not None:
+        rows = with_column(rows, verified)
+        causes = (*_different(rows), *causes)
+        verdict = _read_back(verdict, rows)
+        warnings = (*_unavailable(rows), *warnings)
     return Report(
         drop=drop,
         service=service,
@@ -179,6 +194,7 @@ def build_report(
         causes=causes,
         warnings=tuple(dict.fromkeys((*(quotes.warnings if quotes else ()), *warnings))),
         moves=tuple(moves),
+        verified=verified is not None,
         whole_file=quotes is None and not half_way,
         verdict=verdict,
     )
@@ -391,6 +407,43 @@ def _decide(drop: Drop) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _EXAMPLE_LENGTH else f"{text[:_EXAMPLE_LENGTH]}…"
+
+
+# --- what was read back
+
+
+def _different(rows: pd.DataFrame) -> Iterator[Cause]:
+    """The rows of which the ADS holds something else than it acknowledged."""
+    wrong = found(rows).no
+    if not wrong.empty:
+        first = wrong.iloc[0]
+        yield Cause(
+            Status.ACKED,
+            len(wrong),
+            "read back, the ADS holds something else than it acknowledged",
+            f"{first['row']} {first['ric']}: {first[COLUMN].removeprefix(NO)}",
+            "find out who else contributes to these RICs; to post them again: contrib-watch reconcile --repair",
+        )
+
+
+def _unavailable(rows: pd.DataFrame) -> Iterator[str]:
+    for why, count in found(rows).unavailable[COLUMN].value_counts().items():
+        yield f"{_counted(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
+
+
+def _read_back(verdict: Verdict, rows: pd.DataFrame) -> Verdict:
+    """The verdict says "verified" only where every acknowledged row was read back and is right."""
+    seen = found(rows)
+    wrong, unknown = len(seen.no), len(seen.unavailable)
+    level: Level = "bad" if wrong else "attention" if unknown and verdict.level == "good" else verdict.level
+    text = verdict.text
+    if seen.yes and not wrong and not unknown:
+        text = text.replace(" acknowledged", " acknowledged and verified", 1)
+    if wrong:
+        text = f"{_counted(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
+    if unknown:
+        text = f"{text}; {unknown:,} not verified"
+    return Verdict(level, text)
 
 
 # --- the verdict

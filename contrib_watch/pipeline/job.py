@@ -10,11 +10,13 @@ import pandas as pd
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
 from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
 from contrib_watch.core.report import PROBLEM_STATUSES, Report
+from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps, done_at_once
@@ -23,6 +25,7 @@ from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
 from contrib_watch.pipeline.ruling import Ruling, expired, rule, valid_until_utc
 from contrib_watch.pipeline.second_look import SecondLook, second_look
+from contrib_watch.pipeline.verifying import Verification
 from contrib_watch.store import Advance, Findings
 
 
@@ -77,6 +80,7 @@ class Job:
         unsent = iter(()) if planned is None else posts(planned)
         self._delivery = Delivery(unsent, retries=desk.settings.ads.retries, breaker=breaker)
         self._valid_until = valid_until_utc(desk, drop)
+        self._verification: Verification | None = None
         self._going_again: dict[str, Decision] = {}  # by RIC: why it was posted and has to be posted again
 
     @classmethod
@@ -174,6 +178,44 @@ class Job:
         return self._delivery.done
 
     @property
+    def over(self) -> bool:
+        """It is done, and what was acknowledged has been read back where the feed asks for that."""
+        return self.done and (not self._verifies or self._reading_back.done)
+
+    @property
+    def mismatched(self) -> int:
+        """RICs of which the ADS turned out to hold something else than it acknowledged."""
+        return sum(text.startswith(NO) for text in self._verified.others.values()) if self._verified else 0
+
+    def verify(self, *, up: bool) -> ItemRequest | None:
+        """What to read back now that it is done; ``up``: there is a login."""
+        return self._reading_back.ask(up=up) if self._verifies and self.done else None
+
+    def hear(self, answers: Sequence[ItemAnswer]) -> None:
+        """Items that were read back, among others."""
+        if self._verification is not None:
+            self._verification.hear(answers)
+
+    @property
+    def _verifies(self) -> bool:
+        return self._quotes is not None and self._desk.feeds[self.drop.feed].verify
+
+    @property
+    def _reading_back(self) -> Verification:
+        """Of all that the record says was acknowledged in this run, also before a stop of the program."""
+        if self._verification is None:
+            ended = self._desk.ledger.outcomes(self.drop, ("ric", "status"))
+            acked = ended["ric"][ended["status"] == Status.ACKED]
+            self._verification = Verification(self._desk, self.service, acked.unique().tolist())
+        return self._verification
+
+    @property
+    def _verified(self) -> Verified | None:
+        if self._verification is not None:
+            return self._verification.found()
+        return nothing_known("the drop failed") if self._desk.feeds[self.drop.feed].verify else None
+
+    @property
     def on_wire(self) -> int:
         """Posts without an answer."""
         return self._delivery.on_wire
@@ -240,7 +282,7 @@ class Job:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
         warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
-        findings = replace(self._findings, warnings=warnings)
+        findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)
         problem_rows = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, PROBLEM_STATUSES))
         with desk.state.transaction():

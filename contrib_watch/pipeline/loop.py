@@ -14,7 +14,7 @@ import structlog
 from contrib_watch.adapters.connection import Collected, ConnectionLost
 from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.reading import ItemRequest
+from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import LoggedIn, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.posts import Coverage
@@ -52,6 +52,8 @@ TIDY_EVERY_S = 86_400.0
 """How often past files are packed, and removed where they were kept long enough."""
 FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
+MISMATCH_CODE = 3
+"""The exit code where the ADS holds something else than it acknowledged."""
 AHEAD_S = 0.5
 """How much more than the rate limit lets go at once is handed to the connection, in seconds: what waits there is not
 overtaken by a drop that comes later."""
@@ -92,7 +94,7 @@ class Finished(NamedTuple):
     totals: dict[str, int]
     report: Path
     fault_code: int = 0
-    """The exit code of what made it fail; 0: it did not."""
+    """The exit code of what made it fail, or of what was read back; 0: neither."""
 
 
 class Loop:
@@ -202,7 +204,7 @@ class Loop:
 
     def _moving(self) -> list[Job]:
         """The jobs that can go on: of a paused feed only while answers are out."""
-        return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire]
+        return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire or job.done]
 
     def _look_around(self) -> None:
         """What people have paused, and what did not come."""
@@ -305,7 +307,7 @@ class Loop:
             return
         self._jobs[drop.feed] = job
         self._progress.started(job.drop, len(job.rics))
-        if job.done:
+        if job.over:
             self._end(job)
 
     def _stated_later(self, drop: Drop) -> Steps[dict[str, frozenset[str]]]:
@@ -384,7 +386,8 @@ class Loop:
                 self._presence.logged_in()
             elif isinstance(event, ConnectionLost):
                 self._presence.lost()
-        if once and not self._availability.up and (self._moving() or self._presence.busy):
+        sending = any(not job.done for job in self._moving())
+        if once and not self._availability.up and (sending or self._presence.busy):
             self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
         outgoing: list[Outgoing] = []
@@ -417,7 +420,15 @@ class Loop:
                 self._link.request(wanted)
         self._availability.tell_services()
         for job in [job for job in self._jobs.values() if job.done]:
-            self._end(job)
+            self._verify(job, items)
+            if job.over:
+                self._end(job)
+
+    def _verify(self, job: Job, items: Sequence[ItemAnswer]) -> None:
+        """Read back what was acknowledged of a drop, where its feed asks for that."""
+        job.hear(items)
+        if not self._stopping.is_set() and (wanted := job.verify(up=self._availability.up)) is not None:
+            self._link.request(wanted)
 
     def _is_claimed(self, service: str, ric: str) -> bool:
         """Whether a drop in hand posts to this RIC."""
@@ -494,6 +505,9 @@ class Loop:
             self._fail(job.drop, error)
             return
         self._over[job.drop.id, job.drop.run] = job.drop
+        if job.mismatched:
+            log.error("the ADS holds something else than it acknowledged", drop=job.drop.id, rics=job.mismatched)
+            self._faults[job.drop.id, job.drop.run] = MISMATCH_CODE
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
             self._coverage.pop(feed, None)
             self._covered.pop(feed, None)

@@ -48,6 +48,7 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         warnings=findings.warnings,
         breaches=findings.breaches,
         moves=findings.moves,
+        verified=findings.verified,
         unreadable=drop.reason if quotes is None else "",
         witness=desk.drops.witness(drop),
     )

@@ -56,6 +56,8 @@ class ReadBack:
         """The items that are not as they should be, or could not be read."""
         self.same = 0
         """How many items are as they should be."""
+        self.passed_over: list[str] = []
+        """RICs that are no matter of ours, or whose values are in doubt."""
         self._desk = desk
         self._repairs = Repairs(desk.state)
         self._uncertain = uncertain
@@ -66,6 +68,11 @@ class ReadBack:
     def done(self) -> bool:
         """Every RIC has been read back, or has turned out to be no matter of ours."""
         return not (self._todo or self._asked)
+
+    @property
+    def unheard(self) -> list[str]:
+        """RICs that have not been read back yet."""
+        return [*self._todo, *self._asked]
 
     @property
     def heard(self) -> int:
@@ -87,6 +94,7 @@ class ReadBack:
         names = [ric for ric in picked if not is_claimed(self.service, ric)] if claimed else picked
         wanted = self._repairs.wanted(self.service, names)
         asked = {ric: wanted[ric] for ric in names if ric in wanted and (wanted[ric].certain or self._uncertain)}
+        self.passed_over += [ric for ric in names if ric not in asked]
         self._asked |= asked
         return ItemRequest(self.service, tuple(asked)) if asked else None
 

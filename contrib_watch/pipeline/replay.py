@@ -70,6 +70,7 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
         warnings=findings.warnings,
         breaches=findings.breaches,
         moves=findings.moves,
+        verified=findings.verified,
         unreadable="" if told["read"] else drop.reason,
         witness=Witness(record.number, record.sha256),
     )

@@ -14,6 +14,7 @@ from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Source
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
+from contrib_watch.core.verified import Verified
 from contrib_watch.store import schema
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
@@ -54,6 +55,8 @@ class Findings:
     """Guards that the drop did not pass."""
     moves: tuple[Move, ...] = ()
     """The largest moves of a drop that is not sent."""
+    verified: Verified | None = None
+    """What reading back showed of the acknowledged rows; None: nobody asked."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Findings:
@@ -64,6 +67,7 @@ class Findings:
             tuple(told.get("warnings", ())),
             tuple(Breach(**{**breach, "cells": tuple(breach["cells"])}) for breach in told.get("breaches", ())),
             tuple(Move(*move) for move in told.get("moves", ())),
+            Verified(*told["verified"]) if told.get("verified") else None,
         )
 
 
