@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import json
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -15,7 +19,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 from price_site import Site
-from sdk_provider import MORE_FIELDS, SERVICE, Provider, RawClient, dictionary_texts, eventually
+from sdk_provider import DEADLINE_S, MORE_FIELDS, SERVICE, Provider, RawClient, dictionary_texts, eventually
 
 from contrib_watch.adapters.connection import Connection, Endpoint
 from contrib_watch.ads.messages import PostFormat
@@ -236,6 +240,45 @@ def test_a_price_stored_as_another_is_found_by_reconcile(provider: Provider, sit
     assert done.exit_code == 3, done.output
     assert "LONG.TST" in done.stdout
     assert "SHORT.TST" not in done.stdout
+
+
+def test_a_price_stored_as_another_is_not_verified(provider: Provider, site: Site) -> None:
+    site.configure(provider.host)
+    site.config.write_text(site.config.read_text(encoding="utf-8") + "verify = true\n", encoding="utf-8")
+    site.drop("read.csv", table(["RIC", "BID"], ["LONGER.TST", "90071992547409.93"], ["SHORTER.TST", "22.1"]))
+    assert site.once() == 3, site.said
+    rows = site.rows("read.csv")
+    assert {row["status"] for row in rows.values()} == {"acked"}
+    assert rows["SHORTER.TST"]["verified"] == "yes"
+    assert rows["LONGER.TST"]["verified"] == "no: BID 90071992547409.94 instead of 90071992547409.93"
+
+
+def test_get_shows_what_was_contributed_as_it_changes(provider: Provider, site: Site) -> None:
+    """A Refresh, the next drop's values, Ctrl-C; a RIC that is not there; a View; several in a batch."""
+    site.configure(provider.host)
+    site.drop("get.csv", table(["RIC", "BID", "ASK"], ["GET1.TST", "22.10", "24.5"], ["GET2.TST", "3", "4"]))
+    assert site.once() == 0, site.said
+    done = site.invoke("get", "GET1.TST", "GET2.TST", "NOGET.TST", "--view", "BID", "--snapshot", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    fields = {line["ric"]: line["fields"] for line in lines if line["type"] == "Refresh"}
+    assert done.exit_code == 3, done.output
+    assert {ric: held["BID"] for ric, held in fields.items()} == {"GET1.TST": 22.1, "GET2.TST": 3}
+    assert [line["ric"] for line in lines if line["type"] == "Status"] == ["NOGET.TST"]
+
+    program = [str(Path(sys.executable).with_name("contrib-watch")), "get", "GET1.TST", "--json"]
+    program += ["--config", str(site.config)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = (json.loads(line) for line in process.stdout)
+            assert next(line for line in told if line["type"] == "Refresh")["fields"]["BID"] == 22.1
+            site.drop("again.csv", table(["RIC", "BID"], ["GET1.TST", "22.3"]))
+            assert site.once() == 0, site.said
+            assert next(line for line in told if "BID" in line.get("fields", ()))["fields"]["BID"] == 22.3
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
 
 
 def test_a_nak_is_reported(provider: Provider, site: Site) -> None:
