@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from enum import IntEnum
@@ -17,13 +17,17 @@ from functools import cached_property
 
 from contrib_watch.core.model import CellKind
 
-BUILT_IN = {
+_BUILT_IN = {
     9: "0%",
     10: "0.00%",
     12: "# ?/?",
     13: "# ??/??",
 }
-"""The formats without a definition in the workbook that show more than the number (or a date)."""
+"""The formats without a definition in the workbook that show more than the number."""
+
+_HARMLESS_BUILT_IN = frozenset({*range(9), 11, *range(14, 23), *range(27, 37), *range(37, 50), *range(50, 59)})
+"""Those that show the number, and those that make it a date, which calamine knows. All others (59 to 81 are Thai
+fractions, percentages and dates) differ from country to country."""
 
 _TOKEN = re.compile(
     r"""
@@ -60,6 +64,21 @@ _HARMLESS = frozenset({"Zs", "Sc", "Lu", "Ll", "Lo", "Lm", "Mn"})
 """Categories of characters: spaces, currencies, letters."""
 
 _EXACT = Context(prec=400)
+
+
+def defined_format(number: int, codes: Mapping[int, str]) -> NumberFormat:
+    """The format of this ``numFmtId``, by its definition in the workbook (``codes``) or as one of Excel's own.
+
+    One that nobody has defined disguises whatever has it.
+    """
+    if number in codes:
+        return NumberFormat.of(codes[number])
+    if number in _HARMLESS_BUILT_IN:
+        return NumberFormat.of("General")
+    if number in _BUILT_IN:
+        return NumberFormat.of(_BUILT_IN[number])
+    disguised = CellKind.DISGUISED
+    return NumberFormat(f"number {number}, which has no definition", (disguised,) * 3, shows_text=False, sections=())
 
 
 class _Sign(IntEnum):
@@ -134,7 +153,7 @@ class NumberFormat:
 
     def seen(self, number: Decimal) -> str:
         """What a person sees of the number; "something else" where that takes a spreadsheet program to tell."""
-        if len(self.sections) > 3:
+        if not 1 <= len(self.sections) <= 3:
             return "something else"
         section = self._section(number)
         if set("XDE") & set(section.marks):

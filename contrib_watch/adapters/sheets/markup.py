@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from xml.parsers import expat
 
-from contrib_watch.adapters.sheets.formats import BUILT_IN, NumberFormat
+from contrib_watch.adapters.sheets.formats import NumberFormat, defined_format
 from contrib_watch.core.model import CellKind
 
 Attributes = Mapping[str, str]
 
-_TRUE, _FALSE = frozenset({"1", "true"}), frozenset({"0", "false"})
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([1-9][0-9]{0,6})")
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
@@ -33,33 +33,15 @@ class BrokenMarkup(ValueError):  # noqa: N818 - reads as what it is
 
 
 @dataclass(frozen=True)
-class SheetEntry:
-    """A sheet as the workbook lists it."""
-
-    name: str
-    visible: bool
-    part: str
-    """The name of its part in the zip; empty where it is not a sheet of cells (a chart)."""
-
-
-@dataclass(frozen=True)
-class Book:
-    """What the workbook says of itself."""
-
-    sheets: tuple[SheetEntry, ...]
-    recalculates: bool
-    """The stored results are no results: ``fullCalcOnLoad``, which libraries that cannot calculate write, or
-    ``calcCompleted="0"``, which Excel writes where somebody saved before it had recalculated."""
-
-
-@dataclass(frozen=True)
 class Styles:
     """The number formats of a workbook that do not show every value as it is stored."""
 
-    cells: Mapping[str, NumberFormat] = field(default_factory=dict)
+    cells: Mapping[int, NumberFormat] = field(default_factory=dict)
     """By a cell's ``s``."""
-    rules: Mapping[str, NumberFormat] = field(default_factory=dict)
+    rules: Mapping[int, NumberFormat] = field(default_factory=dict)
     """Of conditional formatting, by a rule's ``dxfId``."""
+    count: int = 1
+    """How many styles a cell's ``s`` may choose from; without any definition, there is the one of all cells."""
 
 
 @dataclass
@@ -86,6 +68,27 @@ class Marks:
     """The totals rows of Excel's tables."""
     conditional: list[str] = field(default_factory=list)
     """Number formats of conditional formatting that may show values as others."""
+
+
+def index_of(text: str) -> int:
+    """A number that refers to a style or a format. Programs differ on ``01`` and ``+1``, and none writes them.
+
+    Raises:
+        BrokenMarkup: it is not written as programs write it.
+    """
+    if _INDEX.fullmatch(text) is None:
+        raise BrokenMarkup(f'"{text}" does not refer to a style or format')
+    return int(text)
+
+
+def may_be_true(text: str | None) -> bool:
+    """Whether some program may read an attribute that is false by default as true."""
+    return text not in (None, "0", "false")
+
+
+def may_be_false(text: str | None) -> bool:
+    """Whether some program may read an attribute that is true by default as false."""
+    return text not in (None, "1", "true")
 
 
 def letters_of(column: int) -> str:
@@ -125,30 +128,6 @@ def number_text(number: float) -> str:
     return text
 
 
-def read_book(workbook: bytes, relations: bytes) -> Book:
-    """The sheets in their order, from ``xl/workbook.xml`` and its relations."""
-    targets: dict[str, str] = {}
-    listed: list[tuple[str, bool, str]] = []
-    recalculates = False
-
-    def relation(tag: str, attributes: Attributes) -> None:
-        if tag == "Relationship" and attributes.get("Type", "").endswith("/worksheet"):
-            targets[attributes["Id"]] = posixpath.normpath(posixpath.join("/xl", attributes["Target"]))[1:]
-
-    def element(tag: str, attributes: Attributes) -> None:
-        nonlocal recalculates
-        if tag == "sheet":
-            identity = next((value for name, value in attributes.items() if _local(name) == "id"), "")
-            listed.append((attributes["name"], attributes.get("state", "visible") == "visible", identity))
-        elif tag == "calcPr":
-            recalculates = attributes.get("fullCalcOnLoad") in _TRUE or attributes.get("calcCompleted") in _FALSE
-
-    _walk(relations, relation)
-    _walk(workbook, element)
-    sheets = tuple(SheetEntry(name, visible, targets.get(identity, "")) for name, visible, identity in listed)
-    return Book(sheets, recalculates)
-
-
 def table_parts(sheet: str, relations: bytes) -> list[str]:
     """The parts of the tables on the sheet in the part ``sheet``, from its relations."""
     parts: list[str] = []
@@ -158,7 +137,7 @@ def table_parts(sheet: str, relations: bytes) -> list[str]:
             target = posixpath.join("/", posixpath.dirname(sheet), attributes["Target"])
             parts.append(posixpath.normpath(target)[1:])
 
-    _walk(relations, relation)
+    walk(relations, relation)
     return parts
 
 
@@ -172,39 +151,43 @@ def totals_rows(table: bytes) -> range:
             last = area(attributes["ref"])[2]
             rows = range(last - int(attributes.get("totalsRowCount", "0")) + 1, last + 1)
 
-    _walk(table, element)
+    walk(table, element)
     return rows
 
 
 def disguising_styles(styles: bytes) -> Styles:
     """The number formats that do not show every value as it is stored, from ``xl/styles.xml``."""
-    codes = {str(number): code for number, code in BUILT_IN.items()}
-    by_cell: list[str] = []
+    codes: dict[int, str] = {}
+    by_cell: list[int] = []
     by_rule: list[str] = []
     sections: list[str] = []
 
     def element(tag: str, attributes: Attributes) -> None:
-        sections.append(tag)
-        match tag, sections[-2:-1]:
+        if tag == "cellXfs" and by_cell:
+            raise BrokenMarkup("its styles are listed twice")
+        match tag, sections[-1:]:
             case "numFmt", ["numFmts"]:
-                codes[attributes["numFmtId"]] = attributes.get("formatCode", "")
+                number, code = index_of(attributes["numFmtId"]), attributes.get("formatCode", "")
+                if codes.setdefault(number, code) != code:
+                    raise BrokenMarkup(f"its number format {number} has two definitions")
             case "xf", ["cellXfs"]:
-                by_cell.append(attributes.get("numFmtId", "0"))
+                by_cell.append(index_of(attributes.get("numFmtId", "0")))
             case "dxf", ["dxfs"]:
                 by_rule.append("General")
             case "numFmt", ["dxf"]:
                 by_rule[-1] = attributes.get("formatCode", "")
+        sections.append(tag)
 
     def end(_: str) -> None:
         sections.pop()
 
-    _walk(styles, element, end)
-    formats = {number: NumberFormat.of(code) for number, code in codes.items()}
-    cells = {str(index): formats[number] for index, number in enumerate(by_cell) if number in formats}
-    rules = {str(index): NumberFormat.of(code) for index, code in enumerate(by_rule)}
+    walk(styles, element, end)
+    formats = {number: defined_format(number, codes) for number in set(by_cell)}
+    rules = enumerate(map(NumberFormat.of, by_rule))
     return Styles(
-        cells={index: shown for index, shown in cells.items() if not shown.is_plain},
-        rules={index: shown for index, shown in rules.items() if not shown.is_plain},
+        cells={index: formats[number] for index, number in enumerate(by_cell) if not formats[number].is_plain},
+        rules={index: shown for index, shown in rules if not shown.is_plain},
+        count=len(by_cell) or 1,
     )
 
 
@@ -236,7 +219,7 @@ def shared_strings(part: bytes) -> list[str]:
         if taking:
             pieces.append(text)
 
-    _walk(part, element, end, characters)
+    walk(part, element, end, characters)
     return texts
 
 
@@ -247,7 +230,7 @@ def scan_sheet(sheet: bytes, strings: list[str], styles: Styles, *, recalculates
         BrokenMarkup: not well-formed; rows or cells out of order or twice; a text that is not there.
     """
     scanner = _SheetScanner(strings, styles, recalculates=recalculates)
-    _walk(sheet, scanner.element, scanner.end, scanner.characters)
+    walk(sheet, scanner.element, scanner.end, scanner.characters)
     return scanner.marks
 
 
@@ -264,7 +247,7 @@ class _SheetScanner:
         self._calculated: list[tuple[int, int, int, int]] = []
         self._columns: dict[str, int] = {}
         self._wide: list[tuple[int, int]] = []
-        self._row = self._column = 0
+        self._row = self._column = self._style = 0
         self._attributes: Attributes = {}
         self._pieces: list[str] = []
         self._taking = self._phonetic = self._formula = self._has_value = False
@@ -297,7 +280,7 @@ class _SheetScanner:
                 self.marks.merged.append(area(attributes.get("ref", "")))
             case "col":
                 columns = int(attributes["min"]), int(attributes["max"])
-                is_hidden = attributes.get("hidden") in _TRUE or _is_zero(attributes.get("width"))
+                is_hidden = may_be_true(attributes.get("hidden")) or _is_zero(attributes.get("width"))
                 (self.marks.hidden_columns if is_hidden else self._wide).append(columns)
             case "sheetFormatPr":
                 # zeroHeight hides only rows that are not written, which have no cells.
@@ -306,12 +289,16 @@ class _SheetScanner:
             case "sheetData" if self._is_narrow:
                 self.marks.hidden_columns += _gaps(sorted((*self._wide, *self.marks.hidden_columns)))
             case "sheetView":
-                self._hides_zeros = attributes.get("showZeros") in _FALSE
-            case "cfRule" if shown := self._styles.rules.get(attributes.get("dxfId", "")):
+                self._hides_zeros |= may_be_false(attributes.get("showZeros"))
+            case "cfRule" if shown := self._rule(attributes):
                 self.marks.conditional.append(shown.code)
             case "numFmt":  # in a rule of newer programs, which holds its own style
                 code = attributes.get("formatCode", "")
                 self.marks.conditional += [] if NumberFormat.of(code).is_plain else [code]
+
+    def _rule(self, attributes: Attributes) -> NumberFormat | None:
+        number = attributes.get("dxfId")
+        return None if number is None else self._styles.rules.get(index_of(number))
 
     def end(self, tag: str) -> None:
         if tag in ("v", "t"):
@@ -331,7 +318,7 @@ class _SheetScanner:
             raise BrokenMarkup(f"row {row} stands after row {self._row}")
         self._row, self._column = row, 0
         self._calculated = [results for results in self._calculated if results[2] >= row]
-        if attributes.get("hidden") in _TRUE or _is_zero(attributes.get("ht", "0" if self._is_flat else None)):
+        if may_be_true(attributes.get("hidden")) or _is_zero(attributes.get("ht", "0" if self._is_flat else None)):
             self.marks.hidden_rows.add(row)
 
     def _begin_results(self, reference: str) -> None:
@@ -347,6 +334,9 @@ class _SheetScanner:
             raise BrokenMarkup(f"the cell {reference or letters_of(column)} stands twice or out of order")
         self._column = column
         self._attributes = attributes
+        self._style = index_of(attributes.get("s", "0"))
+        if self._style >= self._styles.count:
+            raise BrokenMarkup(f"the cell {letters_of(column)}{self._row} has a style that does not exist")
         self._pieces = []
         self._formula = self._has_value = False
 
@@ -403,14 +393,14 @@ class _SheetScanner:
         text = number_text(number)
         if self._hides_zeros and number == 0:
             return CellKind.DISGUISED, f"{text} (not seen, because the sheet is set to show no zeros)"
-        shown = self._formats.get(self._attributes.get("s", "0"))
+        shown = self._formats.get(self._style)
         kind = CellKind.NUMBER if shown is None else shown.kind(number)
         if shown is None or kind is CellKind.NUMBER:
             return None
         return kind, shown.disguise(text) if kind is CellKind.DISGUISED else text
 
     def _text(self, text: str) -> tuple[CellKind, str]:
-        shown = self._formats.get(self._attributes.get("s", "0")) if self._formats else None
+        shown = self._formats.get(self._style) if self._formats else None
         if shown is None or shown.shows_text or not text:
             return CellKind.TEXT, text
         return CellKind.DISGUISED, shown.disguise_text(text)
@@ -463,10 +453,11 @@ def _iso(text: str) -> tuple[CellKind, str]:
 
 
 def _is_zero(text: str | None) -> bool:
+    """Whether a width or a height leaves nothing to be seen; one that is no number may be such."""
     try:
-        return text is not None and float(text) == 0
+        return text is not None and not float(text) > 0
     except ValueError:
-        return False
+        return True
 
 
 def _gaps(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -480,13 +471,17 @@ def _local(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _walk(
+def walk(
     part: bytes,
     element: Callable[[str, Attributes], None],
     end: Callable[[str], None] | None = None,
     characters: Callable[[str], None] | None = None,
 ) -> None:
-    """expat over one part, with the names of elements free of their prefix."""
+    """expat over one part, with the names of elements free of their prefix.
+
+    Raises:
+        BrokenMarkup: not well-formed, or a callback raised KeyError (an attribute is missing) or ValueError.
+    """
     parser = expat.ParserCreate()
     parser.buffer_text = True
     # Without a prefix on the first element the names are right as they are, which saves two calls a cell.

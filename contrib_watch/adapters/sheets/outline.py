@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 
-from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
+from python_calamine import CalamineWorkbook, SheetVisibleEnum
 
+from contrib_watch.adapters.sheets.book import opened, read_book
 from contrib_watch.adapters.sheets.content import Content, content_of, is_workbook_name
 from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS
-from contrib_watch.adapters.sheets.markup import column_of, letters_of, read_book
+from contrib_watch.adapters.sheets.markup import BrokenMarkup, column_of, letters_of
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.core.layout import SAMPLE_ROWS, Layout, Rows, text_layout
 from contrib_watch.core.model import shown
@@ -50,14 +50,9 @@ def outline(content: bytes, filename: str) -> Layout:
     package.check()
     try:
         _refuse_far_cells(package)
-        tops = _tops(content)
-    except (CalamineError, ValueError, OSError) as error:
-        raise package.refuse(f"the workbook cannot be read: {error}") from error
-    except BaseException as panic:
-        # A panic of the Rust parser arrives as a bare BaseException, and would otherwise end the program.
-        if type(panic).__name__ != "PanicException":
-            raise
-        raise package.refuse("the workbook cannot be read: the parser gave up on it") from panic
+    except BrokenMarkup as error:
+        raise package.refuse(f"the workbook is damaged: {error}") from error
+    tops = _tops(content, package)
     if not tops:
         raise package.refuse("the workbook has no visible sheet")
     fullest = max(tops, key=lambda name: sum(sum(map(bool, row)) for row in tops[name]))
@@ -66,7 +61,7 @@ def outline(content: bytes, filename: str) -> Layout:
 
 def _refuse_far_cells(package: Package) -> None:
     """calamine builds a grid as far as the furthest cell, were it the only one, and that can end the program."""
-    book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
+    book = read_book(package)
     for entry in book.sheets:
         if entry.part and entry.visible:
             found = set(map(b"".join, _PLACE.findall(package.read_xml(entry.part))))
@@ -79,9 +74,9 @@ def _refuse_far_cells(package: Package) -> None:
                 raise package.refuse(f'the sheet "{entry.name}" reaches to {letters_of(column)}{row}')
 
 
-def _tops(content: bytes) -> dict[str, Rows]:
+def _tops(content: bytes, package: Package) -> dict[str, Rows]:
     """The visible sheets with their first rows."""
-    with CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
+    with opened(content, package) as workbook:
         visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible == SheetVisibleEnum.Visible]
         return {name: _top(workbook, name) for name in visible}
 

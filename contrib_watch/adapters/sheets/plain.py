@@ -21,6 +21,8 @@ _WHOLE_ROWS = re.compile(
 )
 """Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
 
+_STYLE = re.compile(rb'<c r="[A-Z]{1,3}\d+" s="(\d+)"')
+
 _SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
 
 _IN_CELLS = (b"<f", b"_x", b"<rPh")
@@ -62,7 +64,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     data = sheet[begin + len(b"<sheetData>") : end]
     if _has(sheet[:begin] + sheet[end:], _AROUND) or _has(data, _IN_CELLS):
         return None
-    if "0" in styles.cells or _has(data, [b' s="%b"' % style.encode() for style in styles.cells]):
+    if not _are_plain(data, styles):
         return None
     if styles.rules and _has(sheet, (b" dxfId=",)):
         return None
@@ -83,6 +85,18 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
         last_column=max((column_of(letters.decode()) for letters in set(columns)), default=0),
         has_negatives=b"<v>-" in data,
         has_sixties=b"<v>6" in data and _SIXTY.search(data) is not None,
+    )
+
+
+def _are_plain(data: bytes, styles: Styles) -> bool:
+    """Whether all styles of cells exist and show every value as it is stored."""
+    used = set(_STYLE.findall(data))
+    return 0 not in styles.cells and all(
+        len(style) < 10
+        and b"%d" % int(style) == style
+        and int(style) < styles.count
+        and int(style) not in styles.cells
+        for style in used
     )
 
 

@@ -10,18 +10,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from xml.sax.saxutils import escape
 
-from python_calamine import CalamineError, CalamineWorkbook
-
+from contrib_watch.adapters.sheets.book import Book, SheetEntry, opened, read_book
 from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS, Grid, Special, sheet_cells
 from contrib_watch.adapters.sheets.markup import (
-    Book,
     BrokenMarkup,
     Marks,
-    SheetEntry,
     Styles,
     disguising_styles,
     letters_of,
-    read_book,
     scan_sheet,
     shared_strings,
     table_parts,
@@ -62,7 +58,7 @@ def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
     """
     package = Package(content, filename)
     try:
-        book = read_book(package.read_xml("xl/workbook.xml"), package.read_xml("xl/_rels/workbook.xml.rels"))
+        book = read_book(package)
         entry = _choose(book, filename, feed)
         grid, marks = _read_sheet(content, package, book, entry)
         marks.totals = _totals(package, entry)
@@ -181,16 +177,8 @@ def _check_rules(marks: Marks, package: Package) -> None:
 
 
 def _values(content: bytes, entry: SheetEntry, package: Package) -> Grid:
-    try:
-        with CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
-            grid: Grid = workbook.get_sheet_by_name(entry.name).to_python(skip_empty_area=False)
-    except (CalamineError, ValueError, OSError) as error:
-        raise package.refuse(f"the workbook cannot be read: {error}") from error
-    except BaseException as panic:
-        # A panic of the Rust parser arrives as a bare BaseException, and would otherwise end the program.
-        if type(panic).__name__ != "PanicException":
-            raise
-        raise package.refuse("the workbook cannot be read: the parser gave up on it") from panic
+    with opened(content, package) as workbook:
+        grid: Grid = workbook.get_sheet_by_name(entry.name).to_python(skip_empty_area=False)
     return grid
 
 

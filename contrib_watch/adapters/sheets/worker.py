@@ -101,10 +101,9 @@ def _read(question: Question) -> Frame:
 
 def _gave_up(error: Exception, *, second: bool) -> UnreadableFile:
     reader = "the second program that reads every file" if second else "the reader"
-    never = ', and until then set second_reading = "never"' if second else ""
     return UnreadableFile(
         f"{reader} gave up on it: {type(error).__name__}: {error}",
-        hint=f"Save it again as CSV UTF-8 or .xlsx; if it comes back, report it{never}",
+        hint="Save it again as CSV UTF-8 or .xlsx; if it comes back, report it",
     )
 
 
