@@ -20,8 +20,9 @@ import pandas as pd
 from contrib_watch.ads.delivery import WAS_UNKNOWN
 from contrib_watch.core.chain import Link
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS, diff
-from contrib_watch.core.model import TOKENS, Action, Drop, DropStatus, Post, Problem, Quotes, Status
+from contrib_watch.core.model import Action, Drop, DropStatus, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, plan, posts
+from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.second_look import second_look
