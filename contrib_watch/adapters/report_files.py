@@ -123,7 +123,7 @@ def csv_bytes(report: Report) -> bytes:
 
 def _csv_lines(rows: pd.DataFrame, names: Sequence[str]) -> bytes:
     """Rows as the lines of a CSV, made in columns."""
-    columns = [_csv_cells(rows[name], safe=name in _FREE_TEXTS) for name in names]
+    columns = [_csv_cells(rows[name], free=name in _FREE_TEXTS) for name in names]
     lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*columns, ","), "\r\n", "")
     # An Arrow array of texts holds them one after the other.
     first, last = lines.offset, lines.offset + len(lines)
@@ -131,13 +131,17 @@ def _csv_lines(rows: pd.DataFrame, names: Sequence[str]) -> bytes:
     return memoryview(lines.buffers()[2])[ends[first] : ends[last]].tobytes()
 
 
-def _csv_cells(column: pd.Series[str], *, safe: bool) -> pa.Array:
-    """A column as the cells of a CSV: quoted where that is needed (RFC 4180, 2.6), empty for what is absent."""
-    texts = pa.array((spreadsheet_safe(column) if safe else column).array)
+def _csv_cells(column: pd.Series[str], *, free: bool) -> pa.Array:
+    """A column as the cells of a CSV, empty for what is absent; ``free`` text is made safe, and quoted (RFC 4180,
+    2.6), where that is needed."""
+    texts = pa.array((spreadsheet_safe(column) if free else column).array)
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    texts = pc.coalesce(pc.cast(texts, pa.string()), "")
+    texts = pc.fill_null(pc.cast(texts, pa.string()), "")
+    special = pc.match_substring_regex(texts, r'[",\r\n]') if free else pa.scalar(False)
+    if not pc.any(special).as_py():
+        return texts
     doubled = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
-    return pc.if_else(pc.match_substring_regex(texts, r'[",\r\n]'), doubled, texts)
+    return pc.if_else(special, doubled, texts)
 
 
 def page(report: Report, csv_sha256: str = "") -> str:

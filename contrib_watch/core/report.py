@@ -206,7 +206,8 @@ def spreadsheet_safe(column: pd.Series[str]) -> pd.Series[str]:
     A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end gets an apostrophe before it, and so does
     one that begins with an apostrophe: that way ``spreadsheet_raw`` gives back exactly what was there.
     """
-    return column.mask(column.str.match(_DANGEROUS).fillna(False).astype(bool), "'" + column)
+    dangerous = column.str.match(_DANGEROUS).fillna(False).astype(bool)
+    return column.mask(dangerous, "'" + column) if dangerous.any() else column
 
 
 def spreadsheet_raw(column: pd.Series[str]) -> pd.Series[str]:
@@ -247,12 +248,9 @@ def _check_recorded(recorded: pd.DataFrame, quotes: Quotes, problems: Sequence[P
     twice = recorded["row"][recorded["row"].duplicated()]
     if len(twice):
         raise _fault(f"row {twice.iloc[0]} has two outcomes")
-    read = {
-        *quotes.rows,
-        *chain.from_iterable(quotes.twins.values()),
-        *(problem.row for problem in chain(quotes.problems, problems)),
-    }
-    foreign = set(recorded["row"]) - read
+    others = chain(quotes.problems, problems)
+    read = {*chain.from_iterable(quotes.twins.values()), *(problem.row for problem in others)}
+    foreign = set(recorded["row"][~recorded["row"].isin(quotes.rows)]) - read
     if foreign:
         raise _fault(f"row {min(foreign)} has an outcome, but the file has no such row")
 

@@ -63,8 +63,8 @@ def rows_of(
     query = select(table.c.ric, *columns).where(table.c.service == service)
     if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
         wanted = func.json_each(bindparam("rics")).table_valued("value")
-        found = connection.execute(query.where(table.c.ric.in_(select(wanted.c.value))), {"rics": _json(rics)})
-        return list(found)
+        known = query.where(table.c.ric.in_(select(wanted.c.value)))
+        return list(connection.execute(known, {"rics": _json(rics)}).all())
     chunks = (rics[start : start + IN_LIST] for start in range(0, len(rics), IN_LIST))
     return [row for chunk in chunks for row in connection.execute(query.where(table.c.ric.in_(chunk)))]
 

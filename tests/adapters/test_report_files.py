@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from contrib_watch.core.tokens import TOKENS
 
 SEEN = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 SENT, ACKED = "2026-11-22T16:30:02.123Z", "2026-11-22T16:30:02.371Z"
+
+FREE_TEXT = st.text(st.sampled_from("ab=+-@',;\t\r\n\"\u00e9 "), max_size=5)
+"""With all characters that a CSV or a spreadsheet program takes for more than text."""
 
 
 def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:
@@ -285,6 +289,26 @@ def test_a_sheet_or_ric_that_looks_like_a_formula_is_made_safe() -> None:
     )
     (row,) = parsed(a_report(quotes=quotes))
     assert (row["row"], row["ric"]) == ("'=Sheet!2", "'=BRT-")
+
+
+@given(st.lists(st.tuples(FREE_TEXT, FREE_TEXT, st.integers(0, 2**63 - 1)), max_size=8))
+def test_the_csv_made_in_columns_is_the_one_of_the_csv_module(cells: list[tuple[str, str, int]]) -> None:
+    texts = pd.DataFrame(
+        [(ric, ric, "Update", "acked", number, text, "", text, SENT, "", number) for ric, text, number in cells],
+        columns=list(COLUMNS),
+    )
+    kinds = dict.fromkeys(COLUMNS, TOKENS) | {"post_id": "int64[pyarrow]", "attempts": "int64[pyarrow]"}
+    expected = io.StringIO()
+    writer = csv.writer(expected)
+    writer.writerow(COLUMNS)
+    free = ("row", "ric", "changes", "nak_code", "text")
+    for row in texts.to_dict("records"):
+        writer.writerow([made_safe(str(row[name])) if name in free else row[name] for name in COLUMNS])
+    assert csv_bytes(replace(a_report(), rows=texts.astype(kinds))) == expected.getvalue().encode()
+
+
+def made_safe(text: str) -> str:
+    return f"'{text}" if text.startswith(tuple("=+-@\t\r\n'")) else text
 
 
 def test_a_large_report_is_written_in_columns() -> None:
