@@ -171,7 +171,8 @@ class History:
         """What became of the drops that were seen in a time, by feed: what ``audit day`` prints.
 
         A dict for each drop and kind of outcome: ``what`` is contributed, unchanged, excluded (with ``why``) or
-        missing; ``count`` counts rows, and RICs of what is missing; ``rics`` names the first of them.
+        missing; ``count`` counts rows, and RICs of what is missing; ``rics`` names the first of them. A file that did
+        not come by the time at which one was due is missing, too, without a drop.
         """
         told: list[dict[str, Any]] = []
         with self._state.transaction() as connection:
@@ -179,7 +180,10 @@ class History:
             for drop in connection.execute(query.order_by(_DROPS.c.feed, _DROPS.c.id)).all():
                 groups = connection.execute(_grouped(drop.id, drop.run)).all()
                 told += _told_day(drop, groups)
-        return told
+            absent = schema.absences
+            due = select(absent).where(absent.c.due_utc >= from_utc, absent.c.due_utc < to_utc)
+            told += [_told_absence(row) for row in connection.execute(due.order_by(absent.c.due_utc))]
+        return sorted(told, key=lambda one: one["feed"])
 
 
 _OF_DROPS = [_DROPS.c.feed, _DROPS.c.path, _DROPS.c.owner, _DROPS.c.sha256, _DROPS.c.seen_at_utc]
@@ -347,6 +351,12 @@ def _grouped(drop_id: int, run: int) -> Select[Any]:
         .group_by(_OUTCOMES.c.status, why)
         .order_by(_OUTCOMES.c.status)
     )
+
+
+def _told_absence(row: Row[Any]) -> dict[str, Any]:
+    why = f"no file came by {row.due_utc}, when one was due"
+    about: dict[str, Any] = {"feed": row.feed, "drop": None, "file": "", "what": "missing", "status": "absent"}
+    return {**about, "count": 1, "why": why, "rics": []}
 
 
 def _told_day(drop: Row[Any], groups: Collection[Row[Any]]) -> Iterator[dict[str, Any]]:

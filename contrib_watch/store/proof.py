@@ -22,8 +22,10 @@ from contrib_watch.store.record import HEAD, leaves_of, outcome_leaves, repair_l
 from contrib_watch.store.state import State
 
 _AT_ONCE = 1_000
-_OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adopted")
+_OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adopted", "seen_at_utc")
 """What the table of drops says and no later step changes."""
+_SINCE_ORIGIN = {"owner_source": "file owner", "origin": ""}
+"""The same of later versions, with what is meant where an older version's record lacks it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class _Seen:
     ends: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     """By drop and run: how its last record says that it ended."""
     contents: dict[str, int] = field(default_factory=dict)
+    absences: set[tuple[str, str, str]] = field(default_factory=set)
+    """Feed, day and when a file was due."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -92,6 +96,7 @@ def prove(state: State) -> Proven:
                 seen.number, seen.sha256, seen.records = row.number, row.sha256, seen.records + 1
             _check_head(state, seen)
             _check_drops(connection, seen)
+            _check_absences(connection, seen)
             _check_runs(connection, seen)
             _check_rows(connection, seen)
             _check_snapshot(connection, seen)
@@ -153,6 +158,8 @@ def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: 
     elif kind == "retired":
         for content in body["contents"]:
             seen.contents.pop(content, None)
+    elif kind == "absence":
+        seen.absences.add((body["feed"], body["day"], body["due_utc"]))
     elif kind in ("run", "failure"):
         leaves = outcome_leaves(connection, body["drop"], body["run"], body["leaves"]["columns"])
         _compare(leaves, body, f"outcomes of drop {body['drop']}, run {body['run']}", number, seen)
@@ -186,7 +193,8 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
         raise _Broken(f"drop {drop_id} has no {'record' if drop_id in listed else 'row in the table of drops'}")
     for drop_id, row in listed.items():
         told = seen.drops[drop_id]
-        for name in _OF_A_DROP:
+        told = _SINCE_ORIGIN | told
+        for name in (*_OF_A_DROP, *_SINCE_ORIGIN):
             if told[name] != getattr(row, name):
                 raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {told[name]!r} was recorded")
         end = seen.ends.get((drop_id, row.run))
@@ -198,6 +206,16 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
             raise _Broken(f"drop {drop_id} is {row.status} ({row.reason}), and {end['status']} was recorded")
         if "totals" in end and json.loads(row.totals) != end["totals"]:
             raise _Broken(f"the totals of drop {drop_id} are not those that were recorded")
+        if "findings" in end and json.loads(row.findings) != end["findings"]:
+            raise _Broken(f"what was found about drop {drop_id} is not what was recorded")
+
+
+def _check_absences(connection: Connection, seen: _Seen) -> None:
+    """The files that did not come are those of which the record tells."""
+    table = schema.absences
+    listed = {(row.feed, row.day, row.due_utc) for row in connection.execute(select(table))}
+    for feed, day, _ in sorted(listed ^ seen.absences):
+        raise _Broken(f"that no file of feed {feed!r} came on {day} is not told alike by the table and the record")
 
 
 def _check_runs(connection: Connection, seen: _Seen) -> None:

@@ -6,8 +6,8 @@ root of a hash tree, so that nothing is stored twice, and nothing at all for row
 Kinds: ``state`` (made, or brought up to date from a version without a record), ``environment`` (program,
 configuration, dictionary), ``start`` and ``stop``, ``drop`` (accepted), ``decision`` (of a person), ``run`` (a drop
 was processed: totals, findings, root of its rows), ``failure`` (a fault stopped it), ``report`` (what was written),
-``repairs`` (posted again for no drop's sake), ``retired`` (bytes that were kept long enough), ``restored`` (a backup
-was put in place).
+``repairs`` (posted again for no drop's sake), ``absence`` (no file came), ``retired`` (bytes that were kept long
+enough), ``restored`` (a backup was put in place).
 """
 
 from __future__ import annotations

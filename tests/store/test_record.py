@@ -15,6 +15,7 @@ from sqlalchemy import text
 from contrib_watch.core.chain import canonical
 from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status
 from contrib_watch.store import Advance, Drops, Findings, Ledger, State
+from contrib_watch.store.history import History
 from contrib_watch.store.proof import Proven, hash_of, prove
 from contrib_watch.store.repairs import Repaired, Repairs
 
@@ -134,6 +135,22 @@ TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
         "no record tells of them",
     ),
     "who dropped it": (["UPDATE drops SET owner = 'bob' WHERE id = 2"], None, "owner of drop 2 is 'bob', and 'ann'"),
+    "how that is known": (
+        ["UPDATE drops SET owner_source = 'asserted' WHERE id = 2"],
+        None,
+        "owner_source of drop 2 is 'asserted'",
+    ),
+    "when it came": (["UPDATE drops SET seen_at_utc = '2020' WHERE id = 2"], None, "seen_at_utc of drop 2 is '2020'"),
+    "what was found": (
+        ["""UPDATE drops SET findings = '{"missing":["R9"]}' WHERE id = 2"""],
+        None,
+        "what was found about drop 2",
+    ),
+    "a file that did not come": (
+        ["INSERT INTO absences VALUES ('desk', '2026-11-20', '2026-11-20T16:45:00.000Z', '')"],
+        None,
+        "no file of feed 'desk' came on 2026-11-20",
+    ),
     "what became of it": (["UPDATE drops SET status = 'held' WHERE id = 2"], None, "drop 2 is held (), and done"),
     "its totals": (["""UPDATE drops SET totals = '{"acked":2}' WHERE id = 2"""], None, "the totals of drop 2"),
     "a drop removed": (["DELETE FROM drops WHERE id = 1"], None, "drop 1 has no row"),
@@ -197,3 +214,15 @@ def test_a_drop_under_way_fits(state: State) -> None:
     again = Drops(state).decide(Drops(state).drop(drop.id), approved=False)
     assert again.run == 2
     assert prove(state).misfit is None
+
+
+def test_a_day_tells_what_did_not_come(state: State) -> None:
+    """And the record stands for it."""
+    due = datetime(2026, 11, 20, 16, 45, tzinfo=UTC)
+    assert Drops(state).note_absence("other", due.date(), due, NOW)
+    (told,) = History(state).day("2026-11-20T00:00:00.000Z", "2026-11-21T00:00:00.000Z")
+    assert (told["feed"], told["what"], told["drop"]) == ("other", "missing", None)
+    assert told["why"] == "no file came by 2026-11-20T16:45:00.000Z, when one was due"
+    assert prove(state).misfit is None
+    sql(state, "DELETE FROM absences")
+    assert "no file of feed 'other' came on 2026-11-20" in str(prove(state).misfit)
