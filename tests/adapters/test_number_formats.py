@@ -70,6 +70,21 @@ KINDS = {
     '0.0 "TEUR"': (D, D, D),
     "0.0,%": (D, D, D),
     '0"万"': (D, D, D),
+    '0.0" млн"': (D, D, D),
+    '0.0" µUSD"': (D, D, D),
+    '0.0" mEUR"': (D, D, D),
+    '0.0" EURm"': (D, D, D),
+    '0.0" eurm"': (D, D, D),
+    '0.0" USDmn"': (D, D, D),
+    '0.0" EURbn"': (D, D, D),
+    '0.0" kSEK"': (D, D, D),
+    '0.0" MAUD"': (D, D, D),
+    '0.0" ARSmn"': (D, D, D),
+    '0.0" thsd"': (D, D, D),
+    '0.0" ppm"': (D, D, D),
+    '0.0" USD/MMBtu"': (N, N, N),
+    '0.0" bond"': (N, N, N),
+    '0.0" Zł"': (N, N, N),
     # Other digits.
     '"1"0': (D, D, D),
     '0"00"': (D, D, D),
@@ -109,7 +124,23 @@ KINDS = {
 }
 """What a positive number, a negative one and zero are in each format."""
 
-BY_WORDS_ALONE = {'0.0" pct"', '0.0" bp"', '0.0"k"', '0.0 "TEUR"', "[DBNum1]0", '"<"0'}
+_SCALES = (
+    "pct",
+    "bp",
+    "млн",
+    "µUSD",
+    "mEUR",
+    "EURm",
+    "eurm",
+    "USDmn",
+    "EURbn",
+    "kSEK",
+    "MAUD",
+    "ARSmn",
+    "thsd",
+    "ppm",
+)
+BY_WORDS_ALONE = {*(f'0.0" {scale}"' for scale in _SCALES), '0.0"k"', '0.0 "TEUR"', "[DBNum1]0", '"<"0'}
 """Disguises that only the first reading knows; the row is rejected all the same."""
 
 
@@ -138,11 +169,42 @@ def test_what_a_format_makes_of_numbers(code: str, kinds: tuple[CellKind, ...]) 
         ('[>=1000]0.0,"k";0', "2500", "2.5k"),
         ('[>=1000]0.0,"k";0', "25", "25"),
         ("#.#", "0", "."),
+        (".##", "5", "5."),
+        (".##", "0.25", ".25"),
         ('0.0E+0"%"', "5", "something else"),
     ],
 )
 def test_what_a_person_sees(code: str, number: str, seen: str) -> None:
     assert NumberFormat.of(code).seen(Decimal(number)) == seen
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "kind"),
+    [
+        ("#", 0.3, D),
+        ("#", -0.3, D),
+        ("#", 0.5, N),
+        ("#,###", 0.49, D),
+        ("#,###", 1.4, N),
+        ("#.##", 0.004, D),
+        ("#.##", 0.3, N),
+        ("??", 0.3, D),
+        ("#%", 0.004, D),
+        ("#%", 0.04, P),
+        ("#;-0", -0.3, N),
+        ("#;-0", 0.3, D),
+        ("0", 0.3, N),
+        ("#.00", 0.001, N),
+        ("[>=1]0.0;#", 0.3, D),
+    ],
+)
+def test_a_number_of_which_no_digit_is_shown_is_disguised(code: str, number: float, kind: CellKind) -> None:
+    assert NumberFormat.of(code).kind(number) is kind
+
+
+def test_a_cell_that_shows_nothing_of_its_number_says_so() -> None:
+    text = "0.3 (seen as nothing in the format #,###)"
+    assert column(formatted("#,###", 0.3, 1.5)) == [(text, D), ("1.5", N)]
 
 
 BESIDE = st.sampled_from(

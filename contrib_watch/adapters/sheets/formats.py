@@ -55,13 +55,17 @@ _IN_WORDS = re.compile(r"(?<=[^\W\d_])[-'\u2019](?=[^\W\d_])|(?<=[^\W\d_])[.:]|\
 _SCALES = re.compile(
     r"[kmtbgolj]|mm|mn|mio|mill|mln|mld|mia|mrd|md|bn|bio|tsd|th|thd|tn|trn|cr|crores?|lacs?|lakhs?|dozen"
     r"|hundreds?|hundert|thousands?|tausend|mil|mille|million(?:s|en)?|billion(?:s|en)?|trillion(?:s|en)?"
-    r"|milliarden?|milliards?|bps?|bips?|pct|perc|percent|pp|prozent|proz|vh|permille|promille"
-    r"|(?:[kmtb]|mio|mrd|mn|bn)(?:eur|usd|chf|gbp|jpy)"
+    r"|milliarden?|milliards?|bps?|bips?|pct|perc|percent|pp|prozent|proz|vh|permille|promille|pp[mb]|thsd|dz"
 )
 """Words beside a number that make another number of it (or look like a digit)."""
 
-_HARMLESS = frozenset({"Zs", "Sc", "Lu", "Ll", "Lo", "Lm", "Mn"})
-"""Categories of characters: spaces, currencies, letters."""
+_JOINED = r"(?i:[kmtb]|mm|mn|mio|mill?|mln|mld|mrd|md|bn|bio|tsd|thd?|thsd|tn|trn|cr)"
+_MAJOR = r"(?i:eur|usd|chf|gbp|jpy|cny|aud|cad|nzd|sek|nok|dkk|pln|czk|huf|hkd|sgd|krw|inr|brl|mxn|zar|try)"
+_SCALED_CODE = re.compile(rf"{_JOINED}(?:[A-Z]{{3}}|{_MAJOR})|(?:[A-Z]{{3}}|{_MAJOR}){_JOINED}")
+"""The same joined to a currency, before it or behind: ``TEUR``, ``USDmn``, ``kSEK``."""
+
+_HARMLESS = frozenset({"Zs", "Sc", "Mn"})
+"""Categories of characters: spaces, currencies, accents."""
 
 _EXACT = Context(prec=400)
 
@@ -101,6 +105,11 @@ class _Section:
     def marks(self) -> str:
         return "".join(mark for mark, _ in self.tokens)
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether it shows nothing of a number that rounds to nothing: ``#,###`` of 0.3."""
+        return bool(set("#?") & set(self.marks)) and not set("0GDE@X") & set(self.marks)
+
     @cached_property
     def affixes(self) -> tuple[str, str]:
         """The literals before and behind the number."""
@@ -137,11 +146,21 @@ class NumberFormat:
     @property
     def is_plain(self) -> bool:
         """Whether every value is seen as it is stored."""
-        return self.shows_text and set(self.kinds) == {CellKind.NUMBER}
+        return self.shows_text and set(self.kinds) == {CellKind.NUMBER} and not self._may_show_no_digit
 
     def kind(self, number: float) -> CellKind:
         """What a cell with this number is to a person: NUMBER, PERCENT or DISGUISED."""
-        return self.kinds[_sign(number)]
+        kind = self.kinds[_sign(number)]
+        if number == 0 or kind is CellKind.DISGUISED or not self._may_show_no_digit:
+            return kind
+        exact = Decimal(repr(number))
+        section = self._section(exact)
+        is_seen = not section.is_optional or any(map(str.isdigit, _rendered(section, abs(exact))))
+        return kind if is_seen else CellKind.DISGUISED
+
+    @cached_property
+    def _may_show_no_digit(self) -> bool:
+        return any(section.is_optional for section in self.sections)
 
     def disguise(self, number: str) -> str:
         """The words for a disguised number: ``1234 (seen as 1 in the format 0,)``."""
@@ -284,11 +303,18 @@ def _without_sign(section: _Section, sign: _Sign) -> tuple[str, str] | None:
 
 def _is_unit(text: str) -> bool:
     """Whether a text beside a number leaves it what it is: a currency, a unit, a name."""
-    words = re.findall(r"[^\W\d_]+", text.casefold())
-    if any(char.isnumeric() for char in text) or any(map(_SCALES.fullmatch, words)):
+    words = re.findall(r"[^\W\d_]+", text)
+    if any(char.isnumeric() for char in text) or any(_SCALES.fullmatch(word.casefold()) for word in words):
+        return False
+    if any(map(_SCALED_CODE.fullmatch, words)):
         return False
     rest = _IN_WORDS.sub("", text)
-    return all(unicodedata.category(char) in _HARMLESS or char in "/&*" for char in rest)
+    return all(char in "/&*" or _is_latin(char) or unicodedata.category(char) in _HARMLESS for char in rest)
+
+
+def _is_latin(char: str) -> bool:
+    """Scales in other scripts (``млн``, ``万``) are many, and no reader of ours would know them all."""
+    return unicodedata.name(char, "").startswith("LATIN ")
 
 
 def _joined(tokens: Sequence[tuple[str, str]]) -> str:
@@ -340,7 +366,7 @@ def _placed(section: _Section, number: Decimal) -> tuple[list[str], list[str]]:
         return [f"{int(whole or 0):,}" if whole else "", *[""] * (width - 1)], behind
     if len(whole) >= width:
         extra = len(whole) - width
-        return ([whole[: extra + 1], *whole[extra + 1 :]] if width else []), behind
+        return ([whole[: extra + 1], *whole[extra + 1 :]] if width else [whole]), behind
     return [*[""] * (width - len(whole)), *whole], behind
 
 
