@@ -10,7 +10,9 @@ import pytest
 import xlsxwriter
 
 from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.markup import Styles
 from contrib_watch.adapters.sheets.outline import outline
+from contrib_watch.adapters.sheets.plain import plain_extent
 from contrib_watch.core.model import CellKind, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -154,6 +156,82 @@ def test_formats_of_excels_own_that_show_the_number_are_harmless(number: int) ->
 def test_dates_of_excels_own_are_no_numbers(number: int) -> None:
     content = changed(STYLES, b'numFmtId="10"', b'numFmtId="%d"' % number)
     assert bids(content)[1][1] in (CellKind.DATETIME, CellKind.TIME)
+
+
+def laid_out(*, row: bytes = b"", columns: bytes = b"", after: bytes = b"") -> bytes:
+    """The workbook with other attributes of row 3, columns, and what stands after the rows."""
+    content = parts()
+    sheet = (
+        content[SHEET].replace(b'<row r="3"', b'<row r="3"' + row).replace(b"<sheetData>", columns + b"<sheetData>")
+    )
+    return zipped(content | {SHEET: sheet.replace(b"</sheetData>", b"</sheetData>" + after)})
+
+
+SPELLINGS = [
+    b'\thidden\t=\t"1"',
+    b' hidden="&#49;"',
+    b' hidden=" 1"',
+    b' hidden="TRUE"',
+    b' hidden="on"',
+    b"\nhidden='true'",
+]
+VISIBLE = [b' hidden="0"', b' hidden="false"']
+
+
+@pytest.mark.parametrize("row", [*SPELLINGS, b' ht=".0"', b' ht="-0"', b' ht="0.0"', b' ht="00"', b' ht="x"'])
+def test_rows_that_some_program_may_hide_are_hidden(row: bytes) -> None:
+    cells = read_cells(laid_out(row=row), "prices.xlsx", FEED)
+    assert cells.rows.to_pylist() == [2]
+    assert [(line.row, line.cause) for line in cells.malformed] == [(3, "is hidden")]
+
+
+@pytest.mark.parametrize("column", [*SPELLINGS, b' width=".0"', b' width="-1"'])
+def test_columns_that_some_program_may_hide_are_hidden(column: bytes) -> None:
+    columns = b'<cols><col min="2" max="2" style="0"%b/></cols>' % column
+    assert "column B is hidden" in refusal(laid_out(columns=columns)).what
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_rows_and_columns_that_are_not_hidden_are_read(visible: bytes) -> None:
+    columns = b'<cols><col min="2" max="2" width="9.5"%b/></cols>' % visible
+    assert bids(laid_out(row=b' ht="12.8"' + visible, columns=columns)) == bids(zipped(parts()))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        b'<mergeCell\tref="A2:B2"/>',
+        b"<mergeCell\nref = 'A2:B2'/>",
+        b'<x:mergeCell xmlns:x="http://schemas.openxmlformats.org/spreadsheetml/2006/main" ref="A2:B2"/>',
+    ],
+)
+def test_merged_cells_are_found_however_they_are_written(cell: bytes) -> None:
+    cells = read_cells(laid_out(after=b"<mergeCells>" + cell + b"</mergeCells>"), "prices.xlsx", FEED)
+    assert [(line.row, line.cause) for line in cells.malformed] == [(2, "has a value beneath a merged cell")]
+
+
+def plain_sheet(written: bytes) -> bool:
+    """Whether its values are taken without a pass over its cells."""
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        return plain_extent(archive.read(SHEET), archive.read(STRINGS), Styles(count=9)) is not None
+
+
+def test_what_programs_write_around_the_rows_keeps_a_sheet_plain() -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet("Prices")
+        sheet.write_row(0, 0, ["RIC", "BID"])
+        sheet.write_row(1, 0, ["A=X", 1.5])
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, 0, 12.3)
+        sheet.set_row(1, 20)
+        sheet.autofilter("A1:B2")
+        sheet.data_validation("B2", {"validate": "decimal", "criteria": ">", "value": 0})
+        sheet.set_footer("&CPrices & more")
+        sheet.add_sparkline("D1", {"range": "B2:B9"})
+    assert plain_sheet(file.getvalue())
+    assert plain_sheet(laid_out(row=b' ht="12.8" hidden="false"'))
+    assert not plain_sheet(laid_out(row=SPELLINGS[0]))
 
 
 def test_zeros_that_one_of_two_views_hides_are_hidden() -> None:

@@ -23,6 +23,8 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?([1-9][0-9]{0,6})")
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
+_PREFIX = re.compile(rb"""xmlns:[\w.-]+\s*=\s*["']http://schemas.openxmlformats.org/spreadsheetml/2006/main""")
+"""A prefix under which a sheet's elements may stand anywhere in it."""
 _LAST_COLUMN = 16_384
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"T?(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
@@ -486,7 +488,7 @@ def walk(
     parser.buffer_text = True
     # Without a prefix on the first element the names are right as they are, which saves two calls a cell.
     prefixed = re.search(rb"<[A-Za-z_][\w.-]*(:?)", part[:4096])
-    if prefixed is not None and prefixed[1]:
+    if (prefixed is not None and prefixed[1]) or _PREFIX.search(part):
         parser.StartElementHandler = lambda tag, attributes: element(_local(tag), attributes)
         parser.EndElementHandler = (lambda tag: end(_local(tag))) if end is not None else None
     else:

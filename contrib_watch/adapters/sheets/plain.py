@@ -1,6 +1,7 @@
 """Whether a sheet is so plain that its values tell everything, decided by searching its XML, not by parsing it.
 
-Most sheets are, and then the pass over every cell (markup.scan_sheet) is saved. Each test errs towards "not plain".
+Most sheets are, and then the pass over every cell (markup.scan_sheet) is saved. What is
+not written exactly as programs write it is not plain.
 """
 
 from __future__ import annotations
@@ -28,14 +29,21 @@ _SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
 _IN_CELLS = (b"<f", b"_x", b"<rPh")
 """Formulas, escaped characters, phonetic guides."""
 
-_IN_ROWS = (b'hidden="1', b'hidden="t', b' ht="0', b"'", b" =", b"= ")
-"""Hidden rows, or attributes written so that they could hide one."""
-
-_AROUND = (
-    *(b'hidden="1', b'hidden="t', b' width="0', b' defaultRowHeight="0', b' defaultColWidth="0', b"<mergeCell "),
-    *(b' showZeros="0', b' showZeros="f', b"numFmt ", b"='", b" =", b"= "),
+_ATTRIBUTE = (
+    rb' (?:hidden="(?:0|false)"|showZeros="(?:1|true)"'
+    rb'|(?:ht|width|defaultRowHeight|defaultColWidth)="[1-9][0-9.]*"'
+    rb'|(?!(?:hidden|showZeros|ht|width|defaultRowHeight|defaultColWidth|xmlns:[\w.-]+="[^"]*spreadsheetml/2006/main)[="])'
+    rb'[A-Za-z][\w:.-]*="[^"<&\t\r\n]*")'
 )
-"""The same for columns, merged cells, zeros that are not shown, and number formats of conditional formatting."""
+"""An attribute as programs write it, which hides no row, column or zero."""
+
+_ATTRIBUTES = re.compile(rb"(?:%b)*+ ?/?" % _ATTRIBUTE)
+
+_AROUND = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:<\?xml[^<>]*\?>)?"
+    rb"(?:[^<>]++|</?(?!(?:[\w.-]+:)?(?:mergeCell|numFmt)[ />])[A-Za-z][\w:.-]*(?:%b)*+ ?/?>)*+" % _ATTRIBUTE
+)
+"""What stands around the rows: neither merged cells nor number formats of conditional formatting."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
-    if _has(sheet[:begin] + sheet[end:], _AROUND) or _has(data, _IN_CELLS):
+    if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None or _has(data, _IN_CELLS):
         return None
     if not _are_plain(data, styles):
         return None
@@ -74,7 +82,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
         return None
     if _WHOLE_ROWS.fullmatch(data) is None:
         return None
-    if _has(b"".join(attributes for _, attributes in rows), _IN_ROWS):
+    if not all(map(_ATTRIBUTES.fullmatch, {attributes for _, attributes in rows})):
         return None
     numbers = [int(number) for number, _ in rows]
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
