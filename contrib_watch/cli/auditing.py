@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contrib_watch.adapters.past_reports import Testimony, testimonies
+from contrib_watch.cli.progress import counting
 from contrib_watch.cli.terminal import escape, print_list, print_table, stdout, visible
 from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
@@ -122,7 +123,8 @@ def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
 
 def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
     """What came of checking the record, in sentences, and whether everything fits."""
-    proven = prove(desk.state)
+    with counting("rows proven") as progress:
+        proven = prove(desk.state, progress)
     number, head = proven.head
     lines = [f"{proven.records:,} records, {proven.rows:,} rows; the last is record {number}, SHA-256 {head}"]
     lines += [

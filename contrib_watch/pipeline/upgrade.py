@@ -20,7 +20,7 @@ import pandas as pd
 from contrib_watch.ads.delivery import WAS_UNKNOWN
 from contrib_watch.core.chain import Link
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS, diff
-from contrib_watch.core.model import Action, Drop, DropStatus, Post, Problem, Quotes, Status
+from contrib_watch.core.model import CLEARED, Action, Drop, DropStatus, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, plan, posts
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import StateError, UnreadableFile
@@ -117,7 +117,7 @@ class _Past:
         sent = [row["sent_at_utc"] for row in self._then.values() if row["sent_at_utc"]]
         before = _just_before(min([*sent, json.loads(record.text)["at_utc"]]))
         service, rics = str(told["service"]), self._quotes.values.index.tolist()
-        self._market = _market(history, before, drop.feed, service, rics)
+        self._market = _market(history, before, drop, service, rics)
 
     def differences(self) -> Iterator[Difference]:
         """What would be done otherwise."""
@@ -159,14 +159,19 @@ def _just_before(at_utc: str) -> str:
     return utc_text(datetime.fromisoformat(at_utc) - timedelta(milliseconds=1))
 
 
-def _market(history: History, at_utc: str, feed: str, service: str, rics: Sequence[str]) -> pd.DataFrame:
-    """What the ADS had acknowledged of these RICs by a time, as core.diff takes it."""
+def _market(history: History, at_utc: str, drop: Drop, service: str, rics: Sequence[str]) -> pd.DataFrame:
+    """What the ADS had acknowledged of these RICs by a time, before a drop, as core.diff takes it.
+
+    Where the clock was set back, the time alone would tell values of later drops.
+    """
     found: dict[str, str] = {}
     for start in range(0, len(rics), _RICS_AT_ONCE):
         chunk = rics[start : start + _RICS_AT_ONCE]
-        found |= {one.ric: one.fields for one in history.as_of(at_utc, chunk) if one.service == service}
+        for one in history.as_of(at_utc, chunk):
+            if one.service == service and (drop.run > 1 or (one.drop or 0) < drop.id):
+                found[one.ric] = one.fields
     table = pd.DataFrame(index=pd.Index(list(found), dtype=object), columns=list(SNAPSHOT_COLUMNS), dtype=TOKENS)
-    return table.assign(feed=feed, fields=pd.array(list(found.values()), dtype=TOKENS), carried="{}", attempts=0)
+    return table.assign(feed=drop.feed, fields=pd.array(list(found.values()), dtype=TOKENS), carried="{}", attempts=0)
 
 
 def _was_as_planned(then: Mapping[str, Any], *, is_known: bool) -> bool:
@@ -209,5 +214,5 @@ def _values(drop: int, row: int, ric: str, then: Mapping[str, Any], given: Mappi
     kept = KEPT_NEWER in then["text"]
     for name in dict.fromkeys([*changed, *(() if kept else given)]):
         was, now = full.get(name, "nothing"), given.get(name, "nothing")
-        if was != now:
+        if was != now and {was, now} != {"nothing", CLEARED}:  # clearing what is not there posts nothing
             yield Difference(drop, row, ric, f"{name} {was}", f"{name} {now}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,19 @@ from contrib_watch.store.bulk import plain_rows
 from contrib_watch.store.state import State
 
 
-def export(state: State, folder: Path, from_utc: str = "", to_utc: str = "~") -> dict[Path, int]:
+def export(
+    state: State,
+    folder: Path,
+    from_utc: str = "",
+    to_utc: str = "~",
+    progress: Callable[[int], object] = lambda _: None,
+) -> dict[Path, int]:
     """Write ``drops``, ``outcomes``, ``repairs`` and ``record`` to ``folder``; returns each file with its rows.
 
     The columns are those of the tables; outcomes have their drop's feed, Service, file and columns, too. Of the drops
-    that were seen from ``from_utc`` (included) to ``to_utc`` (excluded) and their outcomes; of repairs and
-    records all. Raises StateError where one of the files is there already, or cannot be written.
+    that were seen from ``from_utc`` (included) to ``to_utc`` (excluded) and their outcomes; of repairs and records all.
+    ``progress`` is told how many more rows are written. Raises StateError where one of the files is there already, or
+    cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +37,7 @@ def export(state: State, folder: Path, from_utc: str = "", to_utc: str = "~") ->
             path = folder / f"{name}.parquet"
             if path.exists():
                 raise StateError("there is such a file already", where=str(path), hint="Name another folder")
-            written[path] = _write(state, query, path)
+            written[path] = _write(state, query, path, progress)
     except OSError as error:
         raise StateError(f"the export cannot be written: {error.strerror}", where=str(folder)) from error
     return written
@@ -54,7 +61,7 @@ def _queries(from_utc: str, to_utc: str) -> dict[str, Select[tuple[object, ...]]
     }
 
 
-def _write(state: State, query: Select[tuple[object, ...]], path: Path) -> int:
+def _write(state: State, query: Select[tuple[object, ...]], path: Path, progress: Callable[[int], object]) -> int:
     """Write the rows of a query under a temporary name, then rename; returns how many there are."""
     types = {column.name: _arrow_type(column.type) for column in query.selected_columns}
     layout = pa.schema(list(types.items()))
@@ -66,6 +73,7 @@ def _write(state: State, query: Select[tuple[object, ...]], path: Path) -> int:
                 arrays = [_array(values, kind) for values, kind in columns]
                 writer.write_table(pa.table(arrays, schema=layout))
                 count += len(rows)
+                progress(len(rows))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

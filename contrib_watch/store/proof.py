@@ -8,7 +8,7 @@ what left the machine tells, which are the hashes in the reports on the share.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -85,14 +85,19 @@ class _Seen:
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
 
-def prove(state: State) -> Proven:
-    """Look at every record, at every row that one stands for, and at whether all drops and rows are recorded."""
+def prove(state: State, progress: Callable[[int], object] = lambda _: None) -> Proven:
+    """Look at every record, at every row that one stands for, and at whether all drops and rows are recorded.
+
+    ``progress`` is told how many more rows were looked at.
+    """
     seen, misfit = _Seen(), None
     with state.transaction() as connection:
         try:
             for row in _records(connection):
                 body = _checked(row, seen)
+                before = seen.rows
                 _look_at(connection, row, body, seen)
+                progress(seen.rows - before)
                 seen.number, seen.sha256, seen.records = row.number, row.sha256, seen.records + 1
             _check_head(state, seen)
             _check_drops(connection, seen)
