@@ -1,7 +1,8 @@
 """Commands and exit codes. What a command needs is imported when it runs, so that ``--help`` comes at once.
 
 Exit codes, the highest that applies: 0 all well; 1 a fault of the program; 2 configuration, usage or state; 3 some
-rows nakked, rejected or held; 4 some unconfirmed; 5 login or certificate refused, or no connection.
+rows nakked, rejected or held, or a file not taken; 4 some unconfirmed; 5 login or certificate refused, or no
+connection.
 
 Data goes to stdout, messages to stderr.
 """
@@ -62,7 +63,7 @@ def main() -> None:
 def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, accept_empty_state: bool) -> None:
     """Watch the feeds' folders and contribute what changes."""
     from contrib_watch.cli.running import run_feeds, traced, worst
-    from contrib_watch.cli.views import drops_json, print_json, print_outcomes
+    from contrib_watch.cli.views import print_json, print_left, print_outcomes, run_json
 
     if as_json and not once:
         raise click.UsageError("--json goes with --once: the daemon never ends, its log is on stderr")
@@ -70,11 +71,13 @@ def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, a
     with traced(trace_path) as trace:
         result = run_feeds(settings, dictionary, once=once, trace=trace, accept_empty=accept_empty_state)
     if as_json:
-        print_json(drops_json(result.finished))
+        print_json(run_json(result.finished, result.left))
     elif once and result.finished:
         print_outcomes(result.finished)
-    elif once and result.failure is None and not result.outages and not result.paused:
+    elif once and result.failure is None and not (result.outages or result.paused or result.left):
         click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
+    if once:
+        print_left(result.left)
     if result.failure is not None:
         raise result.failure
     sys.exit(worst(result) if once else 0)
@@ -112,8 +115,11 @@ def init(config_path: Path | None, file: Path) -> None:
 
     What it is not sure of says "doubt"; nothing is written to any file.
     """
+    from contrib_watch.cli.logs import configure
     from contrib_watch.cli.proposing import feed_for
+    from contrib_watch.config import Log
 
+    configure(Log())  # else what is logged would be part of the block on stdout
     here = Path("config.toml")
     click.echo(feed_for(file, config_path or (here if here.exists() else None)))
 

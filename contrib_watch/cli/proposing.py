@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
+from glob import escape
 from pathlib import Path, PurePath
 
 from contrib_watch.adapters.sheets.reader import Reader
@@ -16,6 +17,7 @@ from contrib_watch.core.headers import is_known
 from contrib_watch.core.layout import Layout, header_row_of, names_above
 from contrib_watch.core.model import SET_ME, Feed
 from contrib_watch.core.proposal import Proposal, propose
+from contrib_watch.core.settle import candidate
 from contrib_watch.errors import ConfigurationError
 
 _WIDTH = 116
@@ -38,7 +40,8 @@ def feed_for(file: Path, config_path: Path | None) -> str:
             cells = reader.read_cells(file, file.name, feed)
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=str(file)) from error
-    return block(file.name, propose(cells, feed, dictionary, list(_layout_doubts(layout, feed))))
+    doubts = [*_name_doubts(file, feed), *_layout_doubts(layout, feed)]
+    return block(file.name, propose(cells, feed, dictionary, doubts))
 
 
 def block(filename: str, proposal: Proposal) -> str:
@@ -55,7 +58,7 @@ def _laid_out(file: Path, layout: Layout, settings: Settings | None) -> Feed:
         name=name,
         folder=PurePath("inbox") / name,
         service=services.pop() if len(services) == 1 else SET_ME,
-        patterns=(f"*{file.suffix.lower()}",),
+        patterns=(_pattern(file),),
         sheet=layout.sheet if len(layout.sheets) > 1 else "",
         header_row=header_row_of(layout.rows, is_known),
         encoding=layout.encoding,
@@ -63,10 +66,22 @@ def _laid_out(file: Path, layout: Layout, settings: Settings | None) -> Feed:
     )
 
 
+def _pattern(file: Path) -> str:
+    """All files with its ending; of one without an ending, the file alone."""
+    return f"*{escape(file.suffix.lower())}" if file.suffix else escape(file.name)
+
+
 def _name(file: Path, taken: set[str]) -> str:
     """From the file's name without its date; numbered where another feed has it."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", re.sub(r"[-_. 0-9]+$", "", file.stem)).strip("_").lower()[:40] or "feed"
     return next(name for n in range(1, len(taken) + 2) if (name := words if n == 1 else f"{words}_{n}") not in taken)
+
+
+def _name_doubts(file: Path, feed: Feed) -> Iterator[str]:
+    if why := candidate(file.name, feed.patterns):
+        yield f"a file of this name is never taken: {why}"
+    elif not file.suffix:
+        yield "the file's name has no ending, so only files of this very name are taken: check patterns"
 
 
 def _layout_doubts(layout: Layout, feed: Feed) -> Iterator[str]:

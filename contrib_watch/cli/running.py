@@ -14,6 +14,7 @@ import structlog
 
 from contrib_watch.adapters.connection import Connection
 from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
+from contrib_watch.adapters.folder import FileStatus
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
@@ -28,7 +29,7 @@ from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateErro
 from contrib_watch.pipeline.aside import in_thread
 from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
-from contrib_watch.pipeline.inbox import Inbox, make_folders
+from contrib_watch.pipeline.inbox import Inbox, LeftFile, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import FaultScript
@@ -56,6 +57,8 @@ class Result:
     """Feeds that were paused while something of them waited to be sent."""
     failure: ConnectionFailed | None = None
     """What ended the run before everything was sent."""
+    left: tuple[LeftFile, ...] = ()
+    """Files that could not be taken, and stay so until somebody does something."""
 
 
 def run_feeds(
@@ -139,10 +142,10 @@ def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Lea
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
     for feed, why in postponed.items():
         log.error("files of a feed were not taken", feed=feed, why=why)
-    waiting = {drop.feed for drop in desk.drops.pending()}
-    for feed in waiting & {*paused(desk)}:
+    waiting = frozenset(drop.feed for drop in desk.drops.pending()) & {*paused(desk)}
+    for feed in waiting:
         log.warning("drops wait: the feed is paused", feed=feed)
-    return Result(tuple(loop.finished), postponed | outages, frozenset(waiting & {*paused(desk)}), failure)
+    return Result(tuple(loop.finished), postponed | outages, waiting, failure, inbox.left())
 
 
 @contextmanager
@@ -189,7 +192,8 @@ def worst(result: Result) -> int:
     codes = [0]
     if result.outages:
         codes.append(ConfigurationError.exit_code)
-    if result.paused:
+    # A postponed file is told by its feed's outage: the disk, or another installation, and not the file is at fault.
+    if result.paused or any(file.state is not FileStatus.POSTPONED for file in result.left):
         codes.append(3)
     for finished in result.finished:
         codes.append(finished.fault_code)

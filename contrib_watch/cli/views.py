@@ -28,6 +28,7 @@ from contrib_watch.cli.terminal import (
 from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
 from contrib_watch.core.settle import OWN_REPORT
+from contrib_watch.pipeline.inbox import LeftFile
 from contrib_watch.pipeline.loop import Finished
 
 ALIKE_SHOWN = 8
@@ -43,8 +44,8 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def drops_json(finished: Iterable[Finished]) -> dict[str, Any]:
-    """``run --once --json``: what became of each drop of this run."""
+def run_json(finished: Iterable[Finished], left: Iterable[LeftFile]) -> dict[str, Any]:
+    """``run --once --json``: what became of each drop of this run, and the files that could not be taken."""
     return {
         "drops": [
             {
@@ -56,7 +57,10 @@ def drops_json(finished: Iterable[Finished]) -> dict[str, Any]:
                 "report": str(one.report) if one.report != Path() else None,
             }
             for one in finished
-        ]
+        ],
+        "files": [
+            {"feed": one.feed, "name": one.name, "state": one.state.value, "reason": one.reason} for one in left
+        ],
     }
 
 
@@ -232,6 +236,12 @@ def print_outcomes(finished: Iterable[Finished]) -> None:
         click.echo(f"  {visible(str(report.with_suffix('.html')))}")
     if len(reports) > SHOWN:
         print_more(console, len(reports) - SHOWN)
+
+
+def print_left(left: Iterable[LeftFile]) -> None:
+    """A line on stderr for each file that a run could not take."""
+    for one in left:
+        click.echo(visible(f"not taken: {one.name} ({one.feed}): {one.reason}"), err=True)
 
 
 def _presence(presence: Mapping[str, Any]) -> Iterator[str]:

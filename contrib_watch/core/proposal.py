@@ -42,7 +42,7 @@ class Proposal:
 
     feed: Feed
     examples: Mapping[str, str] = field(default_factory=dict)
-    """Header -> one of its cells, of every column that is mapped, ignored or the RICs'."""
+    """Header -> one of its cells, of every column that is mapped, ignored or the RICs'; of two alike, the first's."""
     doubts: tuple[str, ...] = ()
     """About the whole file, or about columns that are not mapped."""
     column_doubts: Mapping[str, str] = field(default_factory=dict)
@@ -60,12 +60,12 @@ def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[s
     """
     ric = _ric_column(cells)
     mapped, column_doubts, more = _mapping(cells, ric, feed, dictionary)
-    examples = {cells.header[index]: _example(cells, index) for index in _named(cells)}
+    examples = {cells.header[index]: _example(cells, index) for index in reversed([*_named(cells)])}
     declared = replace(
         feed,
         ric_column=cells.header[ric] if ric is not None else SET_ME,
         columns={header: acronym for header, acronym in mapped.items() if header != acronym},
-        ignore_columns=tuple(cells.header[i] for i in _named(cells) if i != ric and cells.header[i] not in mapped),
+        ignore_columns=tuple(_unmapped(cells, ric, mapped)),
     )
     doubts = [*doubts, *_header_doubts(cells), *more]
     if ric is None:
@@ -85,12 +85,21 @@ def _named(cells: Cells) -> Iterator[int]:
     return (index for index, header in enumerate(cells.header) if header)
 
 
+def _unmapped(cells: Cells, ric: int | None, mapped: Mapping[str, str]) -> Iterator[str]:
+    """The headers that are neither the RICs' nor a field's, each once."""
+    theirs = {*mapped, *([] if ric is None else [cells.header[ric]])}
+    return (header for header in dict.fromkeys(cells.header) if header and header not in theirs)
+
+
 def _header_doubts(cells: Cells) -> Iterator[str]:
     for index, header in enumerate(cells.header):
         if not header and (example := _example(cells, index)):
             yield f'column {index + 1} has values ("{example}") but no header: no drop is read until it has one'
-        elif header and cells.header.index(header) < index:
-            yield f'the header "{header}" stands twice: no drop is read until one is renamed in the sheet'
+        elif header and (first := cells.header.index(header)) < index:
+            yield (
+                f'the header "{header}" stands twice, in columns {first + 1} ("{_example(cells, first)}") and '
+                f'{index + 1} ("{_example(cells, index)}"): no drop is read until one is renamed in the sheet'
+            )
 
 
 def _ric_column(cells: Cells) -> int | None:

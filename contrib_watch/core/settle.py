@@ -21,11 +21,17 @@ DISTURBED_MIN_S = 0.5
 OWN_REPORT = "a report of this program"
 """Why an Ack report is never a drop."""
 
+OTHER_WORKBOOK = "a spreadsheet in a format that is not read (.xls, .xlsb, .ods): save it as .xlsx"
+"""Why a workbook that the feed would take as .xlsx is no drop: somebody expects its prices to go out."""
+
 OWN_PREFIX = ".contrib-watch-"
 """What the program keeps for itself in a feed's folder begins with this: its lease, and files that it is writing."""
 
 _OWN_REPORT = re.compile(r".+\.\d{8}T\d{6}Z(-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL | re.IGNORECASE)
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
+_READ_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
+_OTHER_WORKBOOKS = (".xls", ".xlsb", ".ods")
+"""Where a pattern takes one, it is a drop: its rejection has a report beside the file."""
 _NS_PER_S = 1_000_000_000
 _DAY_S = 86400
 
@@ -103,23 +109,24 @@ def disturbed(signature: Signature, now_s: float, settle_s: float) -> Wait:
 def marked_file(name: str, suffix: str) -> str:
     """The name of the file that ``name`` marks as complete (``prices.csv`` for ``prices.csv.done``), or empty.
 
-    ``suffix`` is the feed's ``done_marker``; with an empty one, no file marks another.
+    ``suffix`` is the feed's ``done_marker``, in any case; with an empty one, no file marks another.
     """
-    marks = suffix and name.endswith(suffix) and _is_unicode(name)  # a file that is not can be no drop
+    ends = name[-len(suffix) :].casefold() == suffix.casefold()
+    marks = suffix and ends and _is_unicode(name)  # a file that is not can be no drop
     return name[: -len(suffix)] if marks else ""
 
 
-def lacks_marker(name: str, file: Signature, suffix: str, markers: Mapping[str, Signature]) -> str:
+def lacks_marker(name: str, file: Signature, suffix: str, marked_ns: Mapping[str, int]) -> str:
     """Why a file still waits for its done-marker; empty when the marker is there and speaks of this content.
 
-    ``markers`` are the marker files of the folder by their own names. A marker counts when the file has not changed
-    since it was written, so that yesterday's marker says nothing of today's file. The two are compared by ctime:
-    the file system sets it at every change, whereas tools that copy a file or its marker may keep either mtime.
+    ``marked_ns`` is the ctime of the newest marker by the name of the file that it marks. A marker counts when the
+    file has not changed since it was written, so that yesterday's marker says nothing of today's file. The two are
+    compared by ctime: the file system sets it at every change, whereas tools that copy a file or its marker may keep
+    either mtime.
     """
-    marker = markers.get(name + suffix)
-    if marker is None:
+    if name not in marked_ns:
         return f"waits for its marker {name}{suffix}"
-    if marker.ctime_ns < file.ctime_ns:
+    if marked_ns[name] < file.ctime_ns:
         return f"changed after its marker {name}{suffix}: write the marker again once the file is complete"
     return ""
 
@@ -127,8 +134,14 @@ def lacks_marker(name: str, file: Signature, suffix: str, markers: Mapping[str, 
 def candidate(name: str, patterns: Iterable[str]) -> str:
     """Why a file of this name is never a drop; empty when it can be one.
 
-    ``patterns`` are shell patterns such as ``*.csv``; upper and lower case are the same.
+    ``patterns`` are shell patterns such as ``*.csv``; upper and lower case are the same. An ending that no sheet
+    has must be spelt out in the pattern: ``*`` takes neither ``prices.csv~`` nor Excel's temporary ``5A3F2B10``.
     """
+    return _never(name) or _mismatch(name.lower(), tuple(patterns))
+
+
+def _never(name: str) -> str:
+    """Why a file of this name is no drop in any feed."""
     lower = name.lower()
     if not _is_unicode(name):
         return "its name is not valid UTF-8: rename it"
@@ -142,10 +155,35 @@ def candidate(name: str, patterns: Iterable[str]) -> str:
         return "a hidden file"
     if lower.endswith(_UNFINISHED):
         return f"a temporary file ({lower[lower.rindex('.') :]})"
-    patterns = tuple(patterns)
-    if not any(fnmatchcase(lower, pattern.lower()) for pattern in patterns):
-        return f"its name matches none of the feed's patterns ({', '.join(patterns)})"
     return ""
+
+
+def _mismatch(lower: str, patterns: tuple[str, ...]) -> str:
+    """Why a name in lower case is none of those that the patterns ask for."""
+    stem, ending = _split(lower)
+    matching = [pattern for pattern in patterns if fnmatchcase(lower, pattern.lower())]
+    if any(_accepts(pattern.lower(), ending) for pattern in matching):
+        return ""
+    if ending in _OTHER_WORKBOOKS and any(fnmatchcase(f"{stem}.xlsx", pattern.lower()) for pattern in patterns):
+        return OTHER_WORKBOOK
+    if matching:
+        what = f"its ending {ending} is" if ending else "a name without an ending is"
+        return f"{what} taken only where a pattern of the feed spells it out ({', '.join(patterns)})"
+    return f"its name matches none of the feed's patterns ({', '.join(patterns)})"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and ending, which begins with a dot or is empty."""
+    stem, dot, ending = name.rpartition(".")
+    return (stem, dot + ending) if dot else (name, "")
+
+
+def _accepts(pattern: str, ending: str) -> bool:
+    """Whether files with this ending may be drops by a pattern that their names match."""
+    if ending in _READ_ENDINGS or ending in _OTHER_WORKBOOKS:
+        return True
+    stem, spelt_out = _split(pattern)
+    return spelt_out == ending and bool(ending or stem.strip("*?"))
 
 
 def _is_unicode(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import structlog
 from contrib_watch.adapters.folder import FileState, FileStatus, Folder, Scan, Watch
 from contrib_watch.adapters.sheets import is_whole
 from contrib_watch.core.model import Feed
-from contrib_watch.core.settle import Signature, Verdict, judge
+from contrib_watch.core.settle import OTHER_WORKBOOK, Signature, Verdict, judge
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import names, utc_text
 
@@ -28,6 +28,20 @@ LOOK_TIMEOUT_S = 10.0
 """How long ``status`` waits for the folders when it looks at them itself."""
 STOP_TIMEOUT_S = 5.0
 """How long a stop waits for the threads of all folders; one that hangs in a dead share dies with the process."""
+
+
+_LEFT = (FileStatus.UNREADABLE, FileStatus.UNMARKED, FileStatus.POSTPONED)
+
+
+@dataclass(frozen=True)
+class LeftFile:
+    """A file whose prices somebody may expect to go out, and that no scan could take."""
+
+    feed: str
+    name: str
+    state: FileStatus
+    """``unreadable``, ``waiting for its marker``, ``postponed``; ``ignored``: a format that is not read."""
+    reason: str
 
 
 class Inbox:
@@ -49,6 +63,7 @@ class Inbox:
         self._answer_timeout_s = answer_timeout_s
         self._lock = threading.Lock()
         self._last: dict[str, Scan] = {}
+        self._refused: dict[str, list[LeftFile]] = {}  # each touched by its feed's thread alone
         self._watches = {
             feed.name: Watch(_folder(desk, feed, contested), SCAN_INTERVAL_S, self._scanned)
             for feed in desk.settings.feeds
@@ -87,6 +102,12 @@ class Inbox:
         with self._lock:
             return {feed: scan.postponed for feed, scan in self._last.items() if scan.postponed}
 
+    def left(self) -> tuple[LeftFile, ...]:
+        """The files that wait for somebody to do something, as the last scans saw them."""
+        with self._lock:
+            last = dict(self._last)
+        return tuple(file for feed, scan in sorted(last.items()) for file in _left(feed, scan))
+
     def _is_silent(self, feed: str) -> bool:
         return self._watches[feed].silent_s() > self._answer_timeout_s
 
@@ -99,6 +120,22 @@ class Inbox:
             log.warning("files are not taken", feed=feed, why=scan.postponed)
         elif before and not scan.postponed and not scan.outage:
             log.info("files are taken again", feed=feed)
+        if not scan.outage:
+            self._tell_refused(feed, scan)
+
+    def _tell_refused(self, feed: str, scan: Scan) -> None:
+        """Log a file that stays where it is until somebody mends it: once, unless its reason changes."""
+        refused = [file for file in _left(feed, scan) if file.state in (FileStatus.UNREADABLE, FileStatus.IGNORED)]
+        for file in refused:
+            if file not in self._refused.get(feed, ()):
+                log.warning("file is not taken", feed=feed, file=file.name, why=file.reason)
+        self._refused[feed] = refused
+
+
+def _left(feed: str, scan: Scan) -> Iterator[LeftFile]:
+    for name, state in sorted(scan.states.items()):
+        if state.state in _LEFT or state.reason == OTHER_WORKBOOK:
+            yield LeftFile(feed, name, state.state, state.reason)
 
 
 # What scans leave for ``status``.

@@ -42,6 +42,21 @@ def test_a_file_is_taken_once_its_marker_is_there(folder: Folder, inbox: Path, c
     assert marker.exists()
 
 
+def test_the_case_of_a_marker_plays_no_part_and_the_newest_counts(folder: Folder, inbox: Path, clock: Clock) -> None:
+    path = inbox / "prices.csv"
+    path.write_bytes(b"x")
+    let_time_tick(inbox)
+    (inbox / "prices.csv.DONE").touch()
+    assert contents(scan_settled(folder, clock)) == {"prices.csv": b"x"}
+    let_time_tick(inbox)
+    path.write_bytes(b"y")
+    assert scan_settled(folder, clock).states["prices.csv"].state is FileStatus.UNMARKED
+    mark(path)
+    scan = folder.scan()
+    assert contents(scan) == {"prices.csv": b"y"}
+    assert scan.states["prices.csv.DONE"].reason == "the marker of prices.csv"
+
+
 def test_a_marked_file_still_settles(folder: Folder, inbox: Path, clock: Clock) -> None:
     (inbox / "prices.csv").write_bytes(b"x")
     mark(inbox / "prices.csv")

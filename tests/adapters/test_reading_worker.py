@@ -22,6 +22,7 @@ import pytest
 import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.reader import Reader
@@ -156,6 +157,30 @@ def test_a_file_above_its_limit_is_not_even_opened_by_it(small: Path) -> None:
 def test_a_file_that_is_gone_is_an_oserror(reader: Reader, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         reader.read_cells(tmp_path / "gone.csv", "gone.csv", FEED)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_not_even_opened_by_it(kind: str, tmp_path: Path) -> None:
+    path = Path("/dev/zero")
+    if kind == "pipe":
+        path = tmp_path / "prices.csv"
+        os.mkfifo(path)
+    with Reader() as idle:
+        for read in (lambda: idle.read_cells(path, "prices.csv", FEED), lambda: idle.outline(path, "prices.csv")):
+            error = refusal(read)
+            assert (error.what, error.where) == (
+                "it is not a regular file (a folder, pipe, socket or device)",
+                str(path),
+            )
+        assert idle.pid is None
+
+
+def test_the_traceback_of_a_parser_is_for_the_debug_log_alone(reader: Reader, small: Path) -> None:
+    cells = reader.read_cells(small, small.name, FEED)
+    with capture_logs() as logs:
+        refusal(lambda: reader.second_reading(small, "small.xlsx", FEED, cells, [2]))
+    assert {line["log_level"] for line in logs} <= {"debug"}
 
 
 def test_the_second_reading_finds_what_differs(reader: Reader, small: Path) -> None:

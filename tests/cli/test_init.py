@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tomllib
 import zipfile
 from datetime import date
@@ -22,6 +23,7 @@ from contrib_watch.cli.proposing import block
 from contrib_watch.config import Fields, InvalidConfiguration, Settings, load, load_dictionary
 from contrib_watch.core.model import Cells, Feed
 from contrib_watch.core.proposal import propose
+from contrib_watch.core.settle import candidate
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 ADS = '[ads]\nhosts = ["simulated"]\nuser = "tester"\n\n'
@@ -154,6 +156,32 @@ def test_a_csv_of_windows_with_titles_above(tmp_path: Path) -> None:
     assert feed.columns == {"Währung": "CURRENCY", "Geld": "BID"}
     assert "# doubt: the last line has no line end" in text
     assert "# doubt: the bytes are not UTF-8" in text
+
+
+@pytest.mark.parametrize("name", ["prices", "Prices [old]"])
+def test_a_file_without_an_ending_is_proposed_by_its_own_name_with_a_doubt(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text("RIC,Bid\nA=X,1\n")
+    text = init(file)
+    (feed,) = finished(tmp_path, text).feeds
+    assert candidate(name, feed.patterns) == ""
+    assert candidate("5A3F2B10", feed.patterns) != ""
+    assert "# doubt: the file's name has no ending" in text
+
+
+def test_a_name_that_is_never_taken_is_a_doubt(tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv.part"
+    file.write_text("RIC,Bid\nA=X,1\n")
+    assert "# doubt: a file of this name is never taken: a temporary file (.part)" in init(file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_init_and_preview_refuse_a_pipe(site: Site) -> None:
+    pipe = site.home / "prices.csv"
+    os.mkfifo(pipe)
+    for done in (CliRunner().invoke(main, ["init", str(pipe)]), preview(site, pipe)):
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert "prices.csv: it is not a regular file" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cli_site import CLOSED, DEADLINE_S, PROGRAM, PROMPTLY_S, Site, ads, eventually, held, posts, sheet
@@ -38,7 +40,7 @@ def test_json_alone_on_stdout_and_messages_on_stderr(site: Site) -> None:
         done = site.run("run", "--once", "--json")
     (report,) = site.reports()
     (drop,) = json.loads(done.stdout)["drops"]
-    assert list(json.loads(done.stdout)) == ["drops"]
+    assert list(json.loads(done.stdout)) == ["drops", "files"]
     totals = drop.pop("totals")
     assert drop == {"drop": 1, "feed": "prices", "file": str(path), "status": "done", "report": str(report)}
     assert {status: count for status, count in totals.items() if count} == {"acked": 2, "rejected": 1}
@@ -263,6 +265,70 @@ def test_4_is_higher_than_3(site: Site) -> None:
         assert site.once()[0] == 4
 
 
+@contextmanager
+def without_privileges() -> Iterator[Site]:
+    """A site in whose files no user may read what the modes forbid; root may read anything."""
+    with TemporaryDirectory() as home:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(home, 54321, 54321)
+            os.seteuid(54321)
+        try:
+            yield Site(Path(home))
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+def test_3_a_file_that_may_not_be_read(site: Site) -> None:
+    site.configure(CLOSED)
+    assert site.once() == (0, [])  # what is imported late may not be readable to others
+    with without_privileges() as site:
+        site.configure(CLOSED)
+        site.drop("prices.csv", sheet("A=T,1")).chmod(0)
+        done = site.invoke("run", "--once")
+        again = site.invoke("run", "--once", "--json")
+    assert (done.exit_code, done.stdout) == (3, ""), done.stderr
+    assert "not taken: prices.csv (prices): permission denied" in done.stderr
+    assert "nothing to do" not in done.stderr
+    assert done.stderr.count("file is not taken") == 1
+    assert again.stdout, again.stderr
+    (told,) = json.loads(again.stdout)["files"]
+    assert told.pop("reason").startswith("permission denied")
+    assert told == {"feed": "prices", "name": "prices.csv", "state": "unreadable"}
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_3_a_file_without_a_marker_or_rewritten_after_it(site: Site, marked: bool) -> None:
+    site.configure(CLOSED, feed={"done_marker": ".done"})
+    marker = site.drop("prices.csv.done", "") if marked else None
+    path = site.drop("prices.csv", sheet("A=T,1"))
+    while marker and path.stat().st_ctime_ns <= marker.stat().st_ctime_ns:  # the file system's clock is coarse
+        path.touch()
+    done = site.invoke("run", "--once", "--json")
+    assert done.exit_code == 3
+    (told,) = json.loads(done.stdout)["files"]
+    why = "changed after its marker" if marked else "waits for its marker"
+    assert (told["name"], told["state"]) == ("prices.csv", "waiting for its marker")
+    assert told["reason"].startswith(f"{why} prices.csv.done")
+    assert f"not taken: prices.csv (prices): {why}" in done.stderr
+
+
+def test_3_a_workbook_in_a_format_that_is_not_read(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.xls", "x")
+        site.drop("notes.docx", "x")
+        site.drop("good.csv", sheet("A=T,1"))
+        done = site.invoke("run", "--once")
+    assert done.exit_code == 3
+    assert held(server) == {"A=T": "1"}
+    assert done.stderr.count("not taken: prices.xls (prices): ") == 1
+    assert "save it as .xlsx" in done.stderr
+    assert "notes.docx" not in done.stderr
+    assert "save it as .xlsx" in site.invoke("status", "prices.xls").stdout
+
+
 def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
     refusal = {"kind": "refuse_login", "code": "UserUnknownToPermSys", "text": "tester is unknown"}
     with ads(refusal) as server:
@@ -270,7 +336,7 @@ def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
         site.drop("prices.csv", sheet("A=T,1"))
         done = site.invoke("run", "--once", "--json")
     assert done.exit_code == 5
-    assert json.loads(done.stdout) == {"drops": []}
+    assert json.loads(done.stdout) == {"drops": [], "files": []}
     assert "UserUnknownToPermSys: tester is unknown" in done.stderr
     assert "Market Data team" in done.stderr
     assert "Traceback" not in done.stderr

@@ -155,9 +155,13 @@ def test_what_no_drop_could_be_read_with_is_a_doubt() -> None:
     assert proposed(csv("RIC;Geld;", ["A=X", "1", "x"])).doubts[0] == (
         'column 3 has values ("x") but no header: no drop is read until it has one'
     )
-    assert proposed(csv("RIC;Geld;Geld", ["A=X", "1", "2"])).doubts[0] == (
-        'the header "Geld" stands twice: no drop is read until one is renamed in the sheet'
+    twice = proposed(csv("RIC;Geld;Geld;Notiz;Notiz", ["A=X", "1", "2", "x", "y"]))
+    assert twice.doubts[0] == (
+        'the header "Geld" stands twice, in columns 2 ("1") and 3 ("2"): '
+        "no drop is read until one is renamed in the sheet"
     )
+    assert twice.examples == {"RIC": "A=X", "Geld": "1", "Notiz": "x"}
+    assert twice.feed.ignore_columns == ("Notiz",)
 
 
 # RICs

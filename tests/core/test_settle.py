@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from contrib_watch.core.settle import (
     DISTURBED_MIN_S,
     DOUBT_MIN_S,
+    OTHER_WORKBOOK,
     Judgement,
     LatestDrop,
     Signature,
@@ -177,6 +178,38 @@ def test_a_pattern_can_be_more_than_an_ending() -> None:
     assert candidate("NAV.csv", ("fx_*.CSV",)) != ""
 
 
+@pytest.mark.parametrize(
+    "name", ["p.csv~", "p.csv.old", "p.csv.OLD", "p.bak", "p.docx", "5A3F2B10", "p.csv.done", "p.", "p.csv\n"]
+)
+@pytest.mark.parametrize("pattern", ["*", "p*", "?*", "*.*", "p.csv*"])
+def test_no_wildcard_takes_an_ending_that_no_sheet_has(name: str, pattern: str) -> None:
+    assert candidate(name, (pattern,)) != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("p.csv", "*"),
+        ("p.XLSX", "p*"),
+        ("p.txt", "*.*"),
+        ("P.DAT", "*.dat"),
+        ("p.a", "*.A"),
+        ("p", "p"),
+        ("p_1", "p_*"),
+    ],
+)
+def test_an_ending_that_is_a_sheets_or_is_spelt_out_is_taken(name: str, pattern: str) -> None:
+    assert candidate(name, (pattern,)) == ""
+
+
+@pytest.mark.parametrize("name", ["prices.xls", "PRICES.XLS", "prices.xlsb", "prices.ods"])
+def test_a_workbook_of_another_format_is_told_what_to_do(name: str) -> None:
+    assert candidate(name, PATTERNS) == OTHER_WORKBOOK
+    assert "save it as .xlsx" in OTHER_WORKBOOK
+    assert "fx_*" in candidate(name, ("fx_*.xlsx",))  # no format would help
+    assert candidate(name, ("*",)) == ""  # a drop, whose rejection has a report
+
+
 # --- what is a new drop
 
 A, B = "a" * 64, "b" * 64
@@ -278,18 +311,17 @@ def test_a_marker_names_its_file() -> None:
     assert marked_file("prices.csv", ".done") == ""
     assert marked_file(".done", ".done") == ""
     assert marked_file("prices.csv", "") == ""
+    assert marked_file("Prices.csv.DONE", ".done") == "Prices.csv"
     assert marked_file("pr\udce9ces.csv.done", ".done") == ""
 
 
 def test_a_marker_counts_when_the_file_did_not_change_after_it() -> None:
     file = sig(mtime_ns=9, ctime_ns=5)
     assert lacks_marker("a.csv", file, ".done", {}) == "waits for its marker a.csv.done"
-    assert lacks_marker("a.csv", file, ".done", {"b.csv.done": sig(ctime_ns=7)}) != ""
-    assert "changed after its marker a.csv.done" in lacks_marker(
-        "a.csv", file, ".done", {"a.csv.done": sig(mtime_ns=99, ctime_ns=4)}
-    )
+    assert lacks_marker("a.csv", file, ".done", {"b.csv": 7}) != ""
+    assert "changed after its marker a.csv.done" in lacks_marker("a.csv", file, ".done", {"a.csv": 4})
     for ctime_ns in (5, 6):  # a file system whose clock is coarse gives both the same time
-        assert lacks_marker("a.csv", file, ".done", {"a.csv.done": sig(mtime_ns=0, ctime_ns=ctime_ns)}) == ""
+        assert lacks_marker("a.csv", file, ".done", {"a.csv": ctime_ns}) == ""
 
 
 def test_a_rewritten_file_is_known_as_such() -> None:

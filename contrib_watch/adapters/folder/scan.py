@@ -56,10 +56,11 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """The entries of a folder: ``files`` can be drops, ``markers`` say that one is complete, the rest is told why."""
+    """The entries of a folder: ``files`` can be drops, the rest is told why."""
 
     files: Mapping[str, Signature]
-    markers: Mapping[str, Signature]
+    marked_ns: Mapping[str, int]
+    """The ctime of the newest done-marker by the name of the file that it marks."""
     states: Mapping[str, FileState]
     """Of all but ``files``."""
 
@@ -130,19 +131,21 @@ class Folder:
         with os.scandir(self.path) as entries:
             names = {entry.name for entry in entries if not entry.name.startswith(settle.OWN_PREFIX)}
         self._answered()
-        files, markers, told = {}, {}, {}
+        files: dict[str, Signature] = {}
+        marked_ns: dict[str, int] = {}
+        told: dict[str, FileState] = {}
         for name in names:
             marked = settle.marked_file(name, self.feed.done_marker)
             match self._look(name, is_marker=bool(marked)):
                 case Signature() as signature if marked:
-                    markers[name] = signature
+                    marked_ns[marked] = max(marked_ns.get(marked, 0), signature.ctime_ns)
                     told[name] = states.marker(marked, names)
                 case Signature() as signature:
                     files[name] = signature
                 case FileState() as state:
                     told[name] = state
             self._answered()
-        return _Listing(files, markers, told)
+        return _Listing(files, marked_ns, told)
 
     def _look(self, name: str, *, is_marker: bool) -> Signature | FileState | None:
         """The signature of a file that can be a drop or a marker, the state of any other; None: it vanished."""
@@ -164,7 +167,7 @@ class Folder:
     def _unmarked(self, name: str, signature: Signature, listing: _Listing) -> FileState | None:
         """The state of a file whose marker is missing; None where none is asked for, or it is there."""
         suffix = self.feed.done_marker
-        reason = settle.lacks_marker(name, signature, suffix, listing.markers) if suffix else ""
+        reason = settle.lacks_marker(name, signature, suffix, listing.marked_ns) if suffix else ""
         return FileState(FileStatus.UNMARKED, reason, signature=signature) if reason else None
 
     def _first_sight(self, name: str, listing: _Listing) -> FileState:

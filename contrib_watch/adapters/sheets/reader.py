@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -88,7 +89,8 @@ class Reader:
         """The raw cells of the file at ``path``; its name to people, and what says its kind, is ``filename``.
 
         Raises:
-            UnreadableFile: its layout cannot be trusted, or reading it took too long, too much memory, or crashed.
+            UnreadableFile: it is no regular file, its layout cannot be trusted, or reading it took too long, too
+                much memory, or crashed.
             OSError: it cannot be opened.
         """
         size_bytes = _size_bytes(path)
@@ -162,7 +164,7 @@ class Reader:
                 raise
         if isinstance(answer, Refusal):
             if answer.fault:
-                log.error("a parser failed", file=question.filename, traceback=answer.fault)
+                log.debug("a parser failed", file=question.filename, traceback=answer.fault)
             raise UnreadableFile(answer.what, where=answer.where or question.filename, hint=answer.hint)
         return answer
 
@@ -300,6 +302,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _size_bytes(path: Path) -> int:
+    if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe waits for a writer, and a device may have no end
+        what = "it is not a regular file (a folder, pipe, socket or device)"
+        raise UnreadableFile(what, where=str(path), hint="Give a CSV or a workbook")
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size
 
