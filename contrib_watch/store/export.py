@@ -26,9 +26,9 @@ def export(
     """Write ``drops``, ``outcomes``, ``repairs`` and ``record`` to ``folder``; returns each file with its rows.
 
     The columns are those of the tables; outcomes have their drop's feed, Service, file and columns, too. Of the drops
-    that were seen from ``from_utc`` (included) to ``to_utc`` (excluded) and their outcomes; of repairs and records all.
-    ``progress`` is told how many more rows are written. Raises StateError where one of the files is there already, or
-    cannot be written.
+    that were seen from ``from_utc`` (included) to ``to_utc`` (excluded) and their outcomes; of repairs and records
+    all. ``progress`` is told how many more rows are written. Raises StateError where one of the files is there
+    already, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
