@@ -213,7 +213,7 @@ class Malformed:
     cause: str
     mend: str
     rics: tuple[str, ...] = ()
-    """RICs of other rows that stand in it: it may be another copy of those, with other values."""
+    """RICs of other rows that stand in it, bare (``readers.bare``): it may be another copy of those rows."""
 
 
 @dataclass(frozen=True)

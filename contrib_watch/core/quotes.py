@@ -18,7 +18,15 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
-from contrib_watch.core.readers import ERROR_TEXT, Complaint, error_text, foreign_character, matches, shell_pattern
+from contrib_watch.core.readers import (
+    ERROR_TEXT,
+    Complaint,
+    bare,
+    error_text,
+    foreign_character,
+    matches,
+    shell_pattern,
+)
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import UnreadableFile
 
@@ -371,18 +379,28 @@ def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, li
 
 
 def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
-    """Rows whose RIC also stands in a row that is not read: it may be another copy of them, with other values."""
+    """Rows whose RIC also stands in a row that is not read, or looks like one that cannot be a RIC (``A=X`` with a
+    no-break space): that row may be another copy of them, with other values.
+    """
     lines: dict[str, list[int]] = defaultdict(list)
     for line in cells.malformed:
         for ric in line.rics:
             lines[ric].append(line.row)
-    doubted = pc.is_in(table.rics, value_set=pa.array(list(lines), pa.string()))
+    others = pc.indices_nonzero(pc.invert(table.is_ric))
+    texts = table.rics.take(others)
+    for index, text, seen in zip(others.to_pylist(), texts.to_pylist(), bare(texts).to_pylist(), strict=True):
+        if seen not in ("", text):  # equal texts are repeated RICs
+            lines[seen].append(_row(cells, index))
+    if not lines:
+        return []
+    seen_rics = bare(table.rics)
+    doubted = pc.and_(table.is_ric, pc.is_in(seen_rics, value_set=pa.array(list(lines), pa.string())))
     return [
         _Refusal(
             index,
             layout.ric,
             "also stands in a row that is not read",
-            f"mend or remove {_rows(lines[table.rics[index].as_py()])}",
+            f"mend or remove {_rows(lines[seen_rics[index].as_py()])}",
         )
         for index in pc.indices_nonzero(doubted).to_pylist()
     ]

@@ -139,6 +139,14 @@ class TextReader:
         )
 
 
+def bare(texts: pa.StringArray) -> pa.StringArray:
+    """What a person sees of RICs: without spaces of any kind, invisible and foreign characters.
+
+    Two RICs that are bare alike may be meant to be one.
+    """
+    return pc.replace_substring_regex(texts, "[^!-~]+", "")
+
+
 def foreign_character(text: str) -> Complaint | None:
     """The complaint about the first character of ``text`` that is not printable ASCII, if there is one."""
     for character in text:

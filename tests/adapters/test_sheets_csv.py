@@ -311,3 +311,9 @@ def test_a_file_cut_at_any_byte_gives_only_rows_of_the_whole_one(end: str, quoti
         except UnreadableFile:
             continue
         assert part.items() <= whole.items(), length
+
+
+@pytest.mark.parametrize("lookalike", ["A=X", "A=X\u00a0", "A=X\u200b", '"\tA=X "'])
+def test_a_malformed_line_names_the_rows_that_it_may_be_a_copy_of(lookalike: str) -> None:
+    cells = read_cells(f"RIC,BID,ASK\nA=X,1,2\n{lookalike},3\nB=X,1,2\n".encode(), "prices.csv", FEED)
+    assert [bad.rics for bad in cells.malformed] == [("A=X",)]

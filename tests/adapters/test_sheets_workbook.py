@@ -366,6 +366,15 @@ def test_a_whole_column_outside_the_header_is_a_blank_header() -> None:
     assert cells.malformed == ()
 
 
+@pytest.mark.parametrize("lookalike", ["A=X", "A=X\u00a0", "A=X\u200b", "\tA=X "])
+def test_a_row_that_is_held_back_names_the_rows_that_it_may_be_a_copy_of(lookalike: str) -> None:
+    def edit(sheet: Any) -> None:
+        sheet.row_dimensions[3].hidden = True
+
+    cells = read(by_openpyxl(["RIC", "BID"], ["A=X", 1], [lookalike, 2], ["B=X", 3], edit=edit))
+    assert [bad.rics for bad in cells.malformed] == [("A=X",)]
+
+
 def test_hidden_rows_are_held_back() -> None:
     def edit(sheet: Any) -> None:
         sheet.row_dimensions[3].hidden = True

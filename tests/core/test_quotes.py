@@ -226,8 +226,8 @@ def test_spaces_around_a_ric_are_trimmed() -> None:
     ],
 )
 def test_what_cannot_be_a_ric_rejects_its_row(ric: str | None, cause: str) -> None:
-    quotes = read(csv("RIC,BID", ["A", "1"], [ric, "2"]))
-    assert list(quotes.values.index) == ["A"]
+    quotes = read(csv("RIC,BID", ["GOOD", "1"], [ric, "2"]))
+    assert list(quotes.values.index) == ["GOOD"]
     assert causes(quotes) == [("row 3, RIC", cause)]
     assert quotes.problems[0].text == (ric or "")
 
@@ -439,6 +439,20 @@ def test_numbers_that_a_double_cannot_hold_are_warned_about_once() -> None:
 
 def test_numbers_of_15_digits_need_no_warning() -> None:
     assert not read(csv("RIC,BID,ASK", ["A=X", "0.0000123456789", "99999999999.9999"], ["B=X", None, None])).warnings
+
+
+@pytest.mark.parametrize("lookalike", ["A=X\u00a0", "A=X\u200b", "\tA=X", "A=X\x7f", "A\u2009=X"])
+def test_a_row_whose_ric_looks_like_one_that_is_refused_is_rejected(lookalike: str) -> None:
+    quotes = read(csv("RIC,BID", ["A=X", "1"], [lookalike, "2"], ["B=X", "1"], ["\u00a0", "3"]))
+    assert table(quotes) == {"B=X": ["1"]}
+    found = [(one.row, one.cause, one.mend) for one in quotes.problems]
+    assert found[0] == (2, "also stands in a row that is not read", "mend or remove row 3")
+    assert [row for row, *_ in found] == [2, 3, 5]
+
+
+def test_a_ric_that_is_refused_in_two_rows_is_refused_once_in_each() -> None:
+    quotes = read(csv("RIC,BID", ["A=X\u00a0", "1"], ["A=X\u200b", "2"]))
+    assert [one.row for one in quotes.problems] == [2, 3]
 
 
 def test_a_row_whose_ric_stands_in_a_malformed_line_is_rejected_with_its_copies() -> None:

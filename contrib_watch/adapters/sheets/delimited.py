@@ -25,6 +25,7 @@ from contrib_watch.adapters.sheets.records import (
     unify_line_ends,
 )
 from contrib_watch.core.model import Cells, Feed, Malformed, shown
+from contrib_watch.core.readers import bare
 from contrib_watch.errors import UnreadableFile
 
 MAX_COLUMNS = 16_384
@@ -364,10 +365,11 @@ def _malformed(
 
 
 def _texts(column: pa.StringArray) -> set[str]:
-    return set(pc.ascii_trim(column, characters=" ").drop_null().to_pylist())
+    return set(bare(column.drop_null()).to_pylist()) - {""}
 
 
 def _possible_cells(text: str, delimiter: str) -> set[str]:
-    """What may be a cell of a line whose cells cannot be told apart: what stands between delimiters, or quotes."""
+    """What may be a RIC, bare, in a line whose cells cannot be told apart: what is between delimiters, or quotes."""
     patterns = (f'[^"\r\n{re.escape(delimiter)}]+', '[^"]+')
-    return {piece[0].strip(" ") for pattern in patterns for piece in re.finditer(pattern, text)}
+    pieces = [piece[0] for pattern in patterns for piece in re.finditer(pattern, text)]
+    return set(bare(pa.array(pieces, pa.string())).to_pylist())

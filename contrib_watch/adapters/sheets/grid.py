@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.adapters.sheets.markup import BrokenMarkup, Marks, letters_of, number_text
 from contrib_watch.core.model import CellKind, Cells, Feed, Malformed, shown
+from contrib_watch.core.readers import bare
 from contrib_watch.errors import UnreadableFile
 
 Grid = list[list[Any]]
@@ -164,8 +165,9 @@ def _outside(body: Body, columns: Sequence[int]) -> tuple[list[int], set[int]]:
 
 
 def _rics(rows: Sequence[list[Any]], column: int | None) -> set[str]:
-    """The texts of the RICs' column."""
-    return set() if column is None else {_typed(row[column])[0].strip(" ") for row in rows} - {""}
+    """The texts of the RICs' column, bare."""
+    texts = [] if column is None else [_typed(row[column])[0] for row in rows]
+    return set(bare(pa.array(texts, pa.string())).to_pylist()) - {""}
 
 
 def _line(row: list[Any]) -> str:
