@@ -22,7 +22,7 @@ _WHOLE_ROWS = re.compile(
 )
 """Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
 
-_STYLE = re.compile(rb'<c r="[A-Z]{1,3}\d+" s="(\d+)"')
+_STYLE = re.compile(rb' s="(\d+)"')
 
 _SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
 
