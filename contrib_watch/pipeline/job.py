@@ -76,7 +76,7 @@ class Job:
         self._desk = desk
         self._quotes = quotes
         self._findings = findings
-        self._planned = planned if planned is not None else pd.DataFrame()
+        self._rics = planned.index if planned is not None else pd.Index([])
         unsent = iter(()) if planned is None else posts(planned)
         self._delivery = Delivery(unsent, retries=desk.settings.ads.retries, breaker=breaker)
         self._valid_until = valid_until_utc(desk, drop)
@@ -119,6 +119,7 @@ class Job:
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
+        del reading  # the cells, whose memory the plan can use
         changes = look.applied(changes)
         planned = plan(changes)
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
@@ -170,7 +171,7 @@ class Job:
     @property
     def rics(self) -> list[str]:
         """The RICs that it posts."""
-        return self._planned.index.tolist()  # type: ignore[no-any-return]
+        return self._rics.tolist()  # type: ignore[no-any-return]
 
     @property
     def done(self) -> bool:
@@ -227,7 +228,7 @@ class Job:
 
     def claims(self, ric: str) -> bool:
         """Whether it posts to a RIC."""
-        return ric in self._planned.index
+        return ric in self._rics
 
     def due_s(self) -> float | None:
         """When it has something to send, by the monotonic clock; None: not before the next answer."""

@@ -58,15 +58,15 @@ def drop_rics(connection: Connection, table: Table, service: str, rics: Iterable
 
 def rows_of(
     connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: Sequence[str]
-) -> list[Sequence[Any]]:
-    """The rows of some RICs of a Service, each as its RIC and these columns, in no order."""
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """The rows of some RICs of a Service, each as its RIC and these columns: in pieces and in no order."""
     query = select(table.c.ric, *columns).where(table.c.service == service)
     if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
-        wanted = func.json_each(bindparam("rics")).table_valued("value")
-        known = query.where(table.c.ric.in_(select(wanted.c.value)))
-        return list(connection.execute(known, {"rics": _json(rics)}).all())
-    chunks = (rics[start : start + IN_LIST] for start in range(0, len(rics), IN_LIST))
-    return [row for chunk in chunks for row in connection.execute(query.where(table.c.ric.in_(chunk)))]
+        wanted = func.json_each(_json(rics)).table_valued("value")
+        yield from plain_rows(connection, query.where(table.c.ric.in_(select(wanted.c.value))))
+        return
+    for start in range(0, len(rics), IN_LIST):
+        yield from plain_rows(connection, query.where(table.c.ric.in_(rics[start : start + IN_LIST])))
 
 
 def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
