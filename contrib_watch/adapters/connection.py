@@ -260,12 +260,17 @@ class Connection:
                 where, ended = str(endpoint), self._attempt(endpoint, token)
             except NoConnection as error:
                 where, ended = error.where, _Ended(error.what, retry_after_s=error.retry_after_s)
+            searching = self._session.searching
             self._session.disconnected(time.monotonic(), ended.reason)
             if self._stopping.is_set():
                 return
             chance = random.random()  # noqa: S311 - jitter is no secret
             wait_s = self._backoff.wait_s(
-                logged_in_s=ended.logged_in_s, refused=ended.refused, reached=ended.reached, chance=chance
+                logged_in_s=ended.logged_in_s,
+                refused=ended.refused,
+                reached=ended.reached,
+                searching=searching,
+                chance=chance,
             )
             wait_s = max(wait_s, ended.retry_after_s)
             self._deliver(ConnectionLost(where, ended.reason, wait_s))

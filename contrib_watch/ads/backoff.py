@@ -48,12 +48,21 @@ class Backoff:
         """The position of the host to try next."""
         return self._attempts % max(self.hosts, 1)
 
-    def wait_s(self, *, logged_in_s: float | None, refused: bool, chance: float, reached: bool = True) -> float:
+    def wait_s(
+        self,
+        *,
+        logged_in_s: float | None,
+        refused: bool,
+        chance: float,
+        reached: bool = True,
+        searching: bool = False,
+    ) -> float:
         """An attempt has ended: how long to wait before the next.
 
         ``logged_in_s``: how long its login stood; None: it had none. ``refused``: its login was refused, and may be
         taken later. ``chance``: a random number from 0 to 1, which keeps many clients from returning at one moment.
-        ``reached``: somebody had work with it, an ADS or a token service.
+        ``reached``: somebody had work with it, an ADS or a token service. ``searching``: it went down with a single
+        post, sent alone to find the one at fault: each costs a connection, so that the waits stay at seconds.
         """
         waits = self._waits
         if logged_in_s is not None and logged_in_s >= waits.lasting_s:
@@ -67,6 +76,6 @@ class Backoff:
         hosts = max(self.hosts, 1)
         failed, longest_s = self._attempts, min(waits.longest_unreached_s / hosts, waits.longest_s)
         if reached:
-            failed, longest_s = self._reached, waits.longest_s
+            failed, longest_s = self._reached, waits.longest_s if not searching else waits.longest_unreached_s
         doublings = min(failed // hosts, _MOST_DOUBLINGS)
         return min(waits.first_s * 2.0**doublings, longest_s) * (1.0 + chance) / 2

@@ -202,6 +202,11 @@ class Session:
         return self._watching.changes()
 
     @property
+    def searching(self) -> bool:
+        """What is on the wire is one post that goes alone: the one at fault is looked for."""
+        return len(self._outstanding) == 1 and next(iter(self._outstanding.values())).alone
+
+    @property
     def due_s(self) -> float | None:
         """When tick() must be called at the latest; None: not before something else happens."""
         if self.phase not in (Phase.LOGGING_IN, Phase.OPEN):

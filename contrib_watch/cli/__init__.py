@@ -71,10 +71,15 @@ def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, a
     with traced(trace_path) as trace:
         result = run_feeds(settings, dictionary, once=once, trace=trace, accept_empty=accept_empty_state)
     if as_json:
-        print_json(run_json(result.finished, result.left))
+        print_json(run_json(result.finished, result.left, stopped=result.stopped, waiting=result.waiting))
     elif once and result.finished:
         print_outcomes(result.finished)
-    elif once and result.failure is None and not (result.outages or result.paused or result.left):
+    if once and result.stopped:
+        wait = "1 drop waits" if result.waiting == 1 else f"{result.waiting:,} drops wait"
+        click.echo(f"stopped; {wait} to be sent" if result.waiting else "stopped; no drop waits to be sent", err=True)
+    elif once and not (
+        as_json or result.finished or result.failure or result.outages or result.paused or result.left
+    ):
         click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
     if once:
         print_left(result.left)

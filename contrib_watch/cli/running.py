@@ -59,6 +59,10 @@ class Result:
     """What ended the run before everything was sent."""
     left: tuple[LeftFile, ...] = ()
     """Files that could not be taken, and stay so until somebody does something."""
+    stopped: bool = False
+    """A signal ended it, or another installation took a folder over."""
+    waiting: int = 0
+    """Drops that wait to be sent."""
 
 
 def run_feeds(
@@ -142,10 +146,19 @@ def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Lea
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
     for feed, why in postponed.items():
         log.error("files of a feed were not taken", feed=feed, why=why)
-    waiting = frozenset(drop.feed for drop in desk.drops.pending()) & {*paused(desk)}
-    for feed in waiting:
+    pending = [drop.feed for drop in desk.drops.pending() if drop.feed in desk.feeds]
+    braked = frozenset(pending) & {*paused(desk)}
+    for feed in braked:
         log.warning("drops wait: the feed is paused", feed=feed)
-    return Result(tuple(loop.finished), postponed | outages, waiting, failure, inbox.left())
+    return Result(
+        tuple(loop.finished),
+        postponed | outages,
+        braked,
+        failure,
+        inbox.left(),
+        stopped=loop.stopped,
+        waiting=len(pending),
+    )
 
 
 @contextmanager

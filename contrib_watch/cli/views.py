@@ -44,8 +44,13 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def run_json(finished: Iterable[Finished], left: Iterable[LeftFile]) -> dict[str, Any]:
-    """``run --once --json``: what became of each drop of this run, and the files that could not be taken."""
+def run_json(
+    finished: Iterable[Finished], left: Iterable[LeftFile], *, stopped: bool, waiting: int
+) -> dict[str, Any]:
+    """``run --once --json``: what became of each drop of this run, and the files that could not be taken.
+
+    ``stopped``: somebody stopped it; ``waiting``: so many drops wait to be sent.
+    """
     return {
         "drops": [
             {
@@ -61,6 +66,8 @@ def run_json(finished: Iterable[Finished], left: Iterable[LeftFile]) -> dict[str
         "files": [
             {"feed": one.feed, "name": one.name, "state": one.state.value, "reason": one.reason} for one in left
         ],
+        "stopped": stopped,
+        "waiting": waiting,
     }
 
 
@@ -191,7 +198,7 @@ def print_status(found: Mapping[str, Any]) -> None:
     if files:
         print_table(console, "files", ("feed", "file", "state", ">drop", "why"), files)
     _print_drops(console, "waiting for a decision", found["waiting_for_a_decision"])
-    _print_drops(console, "failed: `retry` processes them again", found["failed"])
+    _print_drops(console, "failed: do what the reason says; `retry` processes a drop again", found["failed"])
     _print_drops(console, "newest drops", found["drops"])
 
 
@@ -252,7 +259,9 @@ def _presence(presence: Mapping[str, Any]) -> Iterator[str]:
     )
     at = f"{_moment(presence['at_utc'])} UTC" if "at_utc" in presence else ""
     if state == "fine":
-        yield f"the ADS held what it had acknowledged: {plural(presence['items'], 'item')} read back at {at}"
+        known = presence.get("still_wrong", 0)
+        but = f", but for {known:,} that it keeps otherwise, as told before; see `reconcile`" if known else ""
+        yield f"the ADS held what it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
     elif state == "suspect":
         yield f"[bold yellow]The ADS may have lost what it acknowledged[/] ({at}): {why}"
     elif state == "repairing":

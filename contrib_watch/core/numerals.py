@@ -16,6 +16,8 @@ from contrib_watch.core.readers import Complaint, error_text, matches, without_t
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_DECIMALS = 14
 """The most decimals of a REAL (its finest exponent hint is 10^-14; more is an Error of the SDK's converter)."""
+SAFE_DIGITS = 15
+"""So many significant decimal digits survive a double, which is what some servers keep a REAL in."""
 
 # Numbers that are safe by their length alone: at most 18 digits, which always fit int64, and 14 decimals.
 _CANONICAL = (

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
+from contrib_watch.core.numerals import SAFE_DIGITS
 from contrib_watch.core.readers import (
     ERROR_TEXT,
     Complaint,
@@ -32,9 +33,6 @@ from contrib_watch.errors import UnreadableFile
 
 MAX_RIC_BYTES = 255
 """A longer ``Key.Name`` is an Error (seen on LSEG's SDK provider)."""
-
-SAFE_DIGITS = 15
-"""So many significant decimal digits survive a double, which is what some servers keep a REAL in."""
 
 _RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
 """Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""

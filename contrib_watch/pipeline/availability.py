@@ -11,12 +11,15 @@ import structlog
 
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.session import LoggedIn, LoginEnded, Notice
+from contrib_watch.ads.session import Answer, LoggedIn, LoginEnded, Notice, Verdict
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
+
+LOSSES = 10
+"""Connections that may be lost in a row, each after its login and without an answer, before a task is given up."""
 
 
 class Availability:
@@ -29,6 +32,7 @@ class Availability:
         """The circuit breaker of each Service."""
         self._desk = desk
         self._progress = progress
+        self._losses = 0
         self._down_since_s = 0.0
         self._down_because = "no connection was tried yet"
         self._told_state = self._told_since_utc = ""
@@ -45,6 +49,7 @@ class Availability:
             self.tell("up", "")
         elif isinstance(event, ConnectionLost):
             if self.up:
+                self._losses += 1
                 self._down_since_s = self._desk.clock.monotonic()
             if self.up or event.reason != self._down_because:
                 wait_s = round(event.retry_in_s, 1)
@@ -56,6 +61,11 @@ class Availability:
                 log.error("login ended", code=event.code, text=event.text)
         elif isinstance(event, Notice) and event.text:
             log.warning("from the ADS", text=event.text)
+
+    def heard(self, answers: Iterable[Answer]) -> None:
+        """Posts have ended; one that the ADS has answered makes up for the connections lost before."""
+        if self._losses and any(one.verdict in (Verdict.ACKED, Verdict.NAKKED) and one.sent_s for one in answers):
+            self._losses = 0
 
     def tell(self, state: str, reason: str, retry_in_s: float | None = None) -> None:
         """Leave the connection's state where ``status`` finds it."""
@@ -94,10 +104,12 @@ class Availability:
         """Raise NoConnection where there has been none for ``ads.connect_timeout_s``."""
         waited_s = self._desk.clock.monotonic() - self._down_since_s
         limit_s = self._desk.settings.ads.connect_timeout_s
-        if waited_s >= limit_s:
+        if waited_s >= limit_s or self._losses >= LOSSES:
             hosts = ", ".join(self._desk.settings.ads.hosts)
             hint = "What was not sent waits for the next run; check ads.hosts and the network"
-            raise NoConnection(f"no connection for {limit_s:g} s: {self._down_because}", where=hosts, hint=hint)
+            lost = f"the connection was lost {LOSSES} times in a row without an answer"
+            what = lost if self._losses >= LOSSES else f"no connection for {limit_s:g} s"
+            raise NoConnection(f"{what}: {self._down_because}", where=hosts, hint=hint)
 
     def check_services(self, services: Iterable[str]) -> None:
         """Raise NoConnection where all of these Services have been down for ``ads.connect_timeout_s``."""

@@ -193,17 +193,19 @@ class Desk:
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
-        hint = "Save the file again, which puts the copy right; the state folder must keep its spool"
+        hint = (
+            "Save the file again: that makes a drop of it anew, which `retry` cannot; the state must keep its spool"
+        )
         try:
             if not is_sound(
                 self.unpacked(drop.sha256), drop.sha256
             ):  # a damaged disk, a power cut: nobody knows what it would publish
-                what = f"the copy of drop {drop.id} is damaged: its bytes do not have the SHA-256 that was recorded"
-                raise StateError(what, where=str(path), hint=hint)
+                what = f"the copy of drop {drop.id} is damaged: its bytes are not those that were recorded ({path})"
+                raise StateError(what, where=drop.path, hint=hint)
             return self.read(path, name, feed)
         except OSError as error:
-            what = f"the bytes of drop {drop.id} cannot be read: {error.strerror}"
-            raise StateError(what, where=str(path), hint=hint) from error
+            what = f"the bytes of drop {drop.id} cannot be read: {error.strerror} ({path})"
+            raise StateError(what, where=drop.path, hint=hint) from error
 
     def quotes(self, drop: Drop) -> Quotes:
         """A drop's quotes; raises as :meth:`reading` does."""

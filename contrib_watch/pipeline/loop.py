@@ -16,7 +16,7 @@ from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import LoggedIn, Outgoing
-from contrib_watch.core.model import Drop, DropStatus, Quotes
+from contrib_watch.core.model import Drop, DropStatus, Quotes, Status
 from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import (
     ConfigurationError,
@@ -147,6 +147,11 @@ class Loop:
         self._handed = 0  # posts that the link has and has not answered
         self._paid_until_s = 0.0  # until when the posts handed over use up the rate limit
 
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody said stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Send nothing more, wait a little for what is on the wire, and return from run()."""
         self._stopping.set()
@@ -198,9 +203,14 @@ class Loop:
         self._farewell()
 
     def _is_over(self) -> bool:
-        repairing = self._presence.busy and not self._paused
+        checking = (self._presence.busy or self._owes_a_check) and not self._paused
         aside = self._reading or self._tidying or self._publisher.busy
-        return not (self._moving() or aside or repairing)
+        return not (self._moving() or aside or checking)
+
+    @property
+    def _owes_a_check(self) -> bool:
+        """Rows were called unchanged, and nobody has looked for long whether the ADS still holds them."""
+        return any(one.totals.get(Status.UNCHANGED) for one in self.finished) and self._presence.overdue
 
     def _moving(self) -> list[Job]:
         """The jobs that can go on: of a paused feed only while answers are out."""
@@ -372,7 +382,8 @@ class Loop:
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
-        if self._moving() and not self._stopping.is_set():
+        owes = once and not self._paused and self._owes_a_check
+        if (self._moving() or owes) and not self._stopping.is_set():
             self._connect()
         if not self._started:
             self._woken.wait(LONGEST_TURN_S)
@@ -380,6 +391,7 @@ class Loop:
             return
         answers, events, items, _ = self._link.collect(self._patience_s())
         self._handed -= len(answers)
+        self._availability.heard(answers)
         for event in events:
             self._availability.note(event)
             if isinstance(event, LoggedIn):
@@ -387,7 +399,7 @@ class Loop:
             elif isinstance(event, ConnectionLost):
                 self._presence.lost()
         sending = any(not job.done for job in self._moving())
-        if once and not self._availability.up and (sending or self._presence.busy):
+        if once and not self._availability.up and (sending or self._presence.busy or owes):
             self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
         outgoing: list[Outgoing] = []
@@ -542,10 +554,6 @@ class Loop:
             self._faults[failed.id, failed.run] = code
             return
         self.finished.append(Finished(failed, {}, Path(), code))
-
-    def _has_rows(self, drop: Drop) -> bool:
-        """Whether rows of its present run have ended."""
-        return bool(self._desk.ledger.recorded(drop))
 
     def _connect(self) -> None:
         if not self._started:

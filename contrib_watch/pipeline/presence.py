@@ -14,6 +14,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -27,11 +28,14 @@ from contrib_watch.core.model import Status
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import IsClaimed, Repair, by_service, summed
+from contrib_watch.pipeline.stubborn import Stubborn
 from contrib_watch.store import utc_text
 from contrib_watch.store.repairs import Repairs
 
 log = structlog.get_logger()
 
+OFTEN_ENOUGH = timedelta(days=1)
+"""A run that has nothing to post makes a connection only where the last sample is older."""
 UNKNOWN_ITEM = "an Update met an item that the ADS did not know"
 BY_HAND = (
     "the ADS may have lost its cache, and this user cannot read items back: "
@@ -68,13 +72,23 @@ class Presence:
         """Why no item at all could be read back in this process; empty: some could."""
         self._told_denied = False
         self._read_again = False
-        self._stubborn: dict[tuple[str, str], Finding] = {}
-        """What the ADS holds although it acknowledged something else, twice: posting it a third time is no use."""
+        self._stubborn = Stubborn(desk.state)
+        self._sampled_utc = desk.state.get("sampled_utc") or ""
 
     @property
     def busy(self) -> bool:
         """A check or a repair is under way."""
         return self._phase is not _Phase.IDLE
+
+    @property
+    def overdue(self) -> bool:
+        """Nothing was read back for :data:`OFTEN_ENOUGH`, although there is something to read."""
+        if not self._size:
+            return False
+        age = self._desk.clock.utc() - datetime.fromisoformat(self._sampled_utc) if self._sampled_utc else None
+        if age is not None and timedelta(0) <= age < OFTEN_ENOUGH:
+            return False
+        return any(self._all(service) for service in services(self._desk))
 
     def logged_in(self) -> None:
         """There is a connection: read a sample back."""
@@ -191,8 +205,10 @@ class Presence:
 
     def _end_sample(self) -> None:
         findings, heard = self._taken()
+        self._sampled_utc = utc_text(self._desk.clock.utc())
+        self._desk.state.put("sampled_utc", self._sampled_utc)
         unreadable = [one for one in findings if one.held is Held.UNREADABLE]
-        bad = self._news(findings)
+        bad = self._stubborn.news(wrong(findings))
         if heard and len(unreadable) == heard:
             self._deny(unreadable[0])
             return
@@ -204,7 +220,7 @@ class Presence:
         else:
             self._phase = _Phase.IDLE
             if heard:
-                self._tell("fine", items=heard)
+                self._tell("fine", items=heard, still_wrong=len(wrong(findings)))
 
     def _deny(self, finding: Finding) -> None:
         """No item of the sample could be read back: say so once, and leave it at that."""
@@ -220,7 +236,7 @@ class Presence:
     def _end_reading(self) -> None:
         findings, self._items = self._taken()
         self._unreadable = sum(one.held is Held.UNREADABLE for one in findings)
-        self._found = self._news(findings)
+        self._found = self._stubborn.news(wrong(findings))
         if not self._found:
             self._conclude(())
             return
@@ -244,7 +260,7 @@ class Presence:
     def _end_verifying(self) -> None:
         findings, _ = self._taken()
         still = wrong(findings)
-        self._stubborn |= {(one.service, one.ric): one for one in still}
+        self._stubborn.learn(still)
         self._conclude(still)
 
     def _conclude(self, still: Sequence[Finding]) -> None:
@@ -280,10 +296,6 @@ class Presence:
         heard = sum(read.heard for read in self._reads)
         self._reads = []
         return findings, heard
-
-    def _news(self, findings: Iterable[Finding]) -> list[Finding]:
-        """What is wrong, and was not so in just this way after it had been posted again."""
-        return [one for one in wrong(findings) if self._stubborn.get((one.service, one.ric)) != one]
 
     def _suspect(self, why: str) -> None:
         log.warning("the ADS may have lost what it acknowledged: all of it is read back", why=why)

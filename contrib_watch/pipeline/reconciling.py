@@ -12,14 +12,12 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import LoggedIn
 from contrib_watch.core.model import Status
 from contrib_watch.errors import ConfigurationError, NoConnection
+from contrib_watch.pipeline.availability import LOSSES
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Link
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import Repair, by_service, summed
 from contrib_watch.store.repairs import Repairs
-
-LOSSES = 10
-"""Connections that one task may lose before it is given up."""
 
 Advanced = Callable[[int], object]
 """Is told how many more items are done."""

@@ -15,10 +15,13 @@ def lost(
     *,
     refused: bool = False,
     reached: bool = True,
+    searching: bool = False,
     chance: float = 1.0,
 ) -> float:
     """A connection ends: the wait."""
-    return backoff.wait_s(logged_in_s=logged_in_s, refused=refused, reached=reached, chance=chance)
+    return backoff.wait_s(
+        logged_in_s=logged_in_s, refused=refused, reached=reached, searching=searching, chance=chance
+    )
 
 
 def test_hosts_are_tried_in_order_and_the_wait_doubles_with_each_round() -> None:
@@ -43,6 +46,13 @@ def test_a_server_that_takes_each_login_and_drops_it_sees_growing_waits() -> Non
     backoff = Backoff(1, USUAL_WAITS)
     waits = [lost(backoff, 0.1) for _ in range(8)]
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_search_for_the_post_at_fault_goes_on_within_seconds() -> None:
+    backoff = Backoff(1, USUAL_WAITS)
+    waits = [lost(backoff, 0.1, searching=True) for _ in range(20)]
+    assert waits[-1] == USUAL_WAITS.longest_unreached_s
+    assert lost(backoff, 0.1) == USUAL_WAITS.longest_s
 
 
 def test_an_ads_that_is_not_there_is_asked_again_within_seconds() -> None:

@@ -432,6 +432,7 @@ class TestAlone:
     def test_nothing_else_is_outstanding_before_with_or_after(self) -> None:
         session = opened(pack=10)
         session.post([*posts(1, 2), outgoing(3, alone=True), *posts(4, 5)], 0.0)
+        assert not session.searching
         assert ids(session.output()) == [[1, 2]]
         session.receive(ack(1), 1.0)
         assert session.output() == []
@@ -443,6 +444,7 @@ class TestAlone:
     def test_several_go_one_after_the_other(self) -> None:
         session = opened(pack=10)
         session.post([outgoing(n, alone=True) for n in (1, 2)], 0.0)
+        assert session.searching
         assert ids(session.output()) == [[1]]
         session.receive(ack(1), 1.0)
         assert ids(session.output()) == [[2]]

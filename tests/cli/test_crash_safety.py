@@ -53,6 +53,7 @@ def test_a_damaged_copy_is_not_read(site: Site, damage: Callable[[Path], None]) 
         reason = site.status()["drops"][0]["reason"]
         assert "damaged" in reason or "cannot be read" in reason
         assert "Save the file again" in reason
+        assert reason.startswith(str(site.inbox / "prices.csv"))
         assert posts(server) == []
         site.drop("prices.csv", sheet("A=T,12.5"))
         assert site.once()[0] == 0

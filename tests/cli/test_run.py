@@ -40,7 +40,7 @@ def test_json_alone_on_stdout_and_messages_on_stderr(site: Site) -> None:
         done = site.run("run", "--once", "--json")
     (report,) = site.reports()
     (drop,) = json.loads(done.stdout)["drops"]
-    assert list(json.loads(done.stdout)) == ["drops", "files"]
+    assert list(json.loads(done.stdout)) == ["drops", "files", "stopped", "waiting"]
     totals = drop.pop("totals")
     assert drop == {"drop": 1, "feed": "prices", "file": str(path), "status": "done", "report": str(report)}
     assert {status: count for status, count in totals.items() if count} == {"acked": 2, "rejected": 1}
@@ -336,7 +336,7 @@ def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
         site.drop("prices.csv", sheet("A=T,1"))
         done = site.invoke("run", "--once", "--json")
     assert done.exit_code == 5
-    assert json.loads(done.stdout) == {"drops": [], "files": []}
+    assert json.loads(done.stdout) == {"drops": [], "files": [], "stopped": False, "waiting": 1}
     assert "UserUnknownToPermSys: tester is unknown" in done.stderr
     assert "Market Data team" in done.stderr
     assert "Traceback" not in done.stderr

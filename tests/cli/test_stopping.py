@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -237,3 +238,16 @@ def test_the_trace_of_a_run(site: Site) -> None:
     refused = site.invoke("run", "--once", "--trace", str(site.home / "no" / "trace.txt"))
     assert refused.exit_code == 2
     assert "cannot be written" in refused.stderr
+
+
+def test_a_stopped_run_says_what_waits(site: Site) -> None:
+    site.configure(CLOSED, connect_timeout_s=600)
+    site.drop("prices.csv", sheet("A=T,1"))
+    with site.running("--once", "--json") as process:
+        eventually(lambda: "no connection" in site.log.read_text(), "it tries to connect")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        told = process.stdout.read()
+        assert process.wait(DEADLINE_S) == 0
+    assert json.loads(told) == {"drops": [], "files": [], "stopped": True, "waiting": 1}
+    assert site.log.read_text().rstrip().endswith("stopped; 1 drop waits to be sent")

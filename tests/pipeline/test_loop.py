@@ -10,6 +10,7 @@ from virtual_site import Killed, NewSite, Site, make_feed, page_of, read_report,
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import LoginRefused, NoConnection
+from contrib_watch.pipeline.availability import LOSSES
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
@@ -250,3 +251,22 @@ def test_a_first_drop_that_dies_at_any_step_is_finished_by_the_next_start(new_si
         assert len(site.report_files()) == 2 * len(site.drops())
     assert die_at > 50
     assert site.cache() == site.snapshot()
+
+
+def test_an_ads_that_drops_the_connection_at_each_post_is_given_up(site: Site) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.DROP_CONNECTION_BEFORE))
+    site.save(sheet("RIC,BID", *(f"R{number}=,{number}" for number in range(20))))
+    with pytest.raises(NoConnection, match="10 times in a row"):
+        site.run()
+    assert site.wire.connections == LOSSES
+    site.ads.faults = script()
+    site.run()
+    assert site.totals(1) == {"acked": 19, "unconfirmed": 1}  # one was tried alone for too often
+
+
+def test_connections_that_bring_answers_are_not_counted(site: Site) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.DROP_CONNECTION_BEFORE, every=2, times=2 * LOSSES))
+    site.save(sheet("RIC,BID", *(f"R{number}=,{number}" for number in range(40))))
+    site.run()
+    assert site.wire.connections > LOSSES
+    assert site.totals(1) == {"acked": 40}

@@ -20,6 +20,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, Seen
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Status
+from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.presence import Presence
 from contrib_watch.pipeline.readback import ReadBack
@@ -111,13 +112,46 @@ def test_nothing_wrong_and_nothing_is_posted(site: Site) -> None:
     assert told(site)["items"] == 50
 
 
-def test_a_run_that_needs_no_connection_makes_none_for_a_check(site: Site) -> None:
+def test_a_run_without_anything_to_post_makes_no_connection_for_a_check_within_a_day(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.run()  # the first sample was read before anything was acknowledged, and counts all the same
+    connections = site.wire.connections
+    site.clock.ahead_s += 80_000
+    site.save(many(3), "again.csv")
+    site.run()
+    assert site.totals(2) == {"unchanged": 3}
+    assert site.wire.connections == connections
+
+
+def test_unchanged_rows_are_checked_once_a_day_by_runs_that_post_nothing(site: Site) -> None:
     site.save(many(3))
     site.run()
     site.ads.items.forget()
+    site.clock.ahead_s += 90_000
     connections = site.wire.connections
     site.run()
+    assert site.wire.connections == connections  # no row was called unchanged
+    site.save(many(3), "again.csv")
+    site.run()
+    assert site.totals(2) == {"unchanged": 3}
+    assert whole(site)
+    assert [status for _, _, status in repairs(site)] == ["acked"] * 3
+    connections = site.wire.connections
+    site.save(many(3), "and again.csv")
+    site.run()
     assert site.wire.connections == connections
+
+
+def test_a_daily_check_gives_up_as_everything_does_without_a_connection(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.clock.ahead_s += 90_000
+    site.wire.reachable = False
+    site.save(many(3), "again.csv")
+    with pytest.raises(NoConnection):
+        site.run()
+    assert site.totals(2) == {"unchanged": 3}
 
 
 def test_a_daemon_repairs_at_its_login_without_any_drop(site: Site) -> None:
@@ -300,6 +334,14 @@ def test_what_stays_different_although_acknowledged_is_posted_once(site: Site) -
     assert connections == [2, 3]
     assert repairs(site) == [("R0001=", "BID 99 instead of 1.5", "acked")]
     assert told(site)["state"] == "fine"
+    assert told(site)["still_wrong"] == 1
+    posts = len(site.posts)
+    site.run(once=False, meanwhile={40: Loop.stop})  # another process knows it too
+    assert len(site.posts) == posts
+    site.save(many(3, "R0000=,0.5,0", "R0001=,3,1"))  # until the record has another value for it
+    site.run()
+    site.run(once=False, meanwhile={40: Loop.stop})
+    assert repairs(site)[1:] == [("R0001=", "BID 99 instead of 3", "acked")]
 
 
 def test_a_lost_connection_during_the_repair_does_not_end_it(site: Site) -> None:
