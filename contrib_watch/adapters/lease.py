@@ -6,13 +6,16 @@ that finds it there watches it: once it changes, its holder lives, and the folde
 for LAPSE_S, its holder is gone, and the lease is taken over. Only the watcher's own monotonic clock is asked, never
 the time that another host wrote.
 
-The same state is the same installation: a lease of a process that was killed is renewed by the next one at once.
+A lease of a process of the same state that was killed on the same machine is renewed by the next one at once. Where
+another process of that state lives, or may live on another host, there is a copy of the state, which is another
+installation.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -47,6 +50,8 @@ class Holder(NamedTuple):
     host: str = "unknown"
     pid: int | str = "unknown"
     state: str = "unknown"
+    token: str = ""
+    """Of one process's start: a copy of the state names the same state, and pids are given again."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, state {self.state}"
@@ -62,7 +67,7 @@ class _Found(NamedTuple):
     def holder(self) -> Holder:
         try:
             told = json.loads(self.content)
-            return Holder(str(told["host"]), int(told["pid"]), str(told["state"]))
+            return Holder(str(told["host"]), int(told["pid"]), str(told["state"]), str(told.get("token", "")))
         except (ValueError, KeyError, TypeError):  # empty after a power cut, or not ours
             return Holder()
 
@@ -73,7 +78,7 @@ class Lease:
     def __init__(self, folder: Path, state_id: str, *, heartbeat_s: float = HEARTBEAT_S, lapse_s: float = LAPSE_S):
         self._folder = folder
         self._path = folder / LEASE_NAME
-        self._holder = Holder(socket.gethostname(), os.getpid(), state_id)
+        self._holder = Holder(socket.gethostname(), os.getpid(), state_id, secrets.token_hex(8))
         self._heartbeat_s = heartbeat_s
         self._lapse_s = lapse_s
         self._rival: _Found | None = None
@@ -95,6 +100,10 @@ class Lease:
         self._settled.wait(timeout_s)
         if self._refusal is not None:
             raise self._refusal
+
+    def interrupt(self) -> None:
+        """End :meth:`wait`; from any thread."""
+        self._settled.set()
 
     def when_refused(self, call: Callable[[], object]) -> None:
         """Call this, from another thread, if the folder turns out to be another installation's from here on."""
@@ -150,7 +159,7 @@ class Lease:
         """Renew the lease, or watch another one's; False: whose the folder is has still to be seen."""
         try:
             found = self._read()
-            if found is None or found.holder.state == self._holder.state:
+            if found is None or found.holder == self._holder or self._left_behind(found.holder):
                 self._rival = None
                 if found is not None:
                     self._write()
@@ -163,6 +172,12 @@ class Lease:
             self._do_without(error)
             return True
         return False
+
+    def _left_behind(self, holder: Holder) -> bool:
+        """A process of this installation that was killed on this machine: nobody else has this state."""
+        if self._held or (holder.state, holder.host) != (self._holder.state, self._holder.host):
+            return False
+        return holder.pid == self._holder.pid or not _is_alive(holder.pid)
 
     def _watch(self, found: _Found, now_s: float) -> None:
         if self._held or (self._rival is not None and found != self._rival):
@@ -177,7 +192,8 @@ class Lease:
 
     def _other(self, holder: Holder) -> StateError:
         hint = "Stop one of the two, or give this feed another folder; a dead one's lease lapses by itself"
-        what = f"another installation contributes from this folder: {holder}"
+        who = "a copy of this state" if holder.state == self._holder.state else "another installation"
+        what = f"{who} contributes from this folder: {holder}"
         return StateError(what, where=str(self._folder), hint=hint)
 
     def _do_without(self, error: OSError) -> None:
@@ -215,10 +231,23 @@ class Lease:
 
     def _prepared(self) -> Path:
         """The lease of this moment under another hidden name, to be renamed: nobody ever reads half of one."""
-        temporary = self._path.with_name(f"{OWN_PREFIX}lease-{self._holder.state}.part")
+        temporary = self._path.with_name(f"{OWN_PREFIX}lease-{self._holder.token}.part")
         told = {**self._holder._asdict(), "heartbeat_utc": datetime.now(UTC).isoformat(timespec="milliseconds")}
         temporary.write_text(json.dumps(told) + "\n", encoding="utf-8")
         return temporary
+
+
+def _is_alive(pid: int | str) -> bool:
+    """Whether a process of this machine runs; where that cannot be told, it does."""
+    if os.name == "nt" or not isinstance(pid, int) or pid <= 0:  # untested: on Windows, os.kill would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 class Leases:
@@ -231,6 +260,11 @@ class Leases:
         self._leases = {
             folder: Lease(folder, state_id, heartbeat_s=heartbeat_s, lapse_s=lapse_s) for folder in folders
         }
+
+    def interrupt(self) -> None:
+        """Wait no longer for whose the folders are; from any thread. They stay contested as they were."""
+        for lease in self._leases.values():
+            lease.interrupt()
 
     def when_lost(self, call: Callable[[], object]) -> None:
         """Call this, from another thread, once another installation has one of the folders."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ _STATE = re.compile(rb"\bstate ([0-9a-f]{32})\b")
 _WITNESS = re.compile(rb"\bRecord (\d+) ([0-9a-f]{64})(?: \xc2\xb7 CSV ([0-9a-f]{64}))?")
 _FOOT_BYTES = 4096
 """The page names its record and its state in its last lines."""
+PAGES_READ = 200
+"""Of how many pages, the newest by their mtime, :func:`newest_testimonies` reads the last lines."""
 
 
 class PastReport(NamedTuple):
@@ -34,34 +37,40 @@ class Testimony(NamedTuple):
     sha256: str
     csv_sha256: str
     """Of the CSV beside it, by the page; empty: it does not say."""
-    csv_as_told: bool
-    """That CSV is there with these bytes, or the page does not name them."""
+
+    def csv_as_told(self) -> bool:
+        """That CSV is there with these bytes, or the page does not name them; raises OSError."""
+        table = self.path.with_suffix(".csv")
+        told = self.csv_sha256
+        return not told or (table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest() == told)
 
 
 def testimonies(folder: Path) -> Iterator[Testimony]:
     """What every page below a folder says, by name; raises OSError where one cannot be read."""
-    for path in sorted(folder.rglob("*.ack.html")):
-        foot = _foot(path)
-        states, found = _STATE.findall(foot), _WITNESS.findall(foot)
-        number, sha256, told = found[-1] if found else (b"0", b"", b"")
-        table = path.with_suffix(".csv")
-        fits = not told or (table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest() == told.decode())
-        state = states[-1].decode() if states else ""
-        yield Testimony(path, state, int(number), sha256.decode(), told.decode(), fits)
+    yield from map(_testimony, sorted(folder.rglob("*.ack.html")))
+
+
+def newest_testimonies(folder: Path) -> list[Testimony]:
+    """What the newest pages in a folder say; raises OSError where it, or one of them, cannot be read."""
+    with os.scandir(folder) as entries:
+        found = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".ack.html")]
+    return [_testimony(Path(path)) for _, path in nlargest(PAGES_READ, found)]
+
+
+def _testimony(page: Path) -> Testimony:
+    foot = _foot(page)
+    states, found = _STATE.findall(foot), _WITNESS.findall(foot)
+    number, sha256, told = found[-1] if found else (b"0", b"", b"")
+    return Testimony(page, states[-1].decode() if states else "", int(number), sha256.decode(), told.decode())
 
 
 def newest_report(folder: Path, *, simulated: bool) -> PastReport | None:
     """The newest report in a folder, of those against a simulated ADS or of the others; None: there is none.
 
-    A folder that cannot be read has none.
+    Raises OSError where the folder cannot be read: that is not none.
     """
-    try:
-        with os.scandir(folder) as entries:
-            found = [
-                (match[1], match[3], entry.name) for entry in entries if (match := _REPORT.fullmatch(entry.name))
-            ]
-    except OSError:
-        return None
+    with os.scandir(folder) as entries:
+        found = [(match[1], match[3], entry.name) for entry in entries if (match := _REPORT.fullmatch(entry.name))]
     wanted = [(time, kind, name) for time, kind, name in found if (".simulated.ack." in name) == simulated]
     if not wanted:
         return None

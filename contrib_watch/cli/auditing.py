@@ -215,7 +215,7 @@ def _compared(desk: Desk, proven: Proven, folder: Path) -> tuple[int, list[str]]
 
 
 def _misfit(desk: Desk, proven: Proven, one: Testimony) -> str:
-    if not one.csv_as_told:
+    if not one.csv_as_told():
         return f"{one.path.with_suffix('.csv')}: it is not the CSV that was written with its page"
     has = hash_of(desk.state, one.number)
     if has == one.sha256:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import structlog
 
 from contrib_watch.adapters.connection import Connection
 from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
-from contrib_watch.adapters.folder import FileStatus
+from contrib_watch.adapters.folder import FileStatus, Scan
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
-from contrib_watch.cli.safeguards import DailyBackups, recorded_run, refuse_forgotten_past
-from contrib_watch.cli.stopping import signals
-from contrib_watch.config import Ads, Settings
+from contrib_watch.cli.safeguards import DailyBackups, recorded_run
+from contrib_watch.cli.stopping import Stopping, signals
+from contrib_watch.config import Ads, Settings, State
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
@@ -31,10 +30,12 @@ from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, LeftFile, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.pipeline.past import Past
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import FaultScript
 from contrib_watch.simulator.server import SimulatedServer
 from contrib_watch.store import Lock
+from contrib_watch.store.restore import remove_interrupted
 
 log = structlog.get_logger()
 
@@ -80,68 +81,96 @@ def run_feeds(
     ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one. ``trace`` is
     told of every frame. ``accept_empty``: begin with an empty state even where an earlier one was lost.
     """
-    lock = Lock(settings.state.folder)
-    try:
+    stopping = Stopping()
+    with signals(stopping.set), _locked(settings.state):
         desk = Desk.open(settings, dictionary, accept_empty=accept_empty)
         desk.reader.start()  # ready by the time that the first file has settled
         with desk.state, nullcontext(progress) if progress else shown_progress() as shown:
-            refuse_forgotten_past(desk, accept_empty=accept_empty)
+            if settings.ads.simulated:
+                for folder in make_folders(desk):
+                    log.info("made the folder of a feed, to try it out", folder=str(folder))
+            desk.state.refuse_damaged()
+            past = Past(settings)
+            past.begin(desk, accept_empty=accept_empty)
             if not settings.ads.simulated:
-                return _run(desk, lambda: link(settings.ads, settings.cloud, trace=trace), shown, once=once)
-            for folder in make_folders(desk):
-                log.info("made the folder of a feed, to try it out", folder=str(folder))
+                connect: Callable[[], Connection] = partial(link, settings.ads, settings.cloud, trace=trace)
+                return _run(desk, connect, shown, past, stopping, once=once)
             with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
-                return _run(desk, lambda: _SimulatedLink(desk, server, trace), shown, once=once)
+                return _run(desk, partial(_SimulatedLink, desk, server, trace), shown, past, stopping, once=once)
+
+
+@contextmanager
+def _locked(state: State) -> Iterator[None]:
+    """The state is this process's alone; raises StateError where another one has it."""
+    lock = Lock(state.url, state.folder)
+    try:
+        remove_interrupted(state.url)
+        yield
     finally:
         lock.release()
 
 
-def _run(desk: Desk, connect: Callable[[], Connection], progress: Progress, *, once: bool) -> Result:
+def _run(
+    desk: Desk, connect: Callable[[], Connection], progress: Progress, past: Past, stopping: Stopping, *, once: bool
+) -> Result:
     """One run, begun anew from the record where the disk was full in the middle of it and no longer is."""
-    folders = dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds)
-    with Leases(folders, desk.state.state_id) as leases, DailyBackups(desk), recorded_run(desk, once=once):
-        while True:
+    leases = Leases(dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds), desk.state.state_id)
+    stopping.when_asked(leases.interrupt)
+    with leases, DailyBackups(desk), recorded_run(desk, once=once):
+        leases.when_lost(stopping.set)
+        past.when_refused(stopping.set)
+        result = Result((), {})
+        while not stopping.is_set():
             try:
-                result = _attempt(desk, connect(), progress, leases, once=once)
+                result = _attempt(desk, connect(), progress, leases, past, stopping, once=once)
+                break
             except StateError as error:
                 if once or not desk.shortage():
                     raise
                 log.warning("the state cannot be written; waiting for room", why=str(error))
-                if not _room_again(desk, leases):
-                    return Result((), {})
-            else:
-                if leases.lost is not None:
-                    raise leases.lost
-                return result
+                _await_room(desk, stopping)
+        if (refusal := leases.lost or past.refusal) is not None:
+            raise refusal
+        return result
 
 
-def _room_again(desk: Desk, leases: Leases) -> bool:
-    """Wait until there is room for the state; False where something said stop."""
-    stopping = threading.Event()
-    leases.when_lost(stopping.set)
-    with signals(stopping.set):
-        while desk.shortage():
-            if stopping.wait(ROOM_LOOK_S):
-                return False
+def _await_room(desk: Desk, stopping: Stopping) -> None:
+    """Wait until there is room for the state, or something says stop."""
+    while desk.shortage():
+        if stopping.wait(ROOM_LOOK_S):
+            return
     log.info("there is room again")
-    return True
 
 
-def _attempt(desk: Desk, connection: Connection, progress: Progress, leases: Leases, *, once: bool) -> Result:
+def _attempt(
+    desk: Desk,
+    connection: Connection,
+    progress: Progress,
+    leases: Leases,
+    past: Past,
+    stopping: Stopping,
+    *,
+    once: bool,
+) -> Result:
     form = _form(desk.settings.ads, own_address(desk.settings.ads, desk.settings.cloud))
-    loop = Loop(desk, connection, form, progress, aside=in_thread)
-    inbox = Inbox(desk, loop.arrived, contested=leases.contested)
-    leases.when_lost(loop.stop)
+    loop = Loop(desk, connection, form, progress, aside=in_thread, held_back=past.unseen)
+
+    def scanned(feed: str, scan: Scan) -> None:
+        if not scan.outage:
+            past.answers(feed)
+        loop.arrived(feed, scan)
+
+    inbox = Inbox(desk, scanned, contested=lambda folder: leases.contested(folder) or past.contested(folder))
+    stopping.when_asked(loop.stop)
     failure = None
-    with signals(loop.stop):
-        inbox.start()
-        try:
-            loop.run(once=once, quiet=inbox.quiet)
-        except ConnectionFailed as error:
-            failure = error
-        finally:
-            inbox.stop()
-    outages, postponed = inbox.outages(), inbox.postponed()
+    inbox.start()
+    try:
+        loop.run(once=once, quiet=inbox.quiet)
+    except ConnectionFailed as error:
+        failure = error
+    finally:
+        inbox.stop()
+    outages, postponed = inbox.outages() | past.unseen(), inbox.postponed()
     for feed, why in outages.items():
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
     for feed, why in postponed.items():
@@ -167,11 +196,13 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
 
     Raises StateError where another process uses the state, or another installation the folders.
     """
-    lock = Lock(settings.state.folder)
-    try:
+    with _locked(settings.state):
         desk = Desk.open(settings, dictionary)
         folders = dict.fromkeys(Path(feed.folder) for feed in settings.feeds if Path(feed.folder).is_dir())
-        with desk.state, Leases(folders, desk.state.state_id), ExitStack() as stack:
+        with desk.state, ExitStack() as stack:
+            desk.state.refuse_damaged()
+            Past(settings).begin(desk)
+            stack.enter_context(Leases(folders, desk.state.state_id))
             if settings.ads.simulated:
                 server = stack.enter_context(SimulatedServer(SimulatedAds(dictionary)))
                 connection: Connection = _SimulatedLink(desk, server, None)
@@ -179,8 +210,6 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
                 connection = link(settings.ads, settings.cloud)
             stack.callback(connection.close)
             yield desk, connection, _form(settings.ads, own_address(settings.ads, settings.cloud))
-    finally:
-        lock.release()
 
 
 @contextmanager

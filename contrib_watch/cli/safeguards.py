@@ -1,4 +1,4 @@
-"""What keeps the record safe around a run: a past that is not forgotten, and a copy of it every day."""
+"""What keeps the record safe around a run: when it began and ended, and a copy of it every day."""
 
 from __future__ import annotations
 
@@ -15,45 +15,16 @@ from typing import Self
 import structlog
 from sqlalchemy.engine import make_url
 
-from contrib_watch.adapters.past_reports import newest_report
 from contrib_watch.config import Settings, State
 from contrib_watch.errors import ContribWatchError, StateError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import back_up, back_up_daily, backups_folder, restore, shortage, utc_text
+from contrib_watch.store import back_up, back_up_daily, backups_folder, restore, shortage
 from contrib_watch.store.backup import free_name
 
 log = structlog.get_logger()
 
 LOOK_S = 60.0
 """How often it is asked whether today's backup is due."""
-_ACCEPTED = "accepted_empty_utc"
-
-
-def refuse_forgotten_past(desk: Desk, *, accept_empty: bool) -> None:
-    """Refuse a state without any drop where a feed's folder has reports: its own record was lost.
-
-    What it sent would be sent again, and without knowing what the ADS holds. ``accept_empty``: a person says that
-    this is meant. Raises StateError.
-    """
-    if desk.drops.recent(1) or desk.state.get(_ACCEPTED):
-        return
-    if accept_empty:
-        desk.state.put(_ACCEPTED, utc_text(desk.clock.utc()))
-        return
-    for feed in desk.settings.feeds:
-        report = newest_report(Path(feed.report_folder or feed.folder), simulated=desk.settings.ads.on_trial)
-        if report is not None:
-            hint = (
-                f"If the state of {desk.settings.state.folder} was lost, put back a backup: `contrib-watch state "
-                "restore FILE`. If it is meant to be new, `contrib-watch run --accept-empty-state`: every file that "
-                "is no older than max_age is then posted again"
-            )
-            what = f"the state is new, but the folder of feed {feed.name} has reports of {_named(report.state)}"
-            raise StateError(what, where=str(report.path), hint=hint)
-
-
-def _named(state: str) -> str:
-    return f"the state {state}" if state else "another state"
 
 
 def backup_by_hand(state: State, file: Path | None) -> Path:

@@ -15,6 +15,34 @@ import structlog
 log = structlog.get_logger()
 
 
+class Stopping:
+    """Whether a run is to stop, and who has to know; for any thread."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._calls: list[Callable[[], object]] = []
+
+    def set(self) -> None:
+        """Stop in good order."""
+        self._asked.set()
+        for call in tuple(self._calls):
+            call()
+
+    def is_set(self) -> bool:
+        """The run is to stop."""
+        return self._asked.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the run is to stop; False: it is not yet."""
+        return self._asked.wait(timeout_s)
+
+    def when_asked(self, call: Callable[[], object]) -> None:
+        """Call this, from another thread, when the run is to stop; at once where it is already."""
+        self._calls.append(call)
+        if self.is_set():
+            call()
+
+
 @contextmanager
 def signals(stop_all: Callable[[], object]) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""

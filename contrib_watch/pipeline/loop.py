@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -112,11 +112,14 @@ class Loop:
         *,
         aside: Aside = at_once,
         dice: random.Random | None = None,
+        held_back: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """``form`` gives the format of a Service's posts. ``aside`` reads files and writes reports.
 
-        ``dice`` picks the items that are read back after a login.
+        ``dice`` picks the items that are read back after a login. ``held_back`` gives feeds of which nothing may be
+        sent at present, as if they were paused, and why.
         """
+        self._held_back = held_back
         self.finished: list[Finished] = []
         self._desk = desk
         self._link = link
@@ -217,14 +220,16 @@ class Loop:
         return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire or job.done]
 
     def _look_around(self) -> None:
-        """What people have paused, and what did not come."""
+        """What people have paused, what did not come, and whether the state is still there."""
         now_s = self._desk.clock.monotonic()
         if now_s < self._look_around_s:
             return
         self._look_around_s = now_s + LOOK_AROUND_EVERY_S
-        before, self._paused = self._paused, frozenset(paused(self._desk))
+        self._desk.state.refuse_replaced()
+        held_back = self._held_back()
+        before, self._paused = self._paused, frozenset({*paused(self._desk), *held_back})
         for feed in self._paused - before:
-            log.warning("feed is paused: nothing of it is sent", feed=feed)
+            log.warning("feed is paused: nothing of it is sent", feed=feed, why=held_back.get(feed, "by a person"))
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
@@ -313,6 +318,8 @@ class Loop:
         except StateUnavailable:  # no drop's fault: what fails is the record, without which nothing goes on
             raise
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
+            if not isinstance(error, ContribWatchError):
+                self._desk.state.blame(error)
             self._fail(drop, error)
             return
         self._jobs[drop.feed] = job

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
 
 from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
@@ -70,6 +70,11 @@ def chained(
     connection.execute(delete(schema.meta).where(schema.meta.c.key == HEAD))
     connection.execute(insert(schema.meta).values(key=HEAD, value=f"{number} {added.sha256}"))
     return added
+
+
+def last_number(connection: Connection) -> int:
+    """The number of the last record; 0: there is none."""
+    return connection.scalar(select(func.max(schema.record.c.number))) or 0
 
 
 def last_of_kind(state: State, kind: str) -> dict[str, Any] | None:

@@ -10,14 +10,16 @@ import hashlib
 import sqlite3
 from contextlib import closing
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import make_url
 
 from contrib_watch.errors import StateError
 from contrib_watch.store import schema
 from contrib_watch.store.backup import copy_database, database_of, free_name
-from contrib_watch.store.record import HEAD, chained, utc_text
+from contrib_watch.store.record import HEAD, chained, last_number, utc_text
 from contrib_watch.store.state import Lock
 
 POST_KEY_STEP = 1_000_000_000
@@ -68,9 +70,10 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
     or it cannot be copied. Nothing is replaced then.
     """
     database = database_of(url)
-    prepared = database.with_name(f".{database.name}.restoring")
-    lock = Lock(folder)
+    prepared = _prepared(database)
+    lock = Lock(url, folder)
     try:
+        remove_interrupted(url)
         copy_database(file, prepared)
         version = _checked_version(prepared, file, target)
         _make_uncertain(prepared, version, now_utc)
@@ -84,6 +87,20 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
         prepared.unlink(missing_ok=True)
         lock.release()
     return kept
+
+
+def remove_interrupted(url: str) -> None:
+    """Take away what a restore that was killed left; for who has the state's lock. Raises OSError."""
+    found = make_url(url)
+    if found.get_backend_name() == "sqlite" and found.database:
+        prepared = _prepared(Path(found.database))
+        for left in prepared.parent.glob(f"*{escape(prepared.name)}*"):
+            left.unlink()
+
+
+def _prepared(database: Path) -> Path:
+    """Where a database is made ready before it has its name."""
+    return database.with_name(f".{database.name}.restoring")
 
 
 def _checked_version(prepared: Path, file: Path, target: str) -> int:
@@ -126,7 +143,9 @@ def _record(prepared: Path, file: Path, database: Path, now_utc: datetime) -> No
             with file.open("rb") as backup:
                 body = {"backup": file.name, "sha256": hashlib.file_digest(backup, "sha256").hexdigest()}
             facts = {**body, "replaced": _last_record(database)}
-            chained(connection, utc_text(now_utc), "restored", facts, step=RECORD_STEP)
+            replaced = int(facts["replaced"].partition(" ")[0] or 0)
+            step = RECORD_STEP + max(0, replaced - last_number(connection))  # beyond what reports of both name
+            chained(connection, utc_text(now_utc), "restored", facts, step=step)
     finally:
         engine.dispose()
 

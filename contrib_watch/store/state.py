@@ -12,12 +12,13 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
@@ -44,6 +45,13 @@ BUSY_TIMEOUT_S = 30
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
 """What the database rightly refuses: the program is at fault, not the state."""
 
+CHECKED_BYTES = 256_000_000
+"""A database up to this size is looked through at each start."""
+_RESTORE = (
+    "Keep the file for the record and put back a backup with `contrib-watch state restore FILE`; an empty state "
+    "would post everything again"
+)
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -58,6 +66,10 @@ class State:
         self._utc = utc
         self._engine = engine
         self._connection: Connection | None = None
+        database = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._file = Path(database) if database else None
+        self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
+        self._identity: tuple[int, int] | None = None
 
     @classmethod
     def open(
@@ -79,7 +91,7 @@ class State:
         """
         absent = _is_absent(url)
         if absent and not accept_empty:  # before it is opened, which would take away a journal without its database
-            _refuse_lost(folder, *_journals(url))
+            _refuse_lost(folder, *_journals(database_of(url)))
         if not reading:
             _make_folders(url, folder)
         elif absent:
@@ -89,6 +101,7 @@ class State:
             if not reading:
                 state._keep_older_version(url)
             state._prepare(target, reading=reading, accept_empty=accept_empty)
+            state._identity = _identity(state._file) if state._file else None
         except StateError:
             state.close()
             raise
@@ -110,8 +123,12 @@ class State:
                     yield connection
                 finally:
                     self._connection = None
-        except _FAULTS_OF_OURS:
+        except _FAULTS_OF_OURS as error:
+            self.blame(error)
             raise
+        except (json.JSONDecodeError, msgspec.DecodeError) as error:
+            what = f"the database is damaged: a stored text is not what was written: {error}"
+            raise StateUnavailable(what, where=self._engine.url.render_as_string(), hint=_RESTORE) from error
         except DatabaseError as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
 
@@ -138,6 +155,43 @@ class State:
     def state_id(self) -> str:
         """Names this state; every report carries it."""
         return self.get("state_id") or ""
+
+    def refuse_damaged(self) -> None:
+        """Raise StateUnavailable where the database is damaged; as far as a second or so can tell.
+
+        A large one is only looked through after a process that did not end in good order, which leaves its journal.
+        """
+        database = self._file
+        if database is None:
+            return
+        is_large = database.stat().st_size > CHECKED_BYTES
+        if not is_large or self._was_left_open:
+            self._check("quick_check")
+
+    def blame(self, error: Exception) -> None:
+        """Raise StateUnavailable if a damaged database may be what caused an error that nobody expected."""
+        if self._file is not None:
+            self._check("integrity_check", because=error)
+
+    def refuse_replaced(self) -> None:
+        """Raise StateError where the database is not the file any more that was opened: what is recorded is lost."""
+        if self._file is None or _identity(self._file) == self._identity:
+            return
+        hint = "Put the folder back, or a backup with `contrib-watch state restore FILE`, and start again"
+        what = "the database was deleted or replaced while this process used it, so nothing more is sent"
+        raise StateError(what, where=str(self._file), hint=hint)
+
+    def _check(self, pragma: str, *, because: Exception | None = None) -> None:
+        where = self._engine.url.render_as_string()
+        try:
+            with closing(sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=ro", uri=True)) as connection:  # type: ignore[union-attr]
+                found = connection.execute(f"PRAGMA {pragma}(1)").fetchone()[0]
+        except sqlite3.OperationalError:
+            return  # locked, or gone: what it is used for next tells so
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            raise StateUnavailable(f"the database is damaged: {found}", where=where, hint=_RESTORE) from because
 
     def close(self) -> None:
         """Close the database."""
@@ -197,14 +251,17 @@ class State:
 
 
 class Lock:
-    """Held by the one process that sends. The lock dies with its process."""
+    """Held by the one process that sends. The lock dies with its process.
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock of a state folder; raises StateError with the holder's pid where it is taken."""
+    It lies beside the SQLite database, which two state folders may name; that of another database is in the folder.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        """Take the lock of a state; raises StateError with the holder's pid where it is taken."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._pid = folder / "daemon.pid"
-            self._lock = FileLock(folder / "daemon.lock")
+            lock, self._pid = _lock_files(url, folder)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(lock)
             self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
             try:
                 self._pid.write_text(str(os.getpid()), encoding="ascii")
@@ -214,7 +271,7 @@ class Lock:
         except Timeout as error:
             hint = "Stop it first, or use another state.folder"
             what = f"the state is in use by process {_written_pid(self._pid) or 'unknown'}"
-            raise StateError(what, where=str(folder), hint=hint) from error
+            raise StateError(what, where=str(lock.parent), hint=hint) from error
         except OSError as error:
             raise _unwritable(folder, error) from error
 
@@ -223,9 +280,9 @@ class Lock:
         self._lock.release()
 
     @classmethod
-    def holder(cls, folder: Path) -> int | None:
-        """The pid of the process that holds a state folder's lock now; None where nobody does."""
-        pid, lock = folder / "daemon.pid", folder / "daemon.lock"
+    def holder(cls, url: str, folder: Path) -> int | None:
+        """The pid of the process that holds a state's lock now; None where nobody does."""
+        lock, pid = _lock_files(url, folder)
         if not lock.exists() or not pid.exists():
             return None
         try:
@@ -235,12 +292,33 @@ class Lock:
             return _written_pid(pid)
 
 
+def _lock_files(url: str, folder: Path) -> tuple[Path, Path]:
+    """The lock, and the file with its holder's pid."""
+    parsed = _parsed(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    guarded = Path(parsed.database or "").resolve() if is_file else folder / "state"
+    return guarded.with_name(f"{guarded.name}.lock"), guarded.with_name(f"{guarded.name}.pid")
+
+
 def _written_pid(path: Path) -> int | None:
     """The pid in a lock's second file; None where its holder is just writing it."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None: there is no such file. Raises OSError where that cannot be told."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _is_absent(url: str) -> bool:
@@ -266,10 +344,9 @@ def _refuse_lost(folder: Path, *journals: Path) -> None:
     raise StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
 
 
-def _journals(url: str) -> list[Path]:
+def _journals(database: Path | None) -> list[Path]:
     """What SQLite keeps beside a database in use; where it is alone, the database was taken away."""
-    database = database_of(url)
-    return [database.with_name(f"{database.name}-wal")]
+    return [database.with_name(f"{database.name}-wal")] if database else []
 
 
 def _make_folders(url: str, folder: Path) -> None:
@@ -296,11 +373,7 @@ def _unusable(error: DatabaseError, where: str) -> StateUnavailable:
     if isinstance(error, OperationalError):  # a full disk, no permission, no server: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
         return StateUnavailable(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
-    hint = (
-        "Keep the file for the record and put back a backup with `contrib-watch state restore FILE`; an empty state "
-        "would post everything again"
-    )
-    return StateUnavailable(f"the database cannot be used: {error.orig}", where=where, hint=hint)
+    return StateUnavailable(f"the database cannot be used: {error.orig}", where=where, hint=_RESTORE)
 
 
 def _parsed(url: str) -> URL:

@@ -48,7 +48,14 @@ def state_in(folder: Path) -> object:
 
 
 def write_other(folder: Path, **keys: object) -> None:
-    lease = {"host": "farm7", "pid": 4711, "state": OTHER, "heartbeat_utc": "2026-11-22T16:30:00.000+00:00", **keys}
+    lease = {
+        "host": "farm7",
+        "pid": 4711,
+        "state": OTHER,
+        "token": "dead",
+        "heartbeat_utc": "2026-11-22T16:30:00.000+00:00",
+        **keys,
+    }
     (folder / LEASE_NAME).write_text(json.dumps(lease))
 
 
@@ -122,13 +129,45 @@ def test_a_holder_that_writes_the_same_again_lives(tmp_path: Path) -> None:
         thread.join()
 
 
-def test_the_same_state_is_the_same_installation(tmp_path: Path) -> None:
-    """As after a kill: nothing is waited for."""
-    write_other(tmp_path, state=OURS)
-    began_s = time.monotonic()
+def dead_pid() -> int:
+    """The pid of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_killed_process_of_the_same_state_on_this_machine_is_not_waited_for(tmp_path: Path) -> None:
+    write_other(tmp_path, state=OURS, host=socket.gethostname(), pid=dead_pid())
     with leases(tmp_path):
-        assert time.monotonic() - began_s < LAPSE_S
         assert told(tmp_path)["pid"] == os.getpid()
+        assert told(tmp_path)["token"] != "dead"
+    began_s = time.monotonic()
+    write_other(tmp_path, state=OURS)  # on another machine, nobody can tell
+    with leases(tmp_path):
+        assert time.monotonic() - began_s >= LAPSE_S
+
+
+def test_a_copy_of_the_state_is_another_installation(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), OURS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StateError, match=f"a copy of this state .*process {holder.pid} on "), leases(tmp_path):
+            pass
+        assert told(tmp_path)["pid"] == holder.pid
+        holder.communicate("\n", timeout=LIMIT_S)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_does_not_wait_for_a_lease_to_lapse(tmp_path: Path) -> None:
+    write_other(tmp_path)
+    held = Leases([tmp_path], OURS, heartbeat_s=LIMIT_S, lapse_s=10 * LIMIT_S)
+    threading.Timer(0.1, held.interrupt).start()
+    began_s = time.monotonic()
+    with held:
+        assert time.monotonic() - began_s < LIMIT_S
+        assert "farm7" in held.contested(tmp_path)
+    assert state_in(tmp_path) == OTHER
 
 
 HOLDER = """

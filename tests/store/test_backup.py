@@ -295,7 +295,7 @@ def test_a_journal_without_its_database_is_not_played_into_the_restored_one(plac
 def test_nothing_is_restored_under_a_running_process(place: Place, tmp_path: Path) -> None:
     place.post(1)
     backup = back_up(place.url, tmp_path / "backup.db")
-    lock = Lock(place.folder)
+    lock = Lock(place.url, place.folder)
     with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
         place.restore(backup)
     lock.release()
@@ -334,8 +334,9 @@ def test_what_is_no_backup_replaces_nothing(place: Place, tmp_path: Path, damage
         place.restore(backup)
     assert caught.value.hint
     assert place.known() == {"A=T": ('{"BID":1}', None)}
-    assert sorted(path.name for path in place.folder.iterdir() if "state" in path.name) == ["state.db"]
-    Lock(place.folder).release()
+    left = {path.name for path in place.folder.iterdir() if "state" in path.name}
+    assert left == {"state.db", "state.db.lock", "state.db.pid"}
+    Lock(place.url, place.folder).release()
 
 
 def test_a_backup_for_another_target_is_refused(place: Place, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from contrib_watch.errors import StateError
+from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import Lock, State, schema
 
 DEADLINE_S = 30
@@ -217,12 +218,41 @@ def test_damage_that_shows_later_is_told_in_plain_words(tmp_path: Path) -> None:
         [state.get(f"key {i}") for i in range(200)]
 
 
+def test_an_error_that_damage_may_have_caused_is_the_states(tmp_path: Path) -> None:
+    with opened(tmp_path) as state:
+        state.blame(ValueError("a fault of the program"))  # nothing is wrong with the database
+        with pytest.raises(StateUnavailable, match="stored text"), state.transaction():
+            json.loads("{")
+        with state.transaction() as connection:
+            (index,) = connection.execute(
+                text("SELECT rootpage FROM sqlite_master WHERE name = 'record_by_kind'")
+            ).one()
+    database = tmp_path / "state.db"
+    content = bytearray(database.read_bytes())
+    content[(index - 1) * 4096 : index * 4096] = content[(index - 1) * 4096 :][:3] + bytes(4093)
+    database.write_bytes(content)
+    with opened(tmp_path) as state, pytest.raises(StateUnavailable, match="is damaged"):
+        state.blame(ValueError("because of what it read"))
+
+
+def test_a_database_that_was_replaced_is_not_used_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as state:
+        state.refuse_replaced()
+        database = tmp_path / "state.db"
+        database.rename(tmp_path / "moved")
+        with pytest.raises(StateError, match="deleted or replaced"):
+            state.refuse_replaced()
+        database.write_bytes((tmp_path / "moved").read_bytes())
+        with pytest.raises(StateError, match="deleted or replaced"):
+            state.refuse_replaced()
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         assert "state folder cannot be used" in str(refusal(folder))
         with pytest.raises(StateError, match="state folder cannot be used"):
-            Lock(folder)
+            Lock(url_of(folder), folder)
 
 
 @pytest.mark.parametrize("url", ["no url", "nosuchdatabase://me:secret@host/db", "postgresql://me:secret@host:x/db"])
@@ -332,7 +362,7 @@ LOCKER = """
 import sys
 from pathlib import Path
 from contrib_watch.store import Lock
-lock = Lock(Path(sys.argv[1]))
+lock = Lock(f"sqlite:///{sys.argv[1]}/state.db", Path(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.readline()
 """
@@ -342,31 +372,39 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
     with child(LOCKER, tmp_path) as holder:
         assert line_of(holder) == "locked"
         with pytest.raises(StateError, match=f"in use by process {holder.pid}"):
-            Lock(tmp_path)
-        assert Lock.holder(tmp_path) == holder.pid
+            Lock(url_of(tmp_path), tmp_path)
+        assert Lock.holder(url_of(tmp_path), tmp_path) == holder.pid
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait(DEADLINE_S)
-        assert Lock.holder(tmp_path) is None
-        lock = Lock(tmp_path)  # it died with its process
-        assert (tmp_path / "daemon.pid").read_text() == str(os.getpid())
+        assert Lock.holder(url_of(tmp_path), tmp_path) is None
+        lock = Lock(url_of(tmp_path), tmp_path)  # it died with its process
+        assert (tmp_path / "state.db.pid").read_text() == str(os.getpid())
         lock.release()
+
+
+def test_two_state_folders_with_one_database_have_one_lock(tmp_path: Path) -> None:
+    lock = Lock(url_of(tmp_path), tmp_path / "one")
+    with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
+        Lock(url_of(tmp_path), tmp_path / "other")
+    lock.release()
+    Lock(url_of(tmp_path), tmp_path / "other").release()
 
 
 def test_a_released_lock_is_free(tmp_path: Path) -> None:
     for _ in range(2):
-        lock = Lock(tmp_path / "new")
+        lock = Lock(url_of(tmp_path / "new"), tmp_path / "new")
         with pytest.raises(StateError, match=f"process {os.getpid()}"):
-            Lock(tmp_path / "new")
-        assert Lock.holder(tmp_path / "new") == os.getpid()
+            Lock(url_of(tmp_path / "new"), tmp_path / "new")
+        assert Lock.holder(url_of(tmp_path / "new"), tmp_path / "new") == os.getpid()
         lock.release()
-    assert Lock.holder(tmp_path / "new") is None
-    assert Lock.holder(tmp_path / "never") is None
+    assert Lock.holder(url_of(tmp_path / "new"), tmp_path / "new") is None
+    assert Lock.holder(url_of(tmp_path / "never"), tmp_path / "never") is None
 
 
 def test_a_holder_that_is_just_writing_its_pid_is_unknown(tmp_path: Path) -> None:
-    lock = Lock(tmp_path)
-    (tmp_path / "daemon.pid").write_text("")
+    lock = Lock(url_of(tmp_path), tmp_path)
+    (tmp_path / "state.db.pid").write_text("")
     with pytest.raises(StateError, match="in use by process unknown"):
-        Lock(tmp_path)
-    assert Lock.holder(tmp_path) is None
+        Lock(url_of(tmp_path), tmp_path)
+    assert Lock.holder(url_of(tmp_path), tmp_path) is None
     lock.release()
