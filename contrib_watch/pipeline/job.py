@@ -108,23 +108,17 @@ class Job:
         Service may start between two steps. ``stated``: see examine(). ``breaker`` is of its Service.
         """
         try:
-            reading: Reading = yield lambda: desk.reading(drop)
-            quotes = reading.quotes
-            changes = examine(desk, drop, quotes, claimed(), stated)
-            to_post = () if ended else changes.given.index
-            look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
+            quotes, changes, facts = yield from _read(desk, drop, claimed, stated, to_end=bool(ended))
         except UnreadableFile as error:
             if drop.status is DropStatus.SENDING:  # rows of it may have been sent: "rejected" would be untrue
                 hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
-        del reading  # the cells, whose memory the plan can use
-        changes = look.applied(changes)
         planned = plan(changes)
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
         missing = changes.missing if desk.feed_of(drop).complete else ()
-        warnings = (*_blanks(changes), *look.facts, *ruling.notes)
+        warnings = (*_blanks(changes), *facts, *ruling.notes)
         findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
@@ -303,6 +297,25 @@ class Job:
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:
             self._desk.ledger.record(self.drop, list(_with_twins(outcomes, self._quotes)))
+
+
+def _read(
+    desk: Desk,
+    drop: Drop,
+    claimed: Callable[[], Mapping[str, str]],
+    stated: Mapping[str, frozenset[str]] | None,
+    *,
+    to_end: bool,
+) -> Steps[tuple[Quotes, Changes, tuple[str, ...]]]:
+    """A drop's quotes, what they change where two programs agree, and what the report says of that.
+
+    The cells end here: a plan can use their memory. Of a drop ``to_end``, nothing is posted, so nothing read again.
+    """
+    reading: Reading = yield lambda: desk.reading(drop)
+    changes = examine(desk, drop, reading.quotes, claimed(), stated)
+    to_post = () if to_end else changes.given.index
+    look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
+    return reading.quotes, look.applied(changes), look.facts
 
 
 def _replaced(row: int, ric: str) -> Outcome:
