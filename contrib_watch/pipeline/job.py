@@ -266,9 +266,9 @@ class Job:
         def landed(advances: Sequence[Advance]) -> None:
             self._desk.ledger.landed(self.service, self.drop, advances)
 
-        decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
-        self._going_again |= {one.post.ric: one for one in decisions if one.status is None}
         utc_of = self._desk.utc_reader()
+        decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed, utc_of)
+        self._going_again |= {one.post.ric: one for one in decisions if one.status is None}
         ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
         self._record(ended)
         return len(ended)

@@ -29,14 +29,15 @@ def settle(
     delivery: Delivery,
     answers: Iterable[Answer],
     landed: Callable[[Sequence[Advance]], None],
+    utc_of: Callable[[float], str],
 ) -> list[Decision]:
     """Decide what answers mean for a delivery, and record what the ADS now holds, within the caller's transaction.
 
     ``landed`` records the posts that were acknowledged. Answers to other deliveries' posts are left alone.
+    ``utc_of`` (see Desk.utc_reader) is to be the outcomes' as well: the snapshot and they tell the same moment.
     """
     decisions = delivery.settle_all(answers)
     if decisions:
-        utc_of = desk.utc_reader()
         landed([Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE])
         desk.ledger.refused(service, _rics(decisions, Next.REFUSED, Next.AGAIN))
         desk.ledger.unknown(service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))

@@ -86,8 +86,8 @@ class Repair:
             self.acked += [advance.post.ric for advance in advances]
 
         with self._desk.state.transaction():
-            decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed)
             utc_of = self._desk.utc_reader()
+            decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed, utc_of)
             ended = [(one.post, posting.outcome(one, one.status, utc_of)) for one in decisions if one.status]
             self._repairs.record(
                 [Repaired(self.service, self._reasons[post.ric], post.full, outcome) for post, outcome in ended]

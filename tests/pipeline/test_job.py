@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import openpyxl
 import pytest
-from virtual_site import EPOCH, NewSite, Site, make_feed, page_of, script, sheet
+from virtual_site import EPOCH, NewSite, Site, VirtualClock, make_feed, page_of, script, sheet
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import NoConnection
@@ -331,3 +331,20 @@ def test_a_connection_that_is_lost_for_good_leaves_the_rest_for_the_next_run(new
     assert {item[1]: fields["BID"] for item, fields in site.cache().items()} == {
         f"R{number}=": Decimal(number) for number in range(1, 6)
     }
+
+
+def test_the_snapshot_and_the_outcomes_tell_one_time_of_an_ack(site: Site) -> None:
+    class Drifting(VirtualClock):
+        """A time of day that moves on between two looks, as every real one does."""
+
+        def utc(self) -> datetime:
+            self.ahead_s += 0.001
+            return super().utc()
+
+    site.clock = Drifting()
+    site.save(sheet("RIC,BID", "A=,1", "B=,2"))
+    site.run()
+    with site.desk() as desk, desk.state.transaction() as connection:
+        told = connection.exec_driver_sql("SELECT ric, acked_at_utc FROM outcomes ORDER BY ric").all()
+        held = connection.exec_driver_sql("SELECT ric, acked_at_utc FROM snapshot ORDER BY ric").all()
+    assert held == told
