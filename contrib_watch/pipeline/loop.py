@@ -15,31 +15,28 @@ from contrib_watch.adapters.connection import Collected, ConnectionLost
 from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import LoggedIn, Outgoing
-from contrib_watch.core.model import Drop, DropStatus, Quotes, Status
-from contrib_watch.core.posts import Coverage
+from contrib_watch.ads.session import Answer, LoggedIn, Outgoing
+from contrib_watch.core.model import Drop, DropStatus, Status
 from contrib_watch.errors import (
     ConfigurationError,
     ConnectionFailed,
     ContribWatchError,
     StateError,
     StateUnavailable,
-    UnreadableFile,
 )
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
 from contrib_watch.pipeline.availability import Availability
 from contrib_watch.pipeline.brake import paused
+from contrib_watch.pipeline.covering import Covering
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.expected import tell_absences
 from contrib_watch.pipeline.inbox import record_scan
-from contrib_watch.pipeline.job import Job, examine
+from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
-from contrib_watch.pipeline.ruling import approvals
-from contrib_watch.pipeline.second_look import agreed_quotes
 from contrib_watch.store import PENDING
 
 log = structlog.get_logger()
@@ -139,9 +136,7 @@ class Loop:
         self._availability = Availability(desk, progress)
         dice = dice or random.Random()  # noqa: S311 - a sample is no secret
         self._presence = Presence(desk, dice, lambda service: self._availability.breakers[service])
-        self._coverage: dict[str, Coverage] = {}
-        self._covered: dict[str, set[tuple[int, int]]] = {}  # by feed: (drop, run) that were looked at for it
-        self._known_columns: dict[str, dict[int, frozenset[str]]] = {}  # by feed and drop
+        self._covering = Covering(desk)
         self._scans: list[tuple[str, Scan]] = []
         self._scans_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -293,14 +288,14 @@ class Loop:
                 continue
             elif drop.feed not in self._jobs:
                 first.setdefault(drop.feed, drop)
-            elif drop.id > self._jobs[drop.feed].drop.id and not self._is_covered(drop):
+            elif drop.id > self._jobs[drop.feed].drop.id and not self._covering.knows(drop):
                 newer.append(drop)
         if first:
             drop = min(first.values(), key=lambda one: (self._started_last.get(one.feed, 0), one.id))
             self._started_last[drop.feed] = drop.id
             self._reading = Procedure(self._start(drop), self._aside, self._wake)
         elif newer:
-            self._reading = Procedure(self._cover(newer[0]), self._aside, self._wake)
+            self._reading = Procedure(self._covering.learn(newer[0]), self._aside, self._wake)
         return self._reading is not None
 
     def _start(self, drop: Drop) -> Steps[None]:
@@ -331,61 +326,11 @@ class Loop:
         """RIC to the fields for which newer drops that are over gave a value; learns of those that wait, too."""
         for newer in self._desk.drops.newer(drop):
             if newer.status in PENDING:
-                yield from self._cover(newer)
+                yield from self._covering.learn(newer)
         return (yield from stated_by(self._desk, drop))
 
     def _claimed(self, service: str) -> dict[str, str]:
         return {ric: feed for feed, job in self._jobs.items() if job.service == service for ric in job.rics}
-
-    def _is_covered(self, drop: Drop) -> bool:
-        return (drop.id, drop.run) in self._covered.get(drop.feed, ())
-
-    def _cover(self, drop: Drop) -> Steps[None]:
-        """Learn what a newer drop that waits gives values for, unless it is to be held or cannot be read."""
-        if self._is_covered(drop):
-            return
-        self._covered.setdefault(drop.feed, set()).add((drop.id, drop.run))
-        try:
-            quotes: Quotes = yield lambda: agreed_quotes(self._desk, drop)
-            if (yield from self._will_be_held(drop, quotes)):
-                return
-        except StateUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - its own turn tells
-            # Nothing of it will be sent, which its own turn reports: it covers nothing.
-            log.debug("covers nothing", drop=drop.id, why=str(error))
-            return
-        self._coverage.setdefault(drop.feed, Coverage()).add(drop.id, quotes)
-
-    def _will_be_held(self, drop: Drop, quotes: Quotes) -> Steps[bool]:
-        """Whether a person will have to decide about a drop once the older ones of its feed have been sent.
-
-        Nobody can tell of a drop that must pass guards, be what was approved, or be in time once its turn comes.
-        """
-        feed = self._desk.feeds[drop.feed]
-        if drop.held_because or feed.controlled or feed.valid_for_s or approvals(self._desk, drop):
-            return True
-        if not feed.complete:
-            return False
-        if examine(self._desk, drop, quotes).lost_fields:
-            return True
-        for one in self._desk.drops.pending():
-            if one.feed == drop.feed and one.id < drop.id:
-                columns = yield from self._columns(one)
-                if columns - set(quotes.values.columns):
-                    return True
-        return False
-
-    def _columns(self, drop: Drop) -> Steps[frozenset[str]]:
-        """The fields for which a drop has a column; none where it cannot be read."""
-        known = self._known_columns.setdefault(drop.feed, {})
-        if drop.id not in known:
-            try:
-                quotes: Quotes = yield lambda: self._desk.quotes(drop)
-                known[drop.id] = frozenset(quotes.values.columns)
-            except UnreadableFile:
-                known[drop.id] = frozenset()
-        return known[drop.id]
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
@@ -409,28 +354,9 @@ class Loop:
         if once and not self._availability.up and (sending or self._presence.busy or owes):
             self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
-        outgoing: list[Outgoing] = []
         with self._desk.state.transaction():
-            for job in self._jobs.values():
-                job.expire()
-                healed = job.healed
-                ended = job.settle(answers) if answers else 0
-                if ended:
-                    self._progress.advanced(job.drop, ended)
-                if job.healed > healed:
-                    self._presence.doubt(UNKNOWN_ITEM)
-            self._presence.settle(answers)
-            if self._availability.up and not self._stopping.is_set():
-                for job, room in self._shares():
-                    if self._must_wait(job):
-                        continue
-                    taken = job.take(room, self._form(job.service), self._coverage.get(job.drop.feed))
-                    self._hand_over(len(taken))
-                    outgoing += taken
-                if not self._paused:  # a repair is of no feed in particular
-                    again = self._presence.take(self._room(), self._form, self._is_claimed)
-                    self._hand_over(len(again))
-                    outgoing += again
+            self._settle(answers)
+            outgoing = self._take()
         if outgoing:  # only now, when they are durably in flight
             self._link.post(outgoing)
         self._presence.advance()
@@ -442,6 +368,35 @@ class Loop:
             self._verify(job, items)
             if job.over:
                 self._end(job)
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        """Record what answers mean, within the caller's transaction."""
+        for job in self._jobs.values():
+            job.expire()
+            healed = job.healed
+            ended = job.settle(answers) if answers else 0
+            if ended:
+                self._progress.advanced(job.drop, ended)
+            if job.healed > healed:
+                self._presence.doubt(UNKNOWN_ITEM)
+        self._presence.settle(answers)
+
+    def _take(self) -> list[Outgoing]:
+        """What there is room for, recorded as in flight within the caller's transaction."""
+        outgoing: list[Outgoing] = []
+        if not self._availability.up or self._stopping.is_set():
+            return outgoing
+        for job, room in self._shares():
+            if self._must_wait(job):
+                continue
+            taken = job.take(room, self._form(job.service), self._covering.of(job.drop.feed))
+            self._hand_over(len(taken))
+            outgoing += taken
+        if not self._paused:  # a repair is of no feed in particular
+            again = self._presence.take(self._room(), self._form, self._is_claimed)
+            self._hand_over(len(again))
+            outgoing += again
+        return outgoing
 
     def _verify(self, job: Job, items: Sequence[ItemAnswer]) -> None:
         """Read back what was acknowledged of a drop, where its feed asks for that."""
@@ -528,9 +483,7 @@ class Loop:
             log.error("the ADS holds something else than it acknowledged", drop=job.drop.id, rics=job.mismatched)
             self._faults[job.drop.id, job.drop.run] = MISMATCH_CODE
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
-            self._coverage.pop(feed, None)
-            self._covered.pop(feed, None)
-            self._known_columns.pop(feed, None)
+            self._covering.forget(feed)
 
     def _publish(self) -> None:
         """Tell of the drops whose report is written."""
