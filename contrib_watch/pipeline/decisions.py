@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
+from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
 from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError, UnreadableFile
@@ -17,7 +17,7 @@ from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.job import Job, examine
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish
-from contrib_watch.pipeline.ruling import APPROVE, approvals, seen_held
+from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held
 from contrib_watch.pipeline.second_look import second_look
 
 
@@ -31,14 +31,15 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
     drop = _find(desk, drop_id, DropStatus.HELD)
     feed = desk.feeds[drop.feed]
     seen = seen_held(desk, drop)
+    dropped_by = droppers(desk, drop)
     earlier = [one["name"] for one in approvals(desk, drop, drop.run + 1) if one["fingerprint"] == seen]
-    if refusal := why_not(feed, drop, by, earlier):
+    if refusal := why_not(feed, dropped_by, by, earlier):
         raise ConfigurationError(f"drop {drop_id} is not approved: {refusal}")
     stated = done_at_once(stated_by(desk, drop))
     if _changes_now(desk, drop, stated) != seen:
         report = _hold_again(desk, drop, stated, by, why)
-        what = f"drop {drop_id} is not approved: the snapshot has moved since its report, and it would now change "
-        what += "other values"
+        what = f"drop {drop_id} is not approved: the snapshot has moved since its report, or the configuration, and "
+        what += "it would now change other values"
         raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {report}")
     told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
@@ -80,12 +81,12 @@ def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> s
     except UnreadableFile:
         return ""
     planned = plan(look.applied(changes))
-    return fingerprint(drop.sha256, zip(map(str, planned.index), map(str, planned["changes"]), strict=True))
+    return fingerprint_of(desk, drop, zip(planned.index, planned["changes"], strict=True))
 
 
 def _hold_again(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]], by: Person, why: str) -> Path:
     """Make a new report of what a held drop would change now."""
-    reason = "it would change other values than its last report showed, because the snapshot has moved"
+    reason = "it would change other values than its last report showed, because the snapshot or configuration moved"
     with desk.state.transaction():
         again = desk.drops.decide(drop, approved=False, hold=reason, told=_told("approve, refused", by, why))
         report = done_at_once(Job.starting(desk, again, stated=stated)).conclude()

@@ -5,7 +5,7 @@ Asked whenever a drop is taken in hand: the first time, after a stop, as a retry
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from contrib_watch.core.approvals import fingerprint
+from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.guards import Breach, Circumstances, Move, check, largest_moves
-from contrib_watch.core.model import Drop, DropStatus, Feed, Quotes, Status
+from contrib_watch.core.model import Drop, DropStatus, Feed, Person, Quotes, Source, Status
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store.record import run_record
 
 APPROVE = "approve"
 """What the record calls an approval."""
@@ -67,15 +68,19 @@ def _reasons(
     until = valid_until_utc(desk, drop)
     if until is not None and desk.clock.utc() > until:
         yield expired(until)
+    if drop.run > 1 and not desk.drops.decisions(drop, drop.run):
+        yield f"it is to be processed for the {drop.run}. time, and the record has no decision that says so"
     if approved:
         if seen_now(desk, drop, planned) != approved[-1].get("fingerprint"):
             by = told_of(approved[-1])
-            yield f"approved by {by}, but the snapshot has moved since: it would change other values; look again"
+            yield f"approved by {by}, but the snapshot has moved since, or the configuration: look again"
+        elif refusal := _unfit(desk, drop, approved):
+            yield refusal
         return
-    if drop.held_because and not drop.approved:
+    if drop.held_because:
         yield drop.held_because
     gone = changes.lost_fields
-    if feed.complete and gone and not drop.approved:
+    if feed.complete and gone:
         yield f"a complete list that lacks {', '.join(gone)}, which its RICs have"
     yield from (breach.what for breach in breaches)
     if feed.approval == "always" and len(planned) and not breaches and not drop.held_because:
@@ -88,19 +93,50 @@ def approvals(desk: Desk, drop: Drop, run: int | None = None) -> list[dict[str, 
     return [one for one in decided if one.get("decision") == APPROVE]
 
 
+def droppers(desk: Desk, drop: Drop) -> dict[str, str]:
+    """Who dropped it, by name, and how that is known: of what the program made also the OS user who asked for it."""
+    asked = desk.drops.decisions(drop, 1) if drop.origin else ()
+    accounts = [one["account"] for one in asked if one.get("decision") == drop.origin and one.get("account")]
+    return {**dict.fromkeys(accounts, Source.OS_USER.value), drop.owner: drop.owner_source}
+
+
+def _unfit(desk: Desk, drop: Drop, approved: list[dict[str, Any]]) -> str:
+    """Why recorded approvals do not release a drop: they may have been given under another configuration."""
+    feed, dropped_by = desk.feeds[drop.feed], droppers(desk, drop)
+    names: list[str] = []
+    for one in approved:
+        if one.get("fingerprint") == approved[-1].get("fingerprint"):
+            by = Person(one["name"], Source(one["source"]), one["account"])
+            if refusal := why_not(feed, dropped_by, by, names):
+                return f"approved by {told_of(one)}, but {refusal}"
+            names.append(by.name)
+    if len(names) < approvals_needed(feed, drop):
+        return f"approved by {told_of(approved[-1])}, and a second approver is needed"
+    return ""
+
+
+def fingerprint_of(desk: Desk, drop: Drop, changes: Iterable[tuple[object, object]]) -> str:
+    """The fingerprint of what a drop would change where it would be posted today."""
+    target, service = desk.settings.ads.target, desk.feeds[drop.feed].service
+    return fingerprint(target, service, drop.sha256, [(str(ric), str(text)) for ric, text in changes])
+
+
 def seen_now(desk: Desk, drop: Drop, planned: pd.DataFrame) -> str:
     """The fingerprint of what a drop would change, and in its present run has changed already."""
     recorded = desk.ledger.outcomes(drop)
     sent = recorded[recorded["action"] != ""]
     changes = [*zip(planned.index, planned["changes"], strict=True), *zip(sent["ric"], sent["changes"], strict=True)]
-    return fingerprint(drop.sha256, [(str(ric), str(text)) for ric, text in changes])
+    return fingerprint_of(desk, drop, changes)
 
 
 def seen_held(desk: Desk, drop: Drop) -> str:
-    """The fingerprint of what the report of a held drop shows as held."""
+    """The fingerprint of what the report of a held drop shows as held, and as for which Service."""
+    found = run_record(desk.state, drop.id, drop.run)
+    told = found[1] if found else {}
     recorded = desk.ledger.outcomes(drop)
     held = recorded[recorded["status"] == Status.HELD]
-    return fingerprint(drop.sha256, zip(map(str, held["ric"]), map(str, held["changes"]), strict=True))
+    changes = zip(map(str, held["ric"]), map(str, held["changes"]), strict=True)
+    return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, changes)
 
 
 def told_of(decision: Mapping[str, Any]) -> str:
@@ -113,12 +149,22 @@ def told_of(decision: Mapping[str, Any]) -> str:
 
 
 def valid_until_utc(desk: Desk, drop: Drop) -> datetime | None:
-    """Until when values of a drop may be sent; None: always. Whoever decides about it starts the time anew."""
+    """Until when values of a drop may be sent; None: always. Whoever decides about it starts the time anew.
+
+    A file is as old as its mtime, where that is before it was seen; whoever adopted it has decided.
+    """
     feed = desk.feeds.get(drop.feed)
     if feed is None or not feed.valid_for_s:
         return None
     decided = [datetime.fromisoformat(one["at_utc"]) for one in desk.drops.decisions(drop, drop.run)]
-    return max([drop.seen_at_utc, *decided]) + timedelta(seconds=feed.valid_for_s)
+    begun = drop.seen_at_utc if drop.adopted else min(drop.seen_at_utc, _saved_utc(drop))
+    return max([begun, *decided]) + timedelta(seconds=feed.valid_for_s)
+
+
+def _saved_utc(drop: Drop) -> datetime:
+    """When the file was saved, as its mtime has it: at most when it was seen, at least 1970."""
+    seen_s = drop.seen_at_utc.timestamp()
+    return datetime.fromtimestamp(min(max(drop.mtime_ns / 1_000_000_000, 0.0), seen_s), UTC)
 
 
 def expired(until: datetime) -> str:
@@ -134,8 +180,11 @@ def zone_of(feed: Feed, now_utc: datetime) -> tzinfo:
 def _circumstances(desk: Desk, feed: Feed, drop: Drop) -> Circumstances:
     now = desk.clock.utc()
     today = now.astimezone(zone_of(feed, now)).date()
+    known_rics = desk.ledger.count_owned(feed.service, feed.name)
+    # What an earlier run of it brought counts: a drop is not its feed's first one for ever.
+    is_first = not (known_rics if drop.run > 1 else desk.ledger.owns_before(feed.service, feed.name, drop.id))
     return Circumstances(
-        known_rics=desk.ledger.count_owned(feed.service, feed.name),
-        is_first=not desk.ledger.owns_before(feed.service, feed.name, drop.id),
+        known_rics=known_rics,
+        is_first=is_first,
         days=(today, feed.calendar.last_business_day(today)),
     )

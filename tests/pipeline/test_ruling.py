@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from virtual_site import Killed, NewSite, Site, make_feed, script, sheet
@@ -14,6 +16,7 @@ from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 BOB = Person("bob", Source.ASSERTED, "root")
+ANNA = Person("anna", Source.OS_USER, "anna")
 GUARDS = Guards(max_move={"BID": Limit(Decimal(20), percent=True)})
 OLD = sheet("RIC,BID", *(f"R{n}=,10" for n in range(6)))
 TIMES_100 = sheet("RIC,BID", *(f"R{n}=,1000" for n in range(6)))
@@ -103,6 +106,75 @@ def test_a_newer_drop_that_may_be_held_does_not_keep_an_older_one_from_the_marke
     assert site.totals(3) == {"held": 6}
 
 
+def with_feed(site: Site, **keys: Any) -> None:
+    """Another configuration of the one feed."""
+    (feed,) = site.settings.feeds
+    site.settings = replace(site.settings, feeds=(replace(feed, **keys),))
+
+
+def test_an_approval_is_for_the_service_that_the_report_names(guarded: Site) -> None:
+    approve(guarded, 2)
+    with_feed(guarded, service="OTHER", guards=Guards())
+    guarded.run()
+    assert guarded.drops()[-1].status is DropStatus.HELD
+    assert "the snapshot has moved since, or the configuration" in guarded.drops()[-1].reason
+    assert len(guarded.posts) == 6
+
+
+def test_a_held_drop_whose_service_is_another_one_now_must_be_looked_at_again(guarded: Site) -> None:
+    with guarded.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM snapshot")  # so that the changes are the same on each Service
+    with_feed(guarded, approval="always", guards=Guards())
+    guarded.save(sheet("RIC,BID", "NEW=,1"))
+    guarded.run()
+    with_feed(guarded, service="OTHER")
+    with pytest.raises(ConfigurationError, match="or the configuration"):
+        approve(guarded, 3)
+    approve(guarded, 3)  # of its new report
+
+
+def test_who_approved_is_judged_by_the_configuration_of_the_process_that_sends(guarded: Site) -> None:
+    approve(guarded, 2)  # bob, whom nothing knows
+    with_feed(guarded, approvers=("anna",))
+    guarded.run()
+    assert guarded.drops()[-1].status is DropStatus.HELD
+    assert "approved by bob (asserted by root): seen, but feed fx has approvers" in guarded.drops()[-1].reason
+    assert len(guarded.posts) == 6
+
+
+def test_a_second_approver_is_asked_for_where_it_is_sent(guarded: Site) -> None:
+    with guarded.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("UPDATE drops SET owner = 'unknown'")
+    approve(guarded, 2, ANNA)
+    with_feed(guarded, approvers=("anna", "bob"))
+    guarded.run()
+    assert "and a second approver is needed" in guarded.drops()[-1].reason
+    assert len(guarded.posts) == 6
+
+
+def test_a_run_that_nobody_decided_on_is_held(guarded: Site) -> None:
+    with guarded.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("UPDATE drops SET status = 'waiting', run = 2, approved = 1 WHERE id = 2")
+        connection.exec_driver_sql("""UPDATE snapshot SET fields = '{"BID":1000}' WHERE ric <> 'R0='""")
+    with_feed(guarded, guards=Guards())
+    guarded.run()
+    drop = guarded.drops()[-1]
+    assert (drop.status, len(guarded.posts)) == (DropStatus.HELD, 6)
+    assert "the record has no decision that says so" in drop.reason
+
+
+def test_a_retry_is_no_first_drop_where_the_first_run_brought_something(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", guards=Guards(max_new_rics=Limit(Decimal(1), percent=False))))
+    site.save(OLD)
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="R[1-5]=", code="AccessDenied"))
+    site.run()
+    assert site.totals(1) == {"acked": 1, "nakked": 5}
+    with site.desk() as desk:
+        decisions.retry(desk, 1)
+    site.run()
+    assert site.totals(1) == {"unchanged": 1, "held": 5}
+
+
 def test_two_must_approve_what_nobody_knows_who_dropped(new_site: NewSite) -> None:
     site = new_site(make_feed("fx", guards=GUARDS, approvers=("anna", "bob"), approval="always"))
     site.save(OLD)
@@ -134,6 +206,13 @@ class TestValidFor:
         site.clock.now_s += 59
         site.run()
         assert site.totals(1) == {"acked": 6}
+
+    def test_a_file_is_as_old_as_it_says(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=60.0))
+        site.save(OLD, age_s=100)
+        site.run()
+        assert (site.totals(1), site.posts) == ({"held": 6}, [])
+        assert "expired" in site.drops()[0].reason
 
     def test_what_is_not_on_the_wire_in_time_is_held(self, new_site: NewSite) -> None:
         site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1)
