@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+<<<<<<< Updated upstream
 from collections.abc import Iterator
 from heapq import nlargest
+=======
+from collections.abc import Iterator, Mapping
+>>>>>>> Stashed changes
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +32,14 @@ class PastReport(NamedTuple):
 
 
 class Testimony(NamedTuple):
-    """What a report's page says of the record behind it."""
+    """What a report's page says of the record behind it, and what stands in its files now."""
 
     path: Path
-    state: str
-    number: int
+    state: str = ""
+    """As the page says; empty: it names none."""
+    number: int = 0
     """Of the record; 0: the page names none."""
+<<<<<<< Updated upstream
     sha256: str
     csv_sha256: str
     """Of the CSV beside it, by the page; empty: it does not say."""
@@ -55,13 +61,49 @@ def newest_testimonies(folder: Path) -> list[Testimony]:
     with os.scandir(folder) as entries:
         found = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".ack.html")]
     return [_testimony(Path(path)) for _, path in nlargest(PAGES_READ, found)]
+=======
+    sha256: str = ""
+    csv_told: str = ""
+    """SHA-256 of the CSV beside it, by the page; empty: it does not say."""
+    found: Mapping[str, str] = {}
+    """File name to SHA-256 of the page and of the CSV beside it; what is not there is left out."""
+    unreadable: str = ""
+    """Why nothing is known of it."""
+
+    @property
+    def csv_as_told(self) -> bool:
+        """The CSV is there with the bytes that the page names, or the page names none."""
+        return not self.csv_told or self.found.get(self.path.with_suffix(".csv").name) == self.csv_told
+
+
+def testimonies(folder: Path) -> Iterator[Testimony]:
+    """What every page below a folder says, by name; one that cannot be read says why."""
+    for path in sorted(folder.rglob("*.ack.html")):
+        try:
+            yield _testimony(path)
+        except OSError as error:
+            yield Testimony(path, unreadable=error.strerror or str(error))
+>>>>>>> Stashed changes
 
 
 def _testimony(page: Path) -> Testimony:
     foot = _foot(page)
+<<<<<<< Updated upstream
     states, found = _STATE.findall(foot), _WITNESS.findall(foot)
     number, sha256, told = found[-1] if found else (b"0", b"", b"")
     return Testimony(page, states[-1].decode() if states else "", int(number), sha256.decode(), told.decode())
+=======
+    states, told = _STATE.findall(foot), _WITNESS.findall(foot)
+    number, sha256, csv_told = told[-1] if told else (b"0", b"", b"")
+    state = states[-1].decode() if states else ""
+    found = {one.name: _hash_of(one) for one in (page, page.with_suffix(".csv")) if one.exists()}
+    return Testimony(page, state, int(number), sha256.decode(), csv_told.decode(), found)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+>>>>>>> Stashed changes
 
 
 def newest_report(folder: Path, *, simulated: bool) -> PastReport | None:

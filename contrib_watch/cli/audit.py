@@ -130,11 +130,12 @@ def verify(config_path: Path, reports: tuple[Path, ...]) -> None:
 
     Only what has left the machine shows a record that was computed anew as a whole: give the folders of the reports.
     """
-    from contrib_watch.cli.auditing import verified
+    from contrib_watch.cli.terminal import visible
+    from contrib_watch.cli.verifying import verified
 
     with opened(config_path, reading=True) as desk:
         lines, sound = verified(desk, reports)
-    click.echo("\n".join(lines))
+    click.echo("\n".join(map(visible, lines)))
     sys.exit(0 if sound else 2)
 
 
@@ -184,8 +185,9 @@ def replay(config_path: Path, drop: int, run: int | None) -> None:
     It is read by the configuration and the dictionary of that time. Exit code 2: it is not the same.
     """
     from contrib_watch.cli.auditing import replayed
+    from contrib_watch.cli.terminal import visible
 
     with opened(config_path, reading=True) as desk:
         lines, same = replayed(desk, drop, run)
-    click.echo("\n".join(lines))
+    click.echo("\n".join(map(visible, lines)))
     sys.exit(0 if same else 2)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-from contrib_watch.adapters.past_reports import Testimony, testimonies
-from contrib_watch.cli.progress import counting
 from contrib_watch.cli.terminal import escape, print_list, print_table, stdout, visible
 from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
 from contrib_watch.core.model import CLEARED, DropStatus
-from contrib_watch.errors import ConfigurationError, StateError
+from contrib_watch.core.report import spreadsheet_safe_text
+from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
 from contrib_watch.pipeline.upgrade import check_upgrade
 from contrib_watch.store import utc_text
 from contrib_watch.store.history import History, tokens
-from contrib_watch.store.proof import Proven, hash_of, prove
 from contrib_watch.store.record import events, outcome_leaves, run_record
 
 Told = dict[str, Any]
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def show(found: Sequence[Mapping[str, Any]], shown: Sequence[str], as_json: bool, as_csv: bool) -> None:
@@ -121,25 +121,6 @@ def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
     ]
 
 
-def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
-    """What came of checking the record, in sentences, and whether everything fits."""
-    with counting("rows proven") as progress:
-        proven = prove(desk.state, progress)
-    number, head = proven.head
-    lines = [f"{proven.records:,} records, {proven.rows:,} rows; the last is record {number}, SHA-256 {head}"]
-    lines += [
-        f"records {first} to {last} are not in this state: a backup was restored then" for first, last in proven.gaps
-    ]
-    wrong = [str(proven.misfit)] if proven.misfit else []
-    wrong += _lost_contents(desk, proven) if not wrong else []
-    for folder in folders:
-        checked, misfits = _compared(desk, proven, folder)
-        lines.append(f"{folder}: {checked:,} reports compared")
-        wrong += misfits
-    lines += [f"DOES NOT FIT: {one}" for one in wrong] or ["everything fits"]
-    return lines, not wrong
-
-
 def proof_of(desk: Desk, drop_id: int, row: str) -> str:
     """The proof of one row of a drop's last processing, as JSON; raises ConfigurationError where there is none."""
     drop, rows = one_drop(desk, drop_id)
@@ -197,6 +178,7 @@ def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
     return 2 if checked.differences else 0
 
 
+<<<<<<< Updated upstream
 def _lost_contents(desk: Desk, proven: Proven) -> list[str]:
     """The first kept file that is gone or damaged."""
     for content, number in proven.contents.items():
@@ -230,6 +212,8 @@ def _misfit(desk: Desk, proven: Proven, one: Testimony) -> str:
     )
 
 
+=======
+>>>>>>> Stashed changes
 def _utc(given: str, *, end: bool = False) -> str:
     """A time as the tables have it; ``end``: of a date, the beginning of the next day."""
     try:
@@ -250,7 +234,9 @@ def _plain(token: str) -> str | None:
 
 
 def _flat(value: object) -> object:
-    return json.dumps(value) if isinstance(value, (dict, list)) else value
+    """A value for a CSV, which no spreadsheet program takes for a formula; ``-1.5`` is none."""
+    text = json.dumps(value) if isinstance(value, (dict, list)) else value
+    return spreadsheet_safe_text(text) if isinstance(text, str) and not _NUMBER.fullmatch(text) else text
 
 
 def _readable(value: object) -> str:

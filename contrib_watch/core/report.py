@@ -7,6 +7,7 @@ comes first. A row counts as being there only where the ADS acknowledged its val
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -208,6 +209,11 @@ def spreadsheet_safe(column: pd.Series[str]) -> pd.Series[str]:
     """
     dangerous = column.str.match(_DANGEROUS).fillna(False).astype(bool)
     return column.mask(dangerous, "'" + column) if dangerous.any() else column
+
+
+def spreadsheet_safe_text(text: str) -> str:
+    """The same of one text."""
+    return f"'{text}" if re.match(_DANGEROUS, text) else text
 
 
 def spreadsheet_raw(column: pd.Series[str]) -> pd.Series[str]:

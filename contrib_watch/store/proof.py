@@ -97,6 +97,7 @@ def prove(state: State, progress: Callable[[int], object] = lambda _: None) -> P
                 body = _checked(row, seen)
                 before = seen.rows
                 _look_at(connection, row, body, seen)
+                _check_state_id(state, row, body)
                 progress(seen.rows - before)
                 seen.number, seen.sha256, seen.records = row.number, row.sha256, seen.records + 1
             _check_head(state, seen)
@@ -146,6 +147,13 @@ def _checked(row: Row[Any], seen: _Seen) -> dict[str, Any]:
     if number > seen.number + 1:
         seen.gaps.append((seen.number + 1, number - 1))
     return body
+
+
+def _check_state_id(state: State, row: Row[Any], body: dict[str, Any]) -> None:
+    """The state is the one with which its record begins."""
+    if row.kind == "state" and body["state_id"] != state.state_id:
+        what = f"it was made for state {body['state_id']}, and this is state {state.state_id}: one was exchanged"
+        raise _Broken(what, row.number)
 
 
 def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: _Seen) -> None:

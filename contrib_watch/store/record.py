@@ -99,6 +99,14 @@ def report_record(state: State, drop_id: int, run: int) -> tuple[Link, dict[str,
     return _of_drop(state, "report", drop_id, run)
 
 
+def report_records(state: State) -> list[tuple[int, dict[str, Any]]]:
+    """The records of all reports that were written: number and body."""
+    table = schema.record
+    query = select(table.c.number, table.c.text).where(table.c.kind == "report").order_by(table.c.number)
+    with state.transaction() as connection:
+        return [(number, json.loads(text)["body"]) for number, text in connection.execute(query)]
+
+
 def events(state: State, drop_id: int) -> list[Link]:
     """All records of a drop, in order."""
     table = schema.record

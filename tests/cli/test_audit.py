@@ -193,6 +193,56 @@ def test_a_changed_csv_is_found_by_its_page(audited: Site) -> None:
     assert (code, "it is not the CSV that was written with its page" in text) == (2, True)
 
 
+def test_a_state_under_another_id(audited: Site) -> None:
+    """The chain computed anew for another state, which would have no report at all to compare."""
+    other = "f" * 32
+    with closing(sqlite3.connect(audited.database)) as connection:
+        ((mine,),) = connection.execute("SELECT value FROM meta WHERE key = 'state_id'").fetchall()
+    tampered(audited, f"UPDATE meta SET value = '{other}' WHERE key = 'state_id'")
+    code, text = verify(audited)
+    assert (code, f"record 1: it was made for state {mine}, and this is state {other}" in text) == (2, True), text
+    tampered(audited, f"UPDATE record SET text = replace(text, '{mine}', '{other}') WHERE number = 1")
+    forged(audited)
+    assert verify(audited)[0] == 0
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, f"2 of the reports were written by state {mine}" in text) == (2, True), text
+
+
+def test_reports_that_were_changed_or_removed(audited: Site) -> None:
+    """A page and its CSV that were changed together still name the record's hash, and each other."""
+    first, second = (Path(one["report"]) for one in asked(audited, "drops"))
+    page, before = first.with_suffix(".html"), first.read_bytes()
+    first.write_bytes(before.replace(b"22.1", b"22.2"))
+    hashes = [sha256(content).hexdigest() for content in (before, first.read_bytes())]
+    page.write_text(page.read_text().replace("22.1", "22.2").replace(*hashes))
+    second.with_suffix(".html").unlink()
+    second.unlink()
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, f"{page}: it is not what was written" in text) == (2, True), text
+    assert "missing: 2 files of reports that were written are not in these folders" in text
+    assert second.name in text
+    assert first.name not in text.partition("missing:")[2]
+
+
+def test_reports_that_cannot_be_read(audited: Site) -> None:
+    """Each is a finding; what its name holds does not reach the terminal raw."""
+    (audited.inbox / "x.ack.html").mkdir()
+    (audited.inbox / "y\x1b[2J.ack.html").symlink_to("/nowhere/at/all")
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, text.count("it cannot be read")) == (2, 2), text
+    assert "\x1b" not in text
+    assert r"y\x1b[2J.ack.html: it cannot be read: No such file or directory" in text
+
+
+def test_no_csv_holds_a_formula(audited: Site) -> None:
+    with ads() as server:
+        audited.configure(server.address)
+        audited.drop("=1+1.csv", sheet("=cmd|x,-4", header="RIC,BID"))
+        audited.once()
+    (row,) = csv.DictReader(io.StringIO(audited.invoke("audit ric", "=cmd|x", "--csv").stdout))
+    assert (row["ric"], row["value"]) == ("'=cmd|x", "-4")
+
+
 def test_after_a_restore_the_lost_records_are_told(audited: Site) -> None:
     backup = audited.home / "backup.db"
     assert audited.invoke("state backup", str(backup)).exit_code == 0
