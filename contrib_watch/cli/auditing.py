@@ -178,42 +178,6 @@ def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
     return 2 if checked.differences else 0
 
 
-<<<<<<< Updated upstream
-def _lost_contents(desk: Desk, proven: Proven) -> list[str]:
-    """The first kept file that is gone or damaged."""
-    for content, number in proven.contents.items():
-        try:
-            desk.bytes_of(content)
-        except StateError as error:
-            return [f"record {number}: {error}"]
-    return []
-
-
-def _compared(desk: Desk, proven: Proven, folder: Path) -> tuple[int, list[str]]:
-    """How many reports of this state are below a folder, and what does not fit of them."""
-    mine = [one for one in testimonies(folder) if one.state == desk.state.state_id and one.number]
-    found = (_misfit(desk, proven, one) for one in sorted(mine, key=lambda one: one.number))
-    return len(mine), [one for one in found if one]
-
-
-def _misfit(desk: Desk, proven: Proven, one: Testimony) -> str:
-    if not one.csv_as_told():
-        return f"{one.path.with_suffix('.csv')}: it is not the CSV that was written with its page"
-    has = hash_of(desk.state, one.number)
-    if has == one.sha256:
-        return ""
-    if any(first <= one.number <= last for first, last in proven.gaps):
-        return f"{one.path}: it names record {one.number}, which was lost when a backup was restored"
-    if has is None:
-        return f"record {one.number}: it is missing, and {one.path} names it: the record's end was cut off"
-    return (
-        f"record {one.number}: its hash is {has}, and {one.path} says {one.sha256}: "
-        "the record was computed anew, or the report was changed"
-    )
-
-
-=======
->>>>>>> Stashed changes
 def _utc(given: str, *, end: bool = False) -> str:
     """A time as the tables have it; ``end``: of a date, the beginning of the next day."""
     try:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contrib_watch.adapters.past_reports import Testimony, testimonies
+from contrib_watch.adapters.past_reports import Testimony, pages, testimony
 from contrib_watch.cli.progress import counting
 from contrib_watch.errors import StateError
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.publishing import reports_folder
 from contrib_watch.store.proof import Proven, hash_of, prove
 from contrib_watch.store.record import report_records
 
@@ -38,10 +39,10 @@ def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
     ]
     wrong = [str(proven.misfit)] if proven.misfit else []
     wrong += _lost_contents(desk, proven) if not wrong else []
-    told = {folder: list(testimonies(folder)) for folder in folders}
-    lines += [f"{folder}: {len(pages):,} reports compared" for folder, pages in told.items()]
-    if told:
-        wrong += _compared(desk, proven, [page for pages in told.values() for page in pages])
+    found = {folder: list(map(_looked_at, pages(folder))) for folder in folders}
+    lines += [f"{folder}: {len(reports):,} reports compared" for folder, reports in found.items()]
+    if found:
+        wrong += _compared(desk, proven, [report for reports in found.values() for report in reports])
     lines += [f"DOES NOT FIT: {one}" for one in wrong] or ["everything fits"]
     return lines, not wrong
 
@@ -56,54 +57,71 @@ def _lost_contents(desk: Desk, proven: Proven) -> list[str]:
     return []
 
 
-def _compared(desk: Desk, proven: Proven, pages: Sequence[Testimony]) -> list[str]:
+class _Unreadable(NamedTuple):
+    path: Path
+    why: str
+
+
+class _Report(NamedTuple):
+    """A report as it lies in a folder."""
+
+    says: Testimony
+    found: Mapping[str, str]
+    """File name to SHA-256 of its page and its CSV."""
+
+
+def _looked_at(page: Path) -> _Report | _Unreadable:
+    try:
+        says = testimony(page)
+        return _Report(says, says.files())
+    except OSError as error:
+        return _Unreadable(page, error.strerror or str(error))
+
+
+def _compared(desk: Desk, proven: Proven, there: Sequence[_Report | _Unreadable]) -> list[str]:
     """What does not fit of the reports, in the order of the records that they name."""
-    wrong = [f"{page.path}: it cannot be read: {page.unreadable}" for page in pages if page.unreadable]
-    mine = [page for page in pages if page.state == desk.state.state_id]
-    wrong += _of_others(desk, [page for page in pages if page.state != desk.state.state_id and not page.unreadable])
-    under_way = {name.base for drop in desk.drops.unreported() if (name := desk.drops.report(drop))}
+    wrong = [f"{one.path}: it cannot be read: {one.why}" for one in there if isinstance(one, _Unreadable)]
+    reports = [one for one in there if isinstance(one, _Report)]
+    wrong += _of_others(desk, [one.says for one in reports if one.says.state != desk.state.state_id])
     recorded = {
         (name, sha256): number
         for number, body in report_records(desk.state)
         for name, sha256 in body["sha256"].items()
     }
     known = _Known(recorded.keys(), {name for name, _ in recorded}, {sha256 for _, sha256 in recorded})
-    for page in sorted(mine, key=lambda page: page.number):
-        if page.path.name.removesuffix(".ack.html") in under_way:
-            continue  # it is being written, and recorded when it is whole
-        misfits = (_misfit(desk, proven, page), *_changed(page, known))
-        wrong += next(([misfit] for misfit in misfits if misfit), [])
+    under_way = {name.base for drop in desk.drops.unreported() if (name := desk.drops.report(drop))}
+    for one in sorted(reports, key=lambda one: one.says.number):
+        written = (
+            one.says.path.name.removesuffix(".ack.html") not in under_way
+        )  # else it is recorded when it is whole
+        if written and one.says.state == desk.state.state_id:
+            misfits = (_misfit(desk, proven, one), *_changed(one, known))
+            wrong += next(([misfit] for misfit in misfits if misfit), [])
     # one that fell back to the state's own folder is no less there
-    fallen_back = testimonies(desk.settings.state.folder / "reports")
-    there = {found for page in (*pages, *fallen_back) for found in page.found.items()}
-    return [*wrong, *_missing(recorded, there)]
+    fallen_back = map(_looked_at, pages(reports_folder(desk)))
+    found = {file for one in (*there, *fallen_back) if isinstance(one, _Report) for file in one.found.items()}
+    return [*wrong, *_missing(recorded, found)]
 
 
-def _of_others(desk: Desk, pages: Iterable[Testimony]) -> Iterator[str]:
+def _of_others(desk: Desk, told: Sequence[Testimony]) -> Iterator[str]:
     """Reports that another state wrote; those against a simulated ADS may lie beside those of a real one."""
-    for page in pages:
-        if not page.state:
-            yield f"{page.path}: it does not say which state wrote it: its last lines were changed"
-    foreign = [page for page in pages if page.state and (desk.settings.ads.on_trial or not _is_simulated(page.path))]
-    for state, count in Counter(page.state for page in foreign).items():
-        first = next(page.path for page in foreign if page.state == state)
+    for one in told:
+        if not one.state:
+            yield f"{one.path}: it does not say which state wrote it: its last lines were changed"
+    ours = desk.settings.ads.on_trial
+    foreign = [one for one in told if one.state and (ours or not one.path.name.endswith(".simulated.ack.html"))]
+    for state, count in Counter(one.state for one in foreign).items():
+        first = next(one.path for one in foreign if one.state == state)
         mine = f"this is state {desk.state.state_id}, and {count:,} of the reports were written by state {state}"
         yield f"{mine}, the first is {first}: the state was exchanged, or these are not its reports"
 
 
-def _is_simulated(page: Path) -> bool:
-    return page.name.endswith(".simulated.ack.html")
-
-
-def _changed(page: Testimony, known: _Known) -> Iterator[str]:
+def _changed(report: _Report, known: _Known) -> Iterator[str]:
     """What of a report's files is not as it was written; a file under another name has the same bytes still."""
-    for name, sha256 in page.found.items():
-        if name in known.names:
-            fits = (name, sha256) in known.files
-        else:
-            fits = sha256 in known.hashes or not page.number
-        if not fits:
-            yield f"{page.path.with_name(name)}: it is not what was written: it was changed since"
+    for name, sha256 in report.found.items():
+        renamed = name not in known.names and (sha256 in known.hashes or not report.says.number)
+        if not renamed and (name, sha256) not in known.files:
+            yield f"{report.says.path.with_name(name)}: it is not what was written: it was changed since"
 
 
 def _missing(recorded: Mapping[tuple[str, str], int], there: Collection[tuple[str, str]]) -> Iterator[str]:
@@ -116,8 +134,10 @@ def _missing(recorded: Mapping[tuple[str, str], int], there: Collection[tuple[st
         yield f"missing: {len(missing):,} files of reports that were written are not in these folders: {first}{more}"
 
 
-def _misfit(desk: Desk, proven: Proven, one: Testimony) -> str:
-    if not one.csv_as_told:
+def _misfit(desk: Desk, proven: Proven, report: _Report) -> str:
+    """Why what a page says does not fit; empty: it does."""
+    one = report.says
+    if one.csv_sha256 and report.found.get(one.path.with_suffix(".csv").name) != one.csv_sha256:
         return f"{one.path.with_suffix('.csv')}: it is not the CSV that was written with its page"
     if not one.number:
         return ""  # of a version without a record
