@@ -101,6 +101,10 @@ class Person(NamedTuple):
         """Whether another name is the same person's, as far as names tell."""
         return self.name.strip().casefold() == other.strip().casefold()
 
+    def told(self, why: str) -> dict[str, str]:
+        """What the record says of who took a decision, and why."""
+        return {"name": self.name, "source": self.source, "account": self.account, "why": why}
+
 
 NOBODY = Person("", Source.ASSERTED)
 """Who did not say who it is."""

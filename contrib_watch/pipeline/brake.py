@@ -22,7 +22,7 @@ def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
     """
     _check(desk, feed)
     with desk.state.transaction():
-        told = {"name": by.name, "source": by.source, "account": by.account, "why": why}
+        told = by.told(why)
         at_utc = utc_text(desk.clock.utc())
         _put(desk, {**_pauses(desk), feed or _ALL: {**told, "since_utc": at_utc}})
         desk.state.append("decision", {**told, "decision": "pause", "feed": feed or ""})
@@ -39,7 +39,7 @@ def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
             hint = "`contrib-watch resume` ends the pause of all feeds" if _ALL in pauses else ""
             raise ConfigurationError(f"feed {feed!r} is not paused by itself", hint=hint)
         _put(desk, {} if feed is None else {name: told for name, told in pauses.items() if name != feed})
-        told = {"name": by.name, "source": by.source, "account": by.account, "why": why}
+        told = by.told(why)
         desk.state.append("decision", {**told, "decision": "resume", "feed": feed or ""})
 
 

@@ -69,7 +69,7 @@ def retry(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
 
 def _told(decision: str, by: Person, why: str) -> dict[str, str]:
     """What the record says of a decision."""
-    return {"decision": decision, "name": by.name, "source": by.source, "account": by.account, "why": why}
+    return {"decision": decision, **by.told(why)}
 
 
 def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> str:
@@ -94,11 +94,7 @@ def _hold_again(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]], by: P
 
 
 def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
-    try:
-        drop = desk.drops.drop(drop_id)
-    except KeyError:
-        hint = "`contrib-watch status` lists the drops"
-        raise ConfigurationError(f"there is no drop {drop_id}", hint=hint) from None
+    drop = desk.drop_named(drop_id)
     if drop.status not in allowed:
         wanted = " or ".join(status.value for status in allowed)
         raise ConfigurationError(f"drop {drop_id} is {drop.status.value}; this is for a drop that is {wanted}")

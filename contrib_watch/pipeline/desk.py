@@ -18,7 +18,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.restating import restated
-from contrib_watch.errors import ContribWatchError, StateError, UnreadableFile
+from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, UnreadableFile
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
@@ -126,6 +126,14 @@ class Desk:
             reader=shared_reader(),
             environment=environment,
         )
+
+    def drop_named(self, drop_id: int) -> Drop:
+        """The drop that a person names by its number; raises ConfigurationError where there is none."""
+        try:
+            return self.drops.drop(drop_id)
+        except KeyError:
+            hint = "`contrib-watch audit drops` lists them"
+            raise ConfigurationError(f"there is no drop {drop_id}", hint=hint) from None
 
     def utc_of(self, monotonic_s: float) -> str:
         """A moment of the monotonic clock as the time of day, in text."""

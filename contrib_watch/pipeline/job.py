@@ -25,6 +25,7 @@ from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
 from contrib_watch.pipeline.ruling import Ruling, expired, rule, valid_until_utc
 from contrib_watch.pipeline.second_look import SecondLook, second_look
+from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.verifying import Verification
 from contrib_watch.store import Advance, Findings
 
@@ -43,13 +44,14 @@ def examine(
     """
     feed = desk.feed_of(drop)
     newer = desk.drops.newer(drop) if drop.id else []
+    stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     changes = diff(
         quotes,
         desk.ledger.snapshot(feed.service, quotes.values.index.tolist(), drop),
         feed=feed.name,
         configured=desk.feeds,
         owned=desk.ledger.owned(feed.service, feed.name) if lists_all(feed) else None,
-        later=Later([one.id for one in newer], stated or {}) if newer else None,
+        later=Later([one.id for one in newer], stated) if newer or stated else None,
     )
     return changes.without(claimed, quotes) if claimed else changes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import ConfigurationError, ContribWatchError
@@ -10,14 +12,14 @@ from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.second_look import agreed_quotes
 
 
-def stated_by(desk: Desk, drop: Drop) -> Steps[dict[str, frozenset[str]]]:
-    """RIC to the fields for which newer drops that are over gave a value; they are read aside.
+def stated_by(desk: Desk, drop: Drop, besides: Collection[int] = ()) -> Steps[dict[str, frozenset[str]]]:
+    """RIC to the fields for which newer drops that are over (``besides`` these) gave a value; they are read aside.
 
     Raises ConfigurationError where one of them can no longer be read.
     """
     over = Coverage()
     for newer in desk.drops.newer(drop):
-        if has_spoken(desk, newer):
+        if newer.id not in besides and has_spoken(desk, newer):
             over.add(newer.id, (yield from _read(desk, newer, drop)))
     return over.fields()
 

@@ -40,12 +40,7 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
     Raises ConfigurationError where there is no such drop or run, StateError where its bytes, its configuration or its
     dictionary are not kept any more.
     """
-    try:
-        drop = desk.drops.drop(drop_id)
-    except KeyError:
-        raise ConfigurationError(
-            f"there is no drop {drop_id}", hint="`contrib-watch audit drops` lists them"
-        ) from None
+    drop = desk.drop_named(drop_id)
     drop = replace(drop, run=run or drop.run)
     found = run_record(desk.state, drop.id, drop.run)
     if found is None:

@@ -5,17 +5,21 @@ Both are drops of their own, which pass the guards, wait for approvals, and have
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from contrib_watch.adapters.folder import keep
-from contrib_watch.core.model import CLEARED, UNKNOWN, Drop, DropStatus, Feed, Person
+from contrib_watch.core.model import CLEARED, UNKNOWN, Drop, DropStatus, Feed, Person, Quotes, Source
 from contrib_watch.core.restating import restated, sheet_of
 from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.later import stated_by
 from contrib_watch.store.history import History, tokens
+
+_REVERT = "revert of drop "
 
 Values = dict[str, dict[str, str]]
 """RIC to field to token."""
@@ -24,25 +28,24 @@ Values = dict[str, dict[str, str]]
 def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
     """Drop the values that the ADS had acknowledged before a drop, where that drop's are still the last ones.
 
-    What it brought first is cleared. Raises ConfigurationError where nothing of it can be put back, or where it is
-    not known what was there before.
+    What it brought first is cleared; what a newer drop gives as well stays, unless that one was reverted, too. Raises
+    ConfigurationError where nothing of it can be put back, where it is not known what was there before or what newer
+    drops say, while a drop of its feed is on its way, and where this person may not drop anything.
     """
-    try:
-        drop = desk.drops.drop(drop_id)
-    except KeyError:
-        hint = "`contrib-watch status` lists the drops"
-        raise ConfigurationError(f"there is no drop {drop_id}", hint=hint) from None
+    drop = desk.drop_named(drop_id)
     if drop.feed not in desk.feeds:
         raise ConfigurationError(f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration")
-    if drop.status in (DropStatus.WAITING, DropStatus.SENDING):
-        hint = "Pause its feed, or let it end first"
-        raise ConfigurationError(f"drop {drop_id} is {drop.status.value}, so it cannot be reverted yet", hint=hint)
     feed = desk.feeds[drop.feed]
-    values = _values_before(desk, drop, feed)
+    _check_person(feed, by)
+    _check_none_pending(desk, drop)
+    stated = done_at_once(stated_by(desk, drop, besides=_reverted(desk)))
+    values = _values_before(desk, drop, feed, stated)
     if not values:
-        what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought"
-        raise ConfigurationError(what)
-    return _drop(desk, feed, values, f"revert of drop {drop_id}", by, why)
+        what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought, or newer drops "
+        raise ConfigurationError(what + "of its feed give the same one")
+    with desk.state.transaction():
+        _check_none_pending(desk, drop)
+        return _drop(desk, feed, values, f"{_REVERT}{drop_id}", by, why)
 
 
 def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, why: str = "") -> list[Drop]:
@@ -61,11 +64,56 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
     lost = set(rics) - {ric for values in found.values() for ric in values}
     if lost:
         raise ConfigurationError(f"there is nothing to withdraw of {', '.join(sorted(lost))}")
+    for feed in found:
+        _check_person(desk.feeds[feed], by)
     with desk.state.transaction():
         return [_drop(desk, desk.feeds[feed], values, "withdrawal", by, why) for feed, values in found.items()]
 
 
-def _values_before(desk: Desk, drop: Drop, feed: Feed) -> Values:
+def _check_person(feed: Feed, by: Person) -> None:
+    """Whoever drops something is told apart from who approves it, so that a feed with approvers must know them."""
+    if feed.approvers and by.source is not Source.OS_USER:
+        raise ConfigurationError(f"feed {feed.name} has approvers: --as must be the OS user, who is {by.account}")
+
+
+def _check_none_pending(desk: Desk, drop: Drop) -> None:
+    """A correction may be on its way: what is put back would be newer than it, and stay."""
+    for one in desk.drops.pending():
+        if one.feed == drop.feed:
+            what = f"drop {drop.id} cannot be reverted yet: drop {one.id} of its feed is {one.status.value}"
+            raise ConfigurationError(what, where=one.path, hint="Let it end first; `contrib-watch status` shows it")
+
+
+def _reverted(desk: Desk) -> set[int]:
+    """The drops that a person had undone, and those that undid them: what they say does not stand by itself."""
+    silent: set[int] = set()
+    for one in reversed(desk.drops.with_status(DropStatus.DONE)):
+        if one.origin.startswith(_REVERT) and one.id not in silent:  # which a later revert may have undone
+            silent |= {one.id, _undone_by(one)}
+    return silent
+
+
+def _undone_by(drop: Drop) -> int:
+    return int(drop.origin.removeprefix(_REVERT))
+
+
+def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]]:
+    """RIC to the fields that a revert must leave as they are: they no longer have the value that it is to undo."""
+    if not drop.origin.startswith(_REVERT):
+        return {}
+    brought = History(desk.state).acked_of(_undone_by(drop))
+    given = quotes.values
+    now = desk.ledger.snapshot(desk.feeds[drop.feed].service, given.index.tolist())["fields"]
+    left: dict[str, frozenset[str]] = {}
+    for ric, row in zip(given.index, given.to_dict("records"), strict=True):
+        held, undone = _tokens(now.get(ric)), tokens(brought[ric][-1].full) if ric in brought else {}
+        names = [name for name, token in row.items() if held.get(name) not in (undone.get(name), token)]
+        if names:
+            left[str(ric)] = frozenset(map(str, names))
+    return left
+
+
+def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Collection[str]]) -> Values:
     values: Values = {}
     brought = list(History(desk.state).brought_by(drop.id, feed.service))
     now = desk.ledger.snapshot(feed.service, [one.ric for one in brought])["fields"]
@@ -73,8 +121,13 @@ def _values_before(desk: Desk, drop: Drop, feed: Feed) -> Values:
         if one.before == "":
             what = f"it is not known what {one.ric} was before drop {drop.id}: that is older than the record"
             raise ConfigurationError(what)
+        if not one.is_told:
+            what = f"what drop {drop.id} replaced of {one.ric} is not what the record has from before it"
+            raise ConfigurationError(what, hint=f"`contrib-watch audit ric {one.ric}` shows both")
         held, before = _tokens(now.get(one.ric)), _tokens(one.before)
-        stand = [name for name in one.changed if held.get(name) == tokens(one.after).get(name)]
+        kept = stated.get(one.ric, ())
+        brought_here = tokens(one.after)
+        stand = [name for name in one.changed if name not in kept and held.get(name) == brought_here.get(name)]
         if stand:
             values[one.ric] = {name: before.get(name, CLEARED) for name in stand}
     return values
@@ -101,7 +154,7 @@ def _drop(desk: Desk, feed: Feed, values: Values, origin: str, by: Person, why: 
             seen_at_utc=now,
             origin=origin,
         )
-        told = {"decision": origin, "name": by.name, "source": by.source, "account": by.account, "why": why}
+        told = {"decision": origin, **by.told(why)}
         desk.state.append("decision", {**told, "drop": drop.id, "run": drop.run}, drop.id)
         return drop
 

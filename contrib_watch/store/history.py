@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 
 from contrib_watch.core.model import CLEARED, DropStatus, Status
 from contrib_watch.store import schema
+from contrib_watch.store.ledger import LAST_POST_ID
 from contrib_watch.store.state import State
 
 _OUTCOMES, _DROPS, _RUNS, _REPAIRS, _SNAPSHOT = (
@@ -75,6 +76,8 @@ class Brought(NamedTuple):
     after: str
     before: str | None
     """None: there was no such item; empty: older than the record, so that nobody knows."""
+    is_told: bool
+    """The drop's own outcome tells the same old values."""
 
 
 class History:
@@ -108,37 +111,49 @@ class History:
     def as_of(self, at_utc: str, rics: Collection[str] = ()) -> Iterator[Standing]:
         """What the ADS had acknowledged of each item (of all, or of ``rics``) by a time; by Service and RIC."""
         known = _SNAPSHOT
-        items = select(known.c.service, known.c.ric, known.c.feed)
+        items = select(known.c.service, known.c.ric, known.c.feed, known.c.acked_at_utc)
         if rics:
             items = items.where(known.c.ric.in_(rics))
+        next_id = self._next_post_id()
         with self._state.transaction() as connection:
             again = {(row.service, row.ric): row for row in connection.execute(_acked_repairs(at_utc, rics))}
             found: dict[tuple[str, str], Standing] = {}
-            for row in connection.execute(_last_acked(items.subquery(), at_utc)):
-                found[row.item_service, row.ric] = Standing(
-                    row.item_service, row.ric, row.full, row.acked_at_utc, row.drop_id, row.path, row.row
-                )
+            places: dict[tuple[str, str], int] = {}
+            for row in connection.execute(_last_acked(items.subquery(), at_utc, next_id)):
+                item = (row.item_service, row.ric)
+                found[item] = Standing(*item, row.full, row.acked_at_utc, row.drop_id, row.path, row.row)
+                places[item] = row.place
         for item, row in again.items():
-            if item not in found or row.acked_at_utc >= found[item].acked_at_utc:
+            if item not in found or _place(row.post_id, next_id) > places[item]:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
         return (found[item] for item in sorted(found))
 
     def brought_by(self, drop_id: int, service: str) -> Iterator[Brought]:
         """What the ADS acknowledged of a drop, all of its runs together, by RIC."""
-        of_drop = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.status == Status.ACKED)
+        next_id = self._next_post_id()
         with self._state.transaction() as connection:
-            runs: dict[str, list[Row[Any]]] = {}
+            for ric, rows in sorted(self.acked_of(drop_id).items()):
+                names = {name: None for row in rows for name in row.changed.split(",") if name}
+                place = _place(rows[0].post_id, next_id)
+                known = [
+                    connection.execute(_before(ric, service, drop_id, next_id, place)).first(),
+                    connection.execute(_repair_before(ric, service, next_id, place)).first(),
+                ]
+                last = max((row for row in known if row is not None), key=lambda row: row.place, default=None)
+                before = None if last is None else last.full
+                yield Brought(ric, tuple(names), rows[-1].full, before, _is_told(rows[0], before))
+
+    def acked_of(self, drop_id: int) -> dict[str, list[Row[Any]]]:
+        """RIC to the outcomes of a drop that the ADS acknowledged, all of its runs together, in their order."""
+        of_drop = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.status == Status.ACKED)
+        found: dict[str, list[Row[Any]]] = {}
+        with self._state.transaction() as connection:
             for row in connection.execute(of_drop.order_by(_OUTCOMES.c.run)):
-                runs.setdefault(row.ric, []).append(row)
-            for ric, (first, *_, last) in ((ric, [rows[0], *rows]) for ric, rows in sorted(runs.items())):
-                names = {name: None for row in runs[ric] for name in row.changed.split(",") if name}
-                before = connection.execute(_before(ric, service, drop_id, first.acked_at_utc)).first()
-                again = connection.execute(_acked_repairs(first.acked_at_utc, [ric])).all()
-                repair = next((one for one in reversed(again) if one.service == service), None)
-                if repair is not None and (before is None or repair.acked_at_utc >= before.acked_at_utc):
-                    yield Brought(ric, tuple(names), last.full, repair.fields)
-                else:
-                    yield Brought(ric, tuple(names), last.full, None if before is None else before.full)
+                found.setdefault(row.ric, []).append(row)
+        return found
+
+    def _next_post_id(self) -> int:
+        return (int(self._state.get("next_post_key") or 1) - 1) % LAST_POST_ID + 1
 
     def drops(
         self, *, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
@@ -263,44 +278,82 @@ def tokens(fields: str) -> dict[str, str]:
     return {name: bytes(token).decode() for name, token in _DECODER.decode(fields).items()}
 
 
-def _before(ric: str, service: str, drop_id: int, at_utc: str) -> Select[Any]:
-    """The outcome of any other drop that was acknowledged last for an item, by a time."""
+def _place(post_id: Any, next_id: int) -> Any:
+    """Where a post stands in the order of all (a number, or an expression of one): a clock may be set, PostIDs grow.
+
+    They begin anew after LAST_POST_ID; ``next_id`` is the next to be given, so it is the oldest that may be known.
+    """
+    return (post_id - next_id + LAST_POST_ID) % LAST_POST_ID
+
+
+def _before(ric: str, service: str, drop_id: int, next_id: int, before: int) -> Select[Any]:
+    """The outcome of any other drop that was acknowledged last for an item, before a place in the order."""
+    place = _place(_OUTCOMES.c.post_id, next_id)
     return (
-        select(_OUTCOMES.c.full, _OUTCOMES.c.acked_at_utc)
+        select(_OUTCOMES.c.full, place.label("place"))
         .select_from(_JOINED)
         .where(
             _OUTCOMES.c.ric == ric,
             _OUTCOMES.c.drop_id != drop_id,
             _OUTCOMES.c.status == Status.ACKED,
-            _OUTCOMES.c.acked_at_utc <= at_utc,
+            place < before,
             func.coalesce(_RUNS.c.service, service) == service,
         )
-        .order_by(_OUTCOMES.c.acked_at_utc.desc(), _OUTCOMES.c.drop_id.desc())
+        .order_by(place.desc())
         .limit(1)
     )
 
 
-def _last_acked(items: Any, at_utc: str) -> Select[Any]:
-    """For each item the outcome that was acknowledged last; of equal copies the last row stands last."""
-    at = (
+def _repair_before(ric: str, service: str, next_id: int, before: int) -> Select[Any]:
+    """The same of what was posted again for no drop's sake."""
+    place = _place(_REPAIRS.c.post_id, next_id)
+    mine = (_REPAIRS.c.ric == ric, _REPAIRS.c.service == service, _REPAIRS.c.status == Status.ACKED, place < before)
+    return select(_REPAIRS.c.fields.label("full"), place.label("place")).where(*mine).order_by(place.desc()).limit(1)
+
+
+def _is_told(outcome: Row[Any], before: str | None) -> bool:
+    """Whether an outcome's ``changes`` begin with the values of ``before``, where these are known."""
+    old, new = tokens(before) if before else {}, tokens(outcome.full)
+    told = f"; {outcome.changes}; "
+    changed = [name for name in outcome.changed.split(",") if name and old.get(name) != new.get(name, CLEARED)]
+    return all(
+        f"; {name} {f'{_readable(old[name])} -> ' if name in old else ''}{_readable(new.get(name, CLEARED))}; "
+        in told
+        for name in changed
+    )
+
+
+def _readable(token: str) -> str:
+    """A token as ``changes`` has it."""
+    return token[1:-1].replace('\\"', '"').replace("\\\\", "\\") if token.startswith('"') else token
+
+
+def _last_acked(items: Any, at_utc: str, next_id: int) -> Select[Any]:
+    """For each item the outcome that was acknowledged last; of several at one time, that stands last.
+
+    Where the snapshot has an Ack within the time, it is that, whatever later times a clock that was set gave before.
+    """
+    by_time = (
         select(_OUTCOMES.c.acked_at_utc)
         .select_from(_JOINED)
         .where(_OUTCOMES.c.ric == items.c.ric, _is_of(items), _OUTCOMES.c.acked_at_utc <= at_utc, *_IS_ACKED)
         .order_by(_OUTCOMES.c.acked_at_utc.desc())
         .limit(1)
         .correlate(items)
-        .scalar_subquery()
     )
-    last = select(items, at.label("at")).subquery()
+    present = by_time.where(_OUTCOMES.c.acked_at_utc == items.c.acked_at_utc)
+    at = func.coalesce(present.scalar_subquery(), by_time.scalar_subquery())
+    last = select(items.c.service, items.c.ric, items.c.feed, at.label("at")).subquery()
+    place = _place(_OUTCOMES.c.post_id, next_id).label("place")
     outcome = and_(_OUTCOMES.c.ric == last.c.ric, _OUTCOMES.c.acked_at_utc == last.c.at)
     return (
-        select(last.c.service.label("item_service"), *_OUTCOMES.c, _DROPS.c.path)
+        select(last.c.service.label("item_service"), *_OUTCOMES.c, _DROPS.c.path, place)
         .select_from(last)
         .join(_OUTCOMES, outcome)
         .join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id)
         .outerjoin(_RUNS, and_(_RUNS.c.drop_id == _OUTCOMES.c.drop_id, _RUNS.c.run == _OUTCOMES.c.run))
         .where(_is_of(last), *_IS_ACKED)  # and not by time once more: SQLite would take that index range
-        .order_by(_OUTCOMES.c.drop_id, _OUTCOMES.c.run, _OUTCOMES.c.row)
+        .order_by(place, _OUTCOMES.c.row)
     )
 
 

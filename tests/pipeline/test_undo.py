@@ -1,0 +1,160 @@
+"""Reverting and withdrawing: what is put back, what is left alone, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from virtual_site import EPOCH, NewSite, Site, make_feed, sheet
+
+from contrib_watch.core.model import Drop, DropStatus, Person, Source
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline import arrivals, decisions, undo
+from contrib_watch.store import utc_text
+from contrib_watch.store.history import History
+
+ROOT = Person("root", Source.OS_USER, "root")
+BOB = Person("bob", Source.ASSERTED, "root")
+
+
+def send(site: Site, *rows: str, header: str = "RIC,BID") -> None:
+    site.save(sheet(header, *rows))
+    site.run()
+    assert site.drops()[-1].status is DropStatus.DONE
+
+
+def revert(site: Site, drop: int, by: Person = ROOT) -> Drop:
+    with site.desk() as desk:
+        return undo.revert(desk, drop, by)
+
+
+def test_nothing_is_reverted_while_a_correction_is_on_its_way(site: Site) -> None:
+    send(site, "A=,1")
+    send(site, "A=,100")
+    site.save(sheet("RIC,BID", "A=,1.1"))
+    with site.desk() as desk:
+        (feed,) = site.settings.feeds
+        arrivals.accept(desk, "fx", site.scan(desk, feed))
+    with pytest.raises(ConfigurationError, match="drop 2 cannot be reverted yet: drop 3 of its feed is waiting"):
+        revert(site, 2)
+    site.run()
+    assert str(site.value("A=", "BID")) == "1.1"
+
+
+def test_what_a_newer_file_affirmed_stays(site: Site) -> None:
+    send(site, "A=,1", "B=,1", "C=,1")
+    send(site, "A=,2", "B=,1", "C=,2")
+    send(site, "A=,2", "B=,3")
+    revert(site, 2)
+    site.run()
+    assert site.statuses(4) == {"C=": "acked"}
+    assert [site.value(ric, "BID") for ric in ("A=", "B=", "C=")] == [2, 3, 1]
+
+
+def test_what_is_affirmed_by_all_that_is_newer_cannot_be_reverted(site: Site) -> None:
+    send(site, "A=,1")
+    send(site, "A=,2")
+    site.save(sheet("RIC,BID", "A=,2"), "again.csv")
+    site.run()
+    with pytest.raises(ConfigurationError, match="or newer drops of its feed give the same one"):
+        revert(site, 2)
+
+
+def test_drops_are_reverted_one_after_the_other(site: Site) -> None:
+    for price in (1, 2, 3):
+        send(site, f"A=,{price}")
+    for drop, price in ((3, 2), (2, 1)):
+        revert(site, drop)
+        site.run()
+        assert site.value("A=", "BID") == price
+
+
+def test_a_revert_can_be_reverted(site: Site) -> None:
+    for price in (1, 2, 3):
+        send(site, f"A=,{price}")
+    revert(site, 3)
+    site.run()
+    revert(site, 4)
+    site.run()
+    assert site.value("A=", "BID") == 3
+    with pytest.raises(ConfigurationError, match="nothing of drop 2 can be put back"):
+        revert(site, 2)
+
+
+def test_what_has_another_value_by_now_is_left_alone(site: Site) -> None:
+    send(site, "A=,1", "B=,1")
+    send(site, "A=,2", "B=,2")
+    revert(site, 2)
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("""UPDATE snapshot SET fields = '{"BID":1.5}' WHERE ric = 'A='""")
+    site.run()
+    assert site.statuses(3) == {"A=": "superseded", "B=": "acked"}
+
+
+def test_texts_and_cleared_values_come_back(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", clear_token="#CLEAR"))
+    names = "RIC,BID,DSPLY_NAME"
+    send(site, 'A=,1,"a ""b""; \\c"', "B=,1,x", header=names)
+    send(site, "A=,#CLEAR,", header=names)
+    send(site, "A=,2,new", "B=,,y", header=names)
+    revert(site, 3)
+    site.run()
+    assert site.statuses(4) == {"A=": "acked", "B=": "acked"}
+    assert (site.value("A=", "BID"), site.value("A=", "DSPLY_NAME")) == (None, 'a "b"; \\c')
+    assert site.value("B=", "DSPLY_NAME") == "x"
+
+
+def test_a_clock_that_was_ahead_changes_nothing(site: Site) -> None:
+    send(site, "A=,1")
+    site.clock.ahead_s = 36_000.0
+    send(site, "A=,2")
+    send(site, "A=,3")
+    site.clock.ahead_s = 0.0
+    send(site, "A=,4")
+    with site.desk() as desk:
+        (now,) = History(desk.state).as_of(utc_text(EPOCH + timedelta(days=1)))
+        assert (now.drop, now.fields) == (4, '{"BID":4}')
+    revert(site, 4)
+    site.run()
+    assert site.value("A=", "BID") == 3
+
+
+def test_what_the_record_tells_in_two_ways_is_not_put_back(site: Site) -> None:
+    send(site, "A=,1")
+    send(site, "A=,2")
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("""UPDATE outcomes SET full = '{"BID":7}' WHERE drop_id = 1""")
+    with pytest.raises(ConfigurationError, match="what drop 2 replaced of A= is not what the record has"):
+        revert(site, 2)
+
+
+def test_who_reverts_under_another_name_cannot_approve_it(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", approval="always"))
+    anna = Person("anna", Source.ASSERTED, "mary")
+    for price in (1, 2):
+        site.save(sheet("RIC,BID", f"A=,{price}"))
+        site.run()
+        with site.desk() as desk:
+            decisions.approve(desk, price, anna)
+        site.run()
+    revert(site, 2, BOB)
+    site.run()
+    assert site.drops()[-1].status is DropStatus.HELD
+    for by, source in ((ROOT, "OS user"), (BOB, "asserted")):
+        with pytest.raises(ConfigurationError, match=f"dropped it .{source}."), site.desk() as desk:
+            decisions.approve(desk, 3, by)
+    with site.desk() as desk:
+        decisions.approve(desk, 3, anna)
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
+def test_where_there_are_approvers_the_name_must_be_the_os_users(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", approvers=("root", "anna")))
+    send(site, "A=,1")
+    send(site, "A=,2")
+    with pytest.raises(ConfigurationError, match="--as must be the OS user, who is root"):
+        revert(site, 2, BOB)
+    with pytest.raises(ConfigurationError, match="--as must be the OS user"), site.desk() as desk:
+        undo.withdraw(desk, ["A="], None, BOB)
+    revert(site, 2)
