@@ -585,6 +585,16 @@ def test_two_feeds_keep_out_of_each_others_way(second: str, problem: str, tmp_pa
     assert problem in found
 
 
+def test_a_service_is_posted_to_in_one_way(tmp_path: Path) -> None:
+    second = '[[feeds]]\nname = "b"\nfolder = "b"\nposting = "on-stream"\nservice = '
+    (found,) = problems(tmp_path, f'{MINIMAL}{second}"NIPROV"\n')
+    assert 'feeds[2].posting must be "off-stream" as in feeds[1] (fx), which posts to the same Service' in found
+    assert [feed.posting for feed in written(tmp_path, f'{MINIMAL}{second}"S"\n').feeds] == [
+        "off-stream",
+        "on-stream",
+    ]
+
+
 def test_two_feeds_may_share_a_folder_when_no_file_can_be_both_theirs(tmp_path: Path) -> None:
     second = '[[feeds]]\nservice = "S"\nname = "b"\nfolder = "inbox/fx"\npatterns = ["*.txt"]\n'
     assert len(written(tmp_path, MINIMAL + second).feeds) == 2

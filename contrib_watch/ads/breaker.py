@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from contrib_watch.ads.item_streams import NOT_OPEN
 from contrib_watch.ads.session import Answer, Verdict
 
-SOURCE_IS_DOWN = frozenset({"GatewayDown", "NoResources", "SourceDown"})
-"""Naks that tell of the Service, not of the item (spec: NakCode)."""
+SOURCE_IS_DOWN = frozenset({"GatewayDown", "NoResources", "SourceDown", NOT_OPEN})
+"""Naks that tell of the Service, not of the item (spec: NakCode), and items that are not open for now."""
 ANSWERS = 20
 """So many of these in a row, and nothing but these, open the circuit."""
 FIRST_WAIT_S = 5.0

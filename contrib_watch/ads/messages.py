@@ -20,8 +20,9 @@ PONG = '{"Type":"Pong"}'
 MAX_CONVERTED_BYTES = 65_535
 """One converted message may not be larger; above it the SDK's converter answers Error -29."""
 
-_POST_START = f'{{"ID":{LOGIN_STREAM},"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":'
-_POST_ID = re.compile(re.escape(_POST_START.encode()) + rb"(\d+)")
+_POST_AFTER_ID = ',"Type":"Post","Domain":"MarketPrice","Ack":true,"PostID":'
+_POST_START = f'{{"ID":{LOGIN_STREAM}{_POST_AFTER_ID}'
+_POST_ID = re.compile(rb'\{"ID":\d+' + re.escape(_POST_AFTER_ID.encode()) + rb"(\d+)")
 """With all that stands before it in a post, so that no field's text is taken for one."""
 
 
@@ -85,15 +86,18 @@ def _array(texts: Iterable[str]) -> str:
 
 
 class PostFormat:
-    """What all off-stream posts of one Service have in common, so that each post costs one concatenation.
+    """What all posts of one Service have in common, so that each post costs one concatenation.
 
     ``address`` is a dotted IPv4 and ``user_id`` a uint32: PostUserInfo takes nothing else (a host name or IPv6 is
-    an Error). ``service`` is always sent: without one the server silently takes its default service.
+    an Error). Off-stream ``service`` is always sent: without one the server silently takes its default service.
+    ``on_stream`` leaves the Key out, for the stream says what the post is for.
     """
 
-    def __init__(self, *, service: str, address: str, user_id: int) -> None:
+    def __init__(self, *, service: str, address: str, user_id: int, on_stream: bool = False) -> None:
+        self.stream_service = service if on_stream else ""
+        """The Service of the items on whose streams these posts go; empty: they go on the login's."""
         self._before_name = f',"Key":{{"Service":{quoted(service)},"Name":'
-        user = f'}},"PostUserInfo":{{"Address":"{address}","UserID":{user_id}}}'
+        user = f',"PostUserInfo":{{"Address":"{address}","UserID":{user_id}}}'
         self._before_fields = {
             Action.REFRESH: user + ',"Message":{"ID":0,"Type":"Refresh","Domain":"MarketPrice","Solicited":false,'
             '"State":{"Stream":"Open","Data":"Ok"},"Fields":',
@@ -102,7 +106,13 @@ class PostFormat:
 
     def text(self, post_id: int, ric: str, action: Action, fields: str) -> str:
         """One post; ``fields`` is the JSON object of its tokens."""
-        return f"{_POST_START}{post_id}{self._before_name}{quoted(ric)}{self._before_fields[action]}{fields}}}}}"
+        key = "" if self.stream_service else f"{self._before_name}{quoted(ric)}}}"
+        return f"{_POST_START}{post_id}{key}{self._before_fields[action]}{fields}}}}}"
+
+
+def on_stream(post: str, stream: int) -> str:
+    """The text of a post, on this stream."""
+    return f'{{"ID":{stream}{post[post.index(",") :]}'
 
 
 class StreamState(msgspec.Struct, frozen=True, rename="pascal"):

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from contrib_watch.ads import messages
+from contrib_watch.ads.item_streams import Item, ItemStreams
 from contrib_watch.ads.messages import LOGIN_STREAM, ServerMessage
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest, Reading
 from contrib_watch.ads.watching import ItemChange, Watching
@@ -64,7 +65,7 @@ class Answer(NamedTuple):
     post_id: int
     verdict: Verdict
     code: str
-    """The NakCode; empty for an Error, which has none. ``TooLarge`` is this program's own."""
+    """The NakCode; empty for an Error, which has none. ``TooLarge`` and those of ``item_streams`` are our own."""
     text: str
     sent_s: float | None
     """None: it never left."""
@@ -139,6 +140,15 @@ class Outgoing(NamedTuple):
     """In a frame of its own."""
     ric: str = ""
     """What it is for: an Ack that names another item is no answer to it. Empty: any name will do."""
+    service: str = ""
+    """Of the item on whose stream it goes, once that is open; empty: it goes on the login's."""
+    stream: int = LOGIN_STREAM
+    """The session's to say."""
+
+    @property
+    def item(self) -> Item:
+        """What an on-stream post is for."""
+        return Item(self.service, self.ric)
 
     @property
     def packs(self) -> bool:
@@ -151,6 +161,7 @@ class _Sent(NamedTuple):
     frame: int
     alone: bool
     ric: str
+    stream: int
 
 
 class Session:
@@ -164,6 +175,7 @@ class Session:
         self._token = ""
         self._limits = limits
         self._queue: deque[Outgoing] = deque()
+        self._held: dict[Item, list[Outgoing]] = {}  # until their item is open
         self._outstanding: dict[int, _Sent] = {}  # in the order of sending, so that the first expires first
         self._suspects: set[int] = set()  # outstanding when an Error came that names no post
         self._frames = 0
@@ -175,6 +187,7 @@ class Session:
         self._answers: list[Answer] = []
         self._reading = Reading()
         self._watching = Watching()
+        self._items = ItemStreams(most_opening=limits.window, timeout_s=limits.ack_timeout_s)
 
     # What the driver reads.
 
@@ -219,7 +232,7 @@ class Session:
             due = min(due, first.at_s + self._limits.ack_timeout_s)
         if self._queue and self._has_room(self._queue[0]):
             due = min(due, self._next_free_s - RATE_BURST_S)
-        others = (self._reading.due_s, self._watching.due_s)
+        others = (self._reading.due_s, self._watching.due_s, self._items.due_s)
         return min([due, *(other for other in others if other is not None)])
 
     # What happens to it.
@@ -240,8 +253,12 @@ class Session:
         self._output.append(self._login_request(refresh=False))
 
     def post(self, posts: Iterable[Outgoing], now_s: float) -> None:
-        """Queue posts; they go out as login, window, rate limit and frame size allow."""
-        self._queue.extend(posts)
+        """Queue posts; they go out as login, their items' streams, window, rate limit and frame size allow."""
+        for post in posts:
+            if post.service:
+                self._queue_on_stream(post)
+            else:
+                self._queue.append(post)
         self._pump(now_s)
 
     def request(self, wanted: ItemRequest, now_s: float) -> None:
@@ -272,11 +289,11 @@ class Session:
         self._pump(now_s)
 
     def _hear(self, message: ServerMessage, now_s: float) -> None:
-        if message.type == "Ack" and message.id == LOGIN_STREAM:
+        if message.type == "Ack":
             self._on_ack(message, now_s)
         elif message.type == "Ping":
             self._output.append(messages.PONG)
-        elif self._reading.takes(message) or self._watching.takes(message, now_s):
+        elif self._reading.takes(message) or self._watching.takes(message, now_s) or self._items.takes(message):
             return
         elif message.type == "Error":
             self._on_error(message, now_s)
@@ -304,10 +321,14 @@ class Session:
                 self._end(post_id, Verdict.TIMEOUT, "", text, now_s)
         self._reading.tick(now_s)
         self._watching.tick(now_s)
+        self._items.tick(now_s)
         self._pump(now_s)
 
     def logout(self) -> None:
-        """Close the watched items and the login stream in good order; the driver then closes the socket."""
+        """Close the watched items and the login stream in good order; the driver then closes the socket.
+
+        The streams of on-stream posts end with the login's.
+        """
         if self.phase is Phase.OPEN:
             self._output.extend(self._watching.close())
             self._output.append(messages.close_request(LOGIN_STREAM))
@@ -319,9 +340,11 @@ class Session:
         self._output = []
         for post_id in list(self._outstanding):
             self._end(post_id, Verdict.LOST, "", f"connection lost before an answer: {reason}", now_s)
-        while self._queue:
-            waiting = self._queue.popleft()
+        self._items.lost()
+        for waiting in (*self._queue, *(post for held in self._held.values() for post in held)):
             self._answers.append(Answer(waiting.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s))
+        self._queue.clear()
+        self._held.clear()
         self._reading.lost(f"connection lost before an answer: {reason}")
         self._watching.lost(f"connection lost: {reason}")
 
@@ -338,6 +361,11 @@ class Session:
     def _on_ack(self, message: ServerMessage, now_s: float) -> None:
         if message.ack_id is None or message.ack_id not in self._outstanding:
             self._events.append(Notice(f"an Ack came for {message.ack_id}, which waits for none (late or repeated)"))
+        elif message.id != self._outstanding[message.ack_id].stream:
+            what = (
+                f"an Ack for {message.ack_id} came on another stream than the post's, and is not taken for its answer"
+            )
+            self._events.append(Notice(what))
         elif self._names_another(message, self._outstanding[message.ack_id].ric):
             what = f"an Ack for {message.ack_id} names another item than the post, and is not taken for its answer"
             self._events.append(Notice(what))
@@ -427,10 +455,37 @@ class Session:
 
     def _pump(self, now_s: float) -> None:
         """Put on the wire what login, window and rate limit allow."""
+        self._heed_items(now_s)
         self._pump_posts(now_s)
         if self.phase is Phase.OPEN:
+            self._output.extend(self._items.frames(now_s))
             self._output.extend(self._reading.frames(now_s, self._most_bytes))
             self._output.extend(self._watching.frames(self._most_bytes))
+
+    def _queue_on_stream(self, post: Outgoing) -> None:
+        """Queue a post with its item's stream, or hold it until there is one."""
+        stream = self._items.stream(post.item)
+        if stream is None:
+            self._held.setdefault(post.item, []).append(post)
+            self._items.open(post.item)
+        else:
+            self._queue.append(post._replace(text=messages.on_stream(post.text, stream), stream=stream))
+
+    def _heed_items(self, now_s: float) -> None:
+        """Queue the posts whose items are open now; what has not left when its item is closed ends unsent."""
+        opened = self._items.opened()
+        unopened = {one.item: one for one in self._items.unopened()}
+        if unopened:
+            stay = deque(post for post in self._queue if post.item not in unopened)
+            gone = [post for post in self._queue if post.item in unopened]
+            gone += [post for item in unopened for post in self._held.pop(item, ())]
+            self._queue = stay
+            for post in gone:
+                _, code, text = unopened[post.item]
+                self._answers.append(Answer(post.post_id, Verdict.NAKKED, code, text, None, now_s))
+        for item in opened:
+            for post in self._held.pop(item, ()):
+                self._queue_on_stream(post)
 
     def _pump_posts(self, now_s: float) -> None:
         while self.phase is Phase.OPEN and self._queue:
@@ -443,7 +498,7 @@ class Session:
             frame = self._next_frame(min(allowed, self._limits.pack))
             self._frames += 1
             for post in frame:
-                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone, post.ric)
+                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone, post.ric, post.stream)
             texts = [post.text for post in frame]
             self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
             if self._limits.rate_limit:

@@ -20,8 +20,8 @@ from contrib_watch.ads import messages
 from contrib_watch.ads.messages import ServerMessage, StreamState
 from contrib_watch.ads.reading import BATCH_ITEMS, LAST_STREAM, NO_BATCHES, ItemRequest, free_streams, why
 
-STREAMS = range(LAST_STREAM + 1, 2**31)
-"""The ids of these streams (int32): none is ever one of ``ads.reading``."""
+STREAMS = range(LAST_STREAM + 1, 3 * 2**29)
+"""The ids of these streams (int32): none is ever one of ``ads.reading`` or ``ads.item_streams``."""
 REOPEN_S = 5.0
 """How long an item that the server closed for now is left alone."""
 CLOSED_AT_ONCE = 1000

@@ -21,7 +21,7 @@ from contrib_watch.cli.linking import link, own_address, session_of
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, recorded_run
 from contrib_watch.cli.stopping import Stopping, signals
-from contrib_watch.config import Ads, Settings, State
+from contrib_watch.config import Settings, State
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
@@ -152,7 +152,7 @@ def _attempt(
     *,
     once: bool,
 ) -> Result:
-    form = _form(desk.settings.ads, own_address(desk.settings.ads, desk.settings.cloud))
+    form = _form(desk.settings)
     loop = Loop(desk, connection, form, progress, aside=in_thread, held_back=past.unseen)
 
     def scanned(feed: str, scan: Scan) -> None:
@@ -209,7 +209,7 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
             else:
                 connection = link(settings.ads, settings.cloud)
             stack.callback(connection.close)
-            yield desk, connection, _form(settings.ads, own_address(settings.ads, settings.cloud))
+            yield desk, connection, _form(settings)
 
 
 @contextmanager
@@ -266,12 +266,15 @@ class _SimulatedLink(Connection):
         super().start()
 
 
-def _form(ads: Ads, address: str) -> Forms:
-    position = ads.position if _is_ipv4(ads.position) else address
+def _form(settings: Settings) -> Forms:
+    ads = settings.ads
+    position = ads.position if _is_ipv4(ads.position) else own_address(ads, settings.cloud)
+    on_stream = {feed.service for feed in settings.feeds if feed.posting == "on-stream"}
 
     @cache
     def form(service: str) -> PostFormat:
-        return PostFormat(service=service, address=position, user_id=ads.user_id or os.getpid())
+        user_id = ads.user_id or os.getpid()
+        return PostFormat(service=service, address=position, user_id=user_id, on_stream=service in on_stream)
 
     return form
 

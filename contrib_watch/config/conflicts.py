@@ -140,11 +140,14 @@ def _markers(n: int, feed: Feed) -> Iterator[Problem]:
 
 
 def _feed_pairs(feeds: Mapping[int, Feed]) -> Iterator[Problem]:
-    """Names and files that two feeds would both take for their own."""
+    """Names and files that two feeds would both take for their own, and two ways of posting to one Service."""
     for (n, one), (m, other) in combinations(feeds.items(), 2):
         first = f"feeds[{n}] ({one.name})"
         if one.name.casefold() == other.name.casefold():
             yield Problem((("feeds", m, "name"), ("feeds", n, "name")), f'"{other.name}" is taken by {first}')
+        if one.service == other.service and one.posting != other.posting:
+            ways = ("feeds", m, "posting"), ("feeds", n, "posting")
+            yield Problem(ways, f'must be "{one.posting}" as in {first}, which posts to the same Service')
         shared = [f'"{a}" and "{b}"' for a in one.patterns for b in other.patterns if _overlap(a, b)]
         if shared and _same_place(one.folder, other.folder):
             keys = tuple(("feeds", feed, name) for feed in (m, n) for name in ("folder", "patterns"))

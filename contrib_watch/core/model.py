@@ -182,6 +182,8 @@ class Feed:
     max_bytes: int = 256 * 1024 * 1024
     second_reading: Literal["auto", "always", "never"] = "auto"
     """Whether what is posted must have been read alike by a second program; ``auto``: where that takes no second."""
+    posting: Literal["off-stream", "on-stream"] = "off-stream"
+    """Whether posts go on the login's stream, or on their items' own, which must exist. One for all of a Service."""
     verify: bool = False
     """What the ADS acknowledged is read back and compared before the drop is over."""
     report_folder: PurePath | None = None

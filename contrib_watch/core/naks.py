@@ -33,6 +33,14 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "the content does not fit what the source expects",
         "compare the row's fields and values with what the source accepts; your Market Data team has its list",
     ),
+    "ItemClosed": Explanation(
+        "the ADS does not open the item, so that nothing could be posted on its stream",
+        'check the spelling of the RIC; if the item does not exist yet, create it with posting = "off-stream"',
+    ),
+    "ItemNotOpen": Explanation(
+        "the item's stream is closed for now, and nothing was posted on it",
+        "nothing is wrong with the file: tell your Market Data team, and retry the drop once the Service is up",
+    ),
     "NoResources": Explanation(
         "a system on the way to the source has no capacity left",
         "nothing is wrong with the file: retry the drop later; if it comes back, lower ads.rate_limit",
@@ -62,7 +70,8 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "contribute fewer fields for this RIC",
     ),
 }
-"""The codes that LSEG's protocol specification names, and this program's own TooLarge. The README says the same."""
+"""The codes that LSEG's protocol specification names, and this program's own: ItemClosed, ItemNotOpen, TooLarge.
+The README says the same."""
 
 _ERROR = Explanation(
     "the ADS could not read the post and answered with an Error",

@@ -18,7 +18,14 @@ def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], take
     """Posts that were taken and are recorded as in flight under these PostIDs, ready for the wire."""
     delivery.sent(post_ids, taken)
     return [
-        Outgoing(post_id, form.text(post_id, post.ric, post.action, post.fields), post.alone, post.apart, post.ric)
+        Outgoing(
+            post_id,
+            form.text(post_id, post.ric, post.action, post.fields),
+            post.alone,
+            post.apart,
+            post.ric,
+            form.stream_service,
+        )
         for post_id, post in zip(post_ids, taken, strict=True)
     ]
 

@@ -24,8 +24,11 @@ from contrib_watch.core.model import Action, Post, Status
 from contrib_watch.simulator.core import Closing, PostRecord, Reactions, ServerSession, SimulatedAds
 from contrib_watch.simulator.core import Verdict as AdsVerdict
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
+from contrib_watch.simulator.messages import Post as ServerPost
 
 FORM = PostFormat(service="NIPROV", address="127.0.0.1", user_id=1)
+ON_STREAM = PostFormat(service="NIPROV", address="127.0.0.1", user_id=1, on_stream=True)
+FORMS = st.sampled_from((FORM, ON_STREAM))
 DICTIONARY = load_dictionary(Fields())
 STEPS = 20_000
 """More than any history here needs: a driver that takes more makes no progress."""
@@ -85,6 +88,13 @@ class World:
             self._session.tick(self.now_s)
             self._settle()
         if self._server is not None and server_s is not None and server_s <= self.now_s:
+            self._from_server(self._server.tick(self.now_s))
+
+    def delete(self, ric: str) -> None:
+        """Somebody deletes an item, which closes its streams."""
+        end = ServerPost(0, "NIPROV", ric, kind="Status", values={}, tokens={}, closes=True)
+        self.ads.items.apply(end, ("NIPROV", ric))
+        if self._server is not None:
             self._from_server(self._server.tick(self.now_s))
 
     def break_line(self) -> None:
@@ -232,17 +242,20 @@ FIELDS = (
 
 
 @settings(max_examples=300, deadline=None)
-@given(ads=servers(), limits=LIMITS, seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60))
+@given(ads=servers(), limits=LIMITS, seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), form=FORMS)
 def test_every_post_ends_in_exactly_one_answer_that_is_true(
-    ads: SimulatedAds, limits: Limits, seed: int, count: int
+    ads: SimulatedAds, limits: Limits, seed: int, count: int, form: PostFormat
 ) -> None:
     dice = random.Random(seed)
+    load(ads, dice.sample(range(1, count + 1), count * 3 // 4))
     world = World(ads, limits, dice)
     waiting = [
         Outgoing(
             post_id,
-            FORM.text(post_id, f"R{post_id}", dice.choice(list(Action)), dice.choice(FIELDS)),
+            form.text(post_id, f"R{post_id}", dice.choice(list(Action)), dice.choice(FIELDS)),
             alone=dice.random() < 0.1,
+            ric=f"R{post_id}",
+            service=form.stream_service,
         )
         for post_id in range(1, count + 1)
     ]
@@ -253,6 +266,8 @@ def test_every_post_ends_in_exactly_one_answer_that_is_true(
             waiting = waiting[size:]
         if dice.random() < 0.005:
             world.break_line()
+        if dice.random() < 0.02:
+            world.delete(f"R{dice.randint(1, count)}")
         if not waiting and not world.unanswered:
             break
         world.step()
@@ -261,6 +276,12 @@ def test_every_post_ends_in_exactly_one_answer_that_is_true(
     assert len(records) == len(ads.posts)
     for post_id, answer in world.answers.items():
         check_truth(answer, records.get(post_id))
+
+
+def load(ads: SimulatedAds, numbers: Iterable[int]) -> None:
+    """Items that the ADS has from the beginning."""
+    for number in numbers:
+        ads.load("NIPROV", f"R{number}", '{"BID":1}')
 
 
 def check_truth(answer: Answer, record: PostRecord | None) -> None:
@@ -289,7 +310,7 @@ def ordinary(count: int, dice: random.Random, bad: float) -> list[Post]:
     return made
 
 
-def deliver(world: World, delivery: Delivery, window: int) -> list[Decision]:
+def deliver(world: World, delivery: Delivery, window: int, form: PostFormat = FORM) -> list[Decision]:
     """The pipeline's loop: number, hand over, settle, until every post has ended."""
     decisions: list[Decision] = []
     next_id, handed = 1, 0
@@ -302,7 +323,13 @@ def deliver(world: World, delivery: Delivery, window: int) -> list[Decision]:
         handed += len(posts)
         delivery.sent(post_ids, posts)
         outgoing = [
-            Outgoing(post_id, FORM.text(post_id, post.ric, post.action, post.fields), post.alone)
+            Outgoing(
+                post_id,
+                form.text(post_id, post.ric, post.action, post.fields),
+                post.alone,
+                ric=post.ric,
+                service=form.stream_service,
+            )
             for post_id, post in zip(post_ids, posts, strict=True)
         ]
         assert len({post.ric for post in posts}) == len(posts)
@@ -328,13 +355,15 @@ def deliver(world: World, delivery: Delivery, window: int) -> list[Decision]:
     count=st.integers(1, 40),
     retries=st.integers(0, 3),
     bad=st.sampled_from((0.0, 0.1, 0.5)),
+    form=FORMS,
 )
 def test_every_post_of_a_delivery_ends_once_and_truly(
-    ads: SimulatedAds, limits: Limits, seed: int, count: int, retries: int, bad: float
+    ads: SimulatedAds, limits: Limits, seed: int, count: int, retries: int, bad: float, form: PostFormat
 ) -> None:
     dice = random.Random(seed)
+    load(ads, dice.sample(range(count), count * 3 // 4))
     posts = ordinary(count, dice, bad)
-    decisions = deliver(World(ads, limits, dice), Delivery(posts, retries=retries), limits.window)
+    decisions = deliver(World(ads, limits, dice), Delivery(posts, retries=retries), limits.window, form)
     ended = {one.post.ric: one for one in decisions if one.status is not None}
     assert sorted(ended) == sorted(post.ric for post in posts)
     assert len(ended) == sum(one.status is not None for one in decisions)
@@ -357,14 +386,17 @@ def json_tokens(fields: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("pack", [1, 7])
-def test_without_faults_every_post_goes_exactly_once(pack: int) -> None:
+@pytest.mark.parametrize("form", [FORM, ON_STREAM])
+def test_without_faults_every_post_goes_exactly_once(pack: int, form: PostFormat) -> None:
     ads = SimulatedAds(DICTIONARY)
+    load(ads, range(500))
     limits = Limits(window=20, pack=pack, rate_limit=500)
     posts = [Post(n, f"R{n}", Action.REFRESH, '{"BID":1}', '{"BID":1}', "") for n in range(500)]
     world = World(ads, limits, random.Random(1))
-    decisions = deliver(world, Delivery(posts, retries=3), limits.window)
+    decisions = deliver(world, Delivery(posts, retries=3), limits.window, form)
     assert [one.status for one in decisions] == [Status.ACKED] * 500
     assert [record.ric for record in ads.posts] == [post.ric for post in posts]
+    assert all(record.verdict is AdsVerdict.APPLIED for record in ads.posts)
     assert 0.8 <= world.now_s - 1000.0 <= 1.3  # 500 posts at 500 a second
 
 

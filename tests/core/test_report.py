@@ -371,7 +371,7 @@ def test_every_code_of_the_specification_is_explained() -> None:
     names = (
         "AccessDenied DeniedBySrc GatewayDown InvalidContent NoResources NoResponse NotOpen SourceDown SourceUnknown"
     )
-    assert set(EXPLANATIONS) == {*names.split(), "SymbolUnknown", "TooLarge"}
+    assert set(EXPLANATIONS) == {*names.split(), "SymbolUnknown", "TooLarge", "ItemClosed", "ItemNotOpen"}
     texts = [explain(code).meaning for code in (*EXPLANATIONS, "", "132")]
     assert len(set(texts)) == len(texts)
 

@@ -253,6 +253,29 @@ def test_a_price_stored_as_another_is_not_verified(provider: Provider, site: Sit
     assert rows["LONGER.TST"]["verified"] == "no: BID 90071992547409.94 instead of 90071992547409.93"
 
 
+def test_posts_on_the_items_streams(provider: Provider, site: Site) -> None:
+    """Items that exist take Refresh and Update on streams of their own; one that does not is not created."""
+    rics = [f"STREAM{number}.TST" for number in range(200)]
+    site.configure(provider.host)
+    site.drop("off.csv", table(["RIC", "BID", "ASK"], *([ric, "1", "2"] for ric in rics)))
+    assert site.once() == 0, site.said
+    site.config.write_text(site.config.read_text(encoding="utf-8") + 'posting = "on-stream"\n', encoding="utf-8")
+    trace = site.home / "trace.txt"
+    on = [[ric, f"{number}.5", "2"] for number, ric in enumerate(rics)]
+    site.drop("on.csv", table(["RIC", "BID", "ASK"], *on, ["NOSTREAM.TST", "1", "2"]))
+    assert site.invoke("run", "--once", "--trace", str(trace)).exit_code == 3
+    rows = site.rows("on.csv")
+    assert rows.pop("NOSTREAM.TST")["nak_code"] == "ItemClosed"
+    assert {row["status"] for row in rows.values()} == {"acked"}
+    kept = stored(provider, rics)
+    for ric, bid, ask in on:
+        assert_same(bid, kept[ric]["BID"], ric)
+        assert_same(ask, kept[ric]["ASK"], ric)
+    posted = [line for line in trace.read_text(encoding="utf-8").splitlines() if '"Type":"Post"' in line]
+    assert len(posted) == len(rics)
+    assert not any('{"ID":1,' in line for line in posted)
+
+
 def test_get_shows_what_was_contributed_as_it_changes(provider: Provider, site: Site) -> None:
     """A Refresh, the next drop's values, Ctrl-C; a RIC that is not there; a View; several in a batch."""
     site.configure(provider.host)
