@@ -214,7 +214,7 @@ def test_a_file_that_takes_too_long_fails_alone(large_workbook: Path, small: Pat
 def test_an_outline_is_taken_there_and_fails_alone(large_workbook: Path, small: Path) -> None:
     with Reader(patience_s=0.02, patience_s_per_mb=0) as hasty:
         assert "took longer" in refusal(lambda: hasty.outline(large_workbook, "large.xlsx")).what
-    with Reader(memory_bytes=500 << 20) as frugal:
+    with Reader(memory_bytes=600 << 20) as frugal:
         hungry = small.with_name("hungry.csv")
         hungry.write_bytes(b"\n" * (16 << 20))
         assert "MB of memory" in refusal(lambda: frugal.outline(hungry, "hungry.csv")).what
@@ -255,9 +255,10 @@ def test_a_workbook_that_unpacks_to_too_much_fails_alone(small: Path, tmp_path: 
                 row = b"<row>" + b'<c t="str"><v>A</v></c>' * 1_000 + b"</row>"
                 text = text.replace(b"</sheetData>", row * 1_000 + b"</sheetData>")
             hostile.writestr(name, text)
-    with Reader(memory_bytes=500 << 20) as frugal:
+    with Reader(memory_bytes=600 << 20) as frugal:
         error = refusal(lambda: frugal.read_cells(path, path.name, FEED))
-        assert "MB of memory" in error.what or "crashed" in error.what
+        # Which limit it meets first depends on the machine: memory (told, or fatal to the parser), or time.
+        assert any(limit in error.what for limit in ("MB of memory", "crashed", "took longer"))
         assert len(frugal.read_cells(small, small.name, FEED).rows) == 3
 
 

@@ -153,7 +153,7 @@ def test_2_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
     found = site.status()
     assert "'prices' is no longer in the configuration" in found["failed"][0]["reason"]
     assert found["waiting_for_a_decision"] == []  # approve and reject are not for it
-    assert "`retry` processes them again" in site.invoke("status").stdout
+    assert "`retry` processes a drop again" in site.invoke("status").stdout
 
 
 def test_a_list_of_reports_is_not_announced_where_there_is_none(site: Site) -> None:

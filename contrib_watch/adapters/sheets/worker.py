@@ -15,6 +15,8 @@ import warnings
 from io import FileIO
 from pathlib import Path
 
+import pyarrow as pa
+
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.wire import (
@@ -41,6 +43,7 @@ def main(memory_bytes: int) -> None:
     os.dup2(2, 1)  # what a library prints must not get among the answers
     warnings.simplefilter("ignore")
     _limit(memory_bytes)
+    pa.array([])  # Arrow loads pandas with its first array, to look for its types: not in the time of a file
     write_frame(answers, Frame(b""))  # ready
     while True:
         try:
