@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from contrib_watch.core.model import Person
 from contrib_watch.errors import ConfigurationError
@@ -49,6 +49,20 @@ def paused(desk: Desk) -> dict[str, Mapping[str, str]]:
     if _ALL in pauses:
         return {name: pauses.get(name, pauses[_ALL]) for name in desk.feeds}
     return {name: told for name, told in pauses.items() if name in desk.feeds}
+
+
+def why_paused(desk: Desk, services: Collection[str]) -> str:
+    """Why nothing may be posted to these Services; empty: none of their feeds is paused."""
+    for name, told in paused(desk).items():
+        if desk.feeds[name].service in services:
+            return f"feed {name} is paused by {told['name']}{': ' if told['why'] else ''}{told['why']}"
+    return ""
+
+
+def refuse_paused(desk: Desk, services: Collection[str]) -> None:
+    """Raise ConfigurationError where something must not be posted to one of these Services at present."""
+    if why := why_paused(desk, services):
+        raise ConfigurationError(f"nothing is posted: {why}", hint="`contrib-watch resume` ends the pause")
 
 
 def _check(desk: Desk, feed: str | None) -> None:

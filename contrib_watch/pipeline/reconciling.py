@@ -13,6 +13,7 @@ from contrib_watch.ads.session import LoggedIn
 from contrib_watch.core.model import Status
 from contrib_watch.errors import ConfigurationError, NoConnection
 from contrib_watch.pipeline.availability import LOSSES
+from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Link
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
@@ -63,8 +64,10 @@ class Task:
         """Read back all that these Services should hold; ``repair``: post again what is missing or different.
 
         Values in doubt are left to the next drop: they may be older than what the ADS holds.
-        Raises NoConnection, or LoginRefused.
+        Raises NoConnection, or LoginRefused, and with ``repair`` ConfigurationError where a feed is paused.
         """
+        if repair:
+            refuse_paused(self._desk, chosen)
         rics = {service: self._rics(service) for service in chosen}
         reads = self._read(rics, advanced)
         findings = _sorted(reads)
@@ -79,8 +82,9 @@ class Task:
     def resend(self, chosen: Sequence[str], pattern: str, *, advanced: Advanced) -> dict[Status, int]:
         """Post again, in full, all that these Services should hold and whose RIC the shell-style pattern fits.
 
-        Raises NoConnection, or LoginRefused.
+        Raises NoConnection, or LoginRefused, and ConfigurationError where a feed is paused.
         """
+        refuse_paused(self._desk, chosen)
         asked = [
             (service, ric, "a person asked")
             for service in chosen
@@ -129,13 +133,18 @@ class Task:
         room = 2 * self._desk.settings.ads.window
         while not all(repair.done for repair in repairs):
             outgoing = []
+            halted = bool(why_paused(self._desk, list(breakers)))  # by somebody who stops what is under way
+            if halted and not any(repair.on_wire for repair in repairs):
+                refuse_paused(self._desk, list(breakers))
             with self._desk.state.transaction():
                 for repair in repairs:
                     free = room - sum(len(one.on_wire) for one in repairs)
-                    outgoing += repair.take(free if self._up else 0, self._form(repair.service), _nobody)
+                    outgoing += repair.take(
+                        free if self._up and not halted else 0, self._form(repair.service), _nobody
+                    )
             if outgoing:
                 self._link.post(outgoing)
-            came = self._collect(self._patience_s(repairs))
+            came = self._collect(1.0 if halted else self._patience_s(repairs))
             with self._desk.state.transaction():
                 advanced(sum(repair.settle(came.answers) for repair in repairs))
             self._check(breakers)

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from cli_site import CLOSED, SERVICE, Site, ads, held, posts, sheet
+from cli_site import CLOSED, SERVICE, Site, ads, eventually, held, posts, sheet
 
 from contrib_watch.simulator.server import SimulatedServer
 from contrib_watch.store import Lock
@@ -62,6 +62,31 @@ def test_differences_are_shown_and_nothing_is_posted(site: Site, server: Simulat
     assert "5 items read back: 3 same, 1 missing, 1 different" in done.stdout
     assert "BID 99 instead of 3" in done.stdout
     assert len(posts(server)) == 5
+
+
+def test_nothing_is_posted_while_a_feed_is_paused(site: Site, server: SimulatedServer) -> None:
+    contribute(site, server)
+    spoil(server)
+    assert site.invoke("pause", "prices", "--reason", "wrong desk").exit_code == 0
+    for command in (["resend"], ["reconcile", "--repair"]):
+        done = site.invoke(*command)
+        assert done.exit_code == 2
+        assert "nothing is posted: feed prices is paused by" in done.stderr
+        assert "wrong desk" in done.stderr
+    assert len(posts(server)) == 5
+    assert site.invoke("reconcile").exit_code == 3  # which only looks
+    assert site.invoke("resume").exit_code == 0
+    assert site.invoke("resend").exit_code == 0
+
+
+def test_a_pause_stops_what_is_being_posted_again(site: Site, server: SimulatedServer) -> None:
+    contribute(site, server)
+    site.configure(server.address, rate_limit=1, window=1)
+    with site.running(command="resend") as resending:
+        eventually(lambda: len(posts(server)) > 5, "something is posted again")
+        assert site.invoke("pause", "--reason", "wrong desk").exit_code == 0
+        assert resending.wait(20) == 2
+    assert len(posts(server)) < 10
 
 
 def test_repair(site: Site, server: SimulatedServer) -> None:
