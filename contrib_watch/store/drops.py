@@ -105,12 +105,11 @@ class Drops:
             query = select(schema.feeds.c.first_scan_utc).where(schema.feeds.c.name == feed)
             return connection.scalar(query)
 
-    def dropped_since(self, feed: str, moment_utc: datetime) -> bool:
-        """Whether a file of the feed became a drop since then."""
+    def dropped_between(self, feed: str, begin_utc: datetime, end_utc: datetime) -> bool:
+        """Whether a file of the feed became a drop in that time, both ends included."""
         table = schema.drops
-        query = select(table.c.id).where(
-            table.c.feed == feed, table.c.seen_at_utc >= utc_text(moment_utc), table.c.origin == ""
-        )
+        seen = table.c.seen_at_utc.between(utc_text(begin_utc), utc_text(end_utc))
+        query = select(table.c.id).where(table.c.feed == feed, seen, table.c.origin == "")
         with self._state.transaction() as connection:
             return connection.scalar(query.limit(1)) is not None
 

@@ -127,7 +127,10 @@ class Site:
 
     @contextmanager
     def running(self, *args: str, command: str = "run") -> Iterator[subprocess.Popen[str]]:
-        """``run`` (or another command) in the background; killed at the end where it still runs. ``log`` is its stderr."""
+        """``run``, or another command, in the background; killed at the end where it still runs.
+
+        Its stderr goes to ``log``.
+        """
         with self.log.open("w") as log:
             line = self._line(command, args)
             process = subprocess.Popen(line, env=self._environ({}), stdout=subprocess.PIPE, stderr=log, text=True)
