@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -71,14 +71,16 @@ class ItemRequest(NamedTuple):
     """The fields wanted; empty: all."""
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
+    """One item, and which of its fields."""
+
     service: str
     name: str
     view: tuple[str, ...]
 
 
 class _Asked(NamedTuple):
-    item: _Wanted
+    item: Wanted
     at_s: float
 
 
@@ -88,7 +90,7 @@ class Reading:
     def __init__(self) -> None:
         self.batches = True
         """Whether the server takes several names in one request; the session learns it from the login."""
-        self._queue: deque[_Wanted] = deque()
+        self._queue: deque[Wanted] = deque()
         self._asked: dict[int, _Asked] = {}  # by stream, in the order of sending: the first expires first
         self._batch: dict[int, range] = {}  # a batch's own stream -> the streams of its items
         self._next_stream = LOGIN_STREAM + 1
@@ -112,7 +114,7 @@ class Reading:
 
     def request(self, wanted: ItemRequest) -> None:
         """Queue items; they go out as there is room for them."""
-        self._queue.extend(_Wanted(wanted.service, name, wanted.view) for name in wanted.names)
+        self._queue.extend(Wanted(wanted.service, name, wanted.view) for name in wanted.names)
 
     def frames(self, now_s: float, most_bytes: int) -> Iterator[str]:
         """What may be sent at this moment, each frame of at most ``most_bytes``."""
@@ -153,11 +155,10 @@ class Reading:
         self._to_close.clear()
         self._batch.clear()
 
-    def _next_request(self, most_bytes: int) -> tuple[str, list[_Wanted]]:
+    def _next_request(self, most_bytes: int) -> tuple[str, list[Wanted]]:
         """The next request and its items, which stay in the queue; no items: not even the first one fits."""
-        first = self._queue[0]
         room = min(BATCH_ITEMS, MOST_OUTSTANDING - len(self._asked)) if self.batches else 1
-        names = [item for item in islice(self._queue, room) if item[::2] == first[::2]]
+        names = next_batch(self._queue, room)
         while names:
             text = self._text(names)
             if len(text.encode()) <= most_bytes:
@@ -165,7 +166,7 @@ class Reading:
             names = names[: len(names) // 2]
         return text, names
 
-    def _text(self, items: Sequence[_Wanted]) -> str:
+    def _text(self, items: Sequence[Wanted]) -> str:
         names = [item.name for item in items]
         stream = self._free_streams(len(names) + (len(names) > 1))
         return messages.item_request(stream, items[0].service, names, items[0].view)
@@ -174,7 +175,7 @@ class Reading:
         among = range(LOGIN_STREAM + 1, LAST_STREAM + 1)
         return free_streams(count, self._next_stream, among, self._asked, self._batch)
 
-    def _sent(self, items: Sequence[_Wanted], now_s: float) -> None:
+    def _sent(self, items: Sequence[Wanted], now_s: float) -> None:
         first = self._free_streams(len(items) + (len(items) > 1))
         streams = range(first + (len(items) > 1), first + (len(items) > 1) + len(items))
         if len(items) > 1:
@@ -218,9 +219,15 @@ class Reading:
         self._answer(self._asked.pop(stream).item, seen, fields, code=code, text=text)
 
     def _answer(
-        self, item: _Wanted, seen: Seen, fields: Mapping[str, str] = _NOTHING, *, code: str = "", text: str = ""
+        self, item: Wanted, seen: Seen, fields: Mapping[str, str] = _NOTHING, *, code: str = "", text: str = ""
     ) -> None:
         self._answers.append(ItemAnswer(item.service, item.name, seen, fields, code, text))
+
+
+def next_batch(queue: Sequence[Wanted], most: int) -> list[Wanted]:
+    """The items at the head of ``queue`` that one request may name: of one Service and one view."""
+    first = queue[0]
+    return list(takewhile(lambda item: (item.service, item.view) == (first.service, first.view), islice(queue, most)))
 
 
 def free_streams(count: int, first: int, among: range, *in_use: Collection[int]) -> int:

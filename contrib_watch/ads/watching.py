@@ -18,7 +18,16 @@ from typing import NamedTuple
 
 from contrib_watch.ads import messages
 from contrib_watch.ads.messages import ServerMessage, StreamState
-from contrib_watch.ads.reading import BATCH_ITEMS, LAST_STREAM, NO_BATCHES, ItemRequest, free_streams, why
+from contrib_watch.ads.reading import (
+    BATCH_ITEMS,
+    LAST_STREAM,
+    NO_BATCHES,
+    ItemRequest,
+    Wanted,
+    free_streams,
+    next_batch,
+    why,
+)
 
 STREAMS = range(LAST_STREAM + 1, 3 * 2**29)
 """The ids of these streams (int32): none is ever one of ``ads.reading`` or ``ads.item_streams``."""
@@ -60,22 +69,16 @@ class ItemChange(NamedTuple):
 _CHANGES = frozenset(change.value for change in Change)
 
 
-class _Item(NamedTuple):
-    service: str
-    name: str
-    view: tuple[str, ...]
-
-
 class Watching:
     """The items that a session watches."""
 
     def __init__(self) -> None:
         self.batches = True
         """Whether the server takes several names in one request; the session learns it from the login."""
-        self._queue: deque[_Item] = deque()
-        self._open: dict[int, _Item] = {}
+        self._queue: deque[Wanted] = deque()
+        self._open: dict[int, Wanted] = {}
         self._batch: dict[int, range] = {}  # a batch's own stream -> the streams of its items
-        self._closed: deque[tuple[float, _Item]] = deque()  # for now; with the time to open them again
+        self._closed: deque[tuple[float, Wanted]] = deque()  # for now; with the time to open them again
         self._next_stream = STREAMS.start
         self._changes: list[ItemChange] = []
 
@@ -91,7 +94,7 @@ class Watching:
 
     def watch(self, wanted: ItemRequest) -> None:
         """Open items; they stay open, or are opened again, until the server closes them for good."""
-        self._queue.extend(_Item(wanted.service, name, wanted.view) for name in wanted.names)
+        self._queue.extend(Wanted(wanted.service, name, wanted.view) for name in wanted.names)
 
     def frames(self, most_bytes: int) -> Iterator[str]:
         """What is to be sent, each frame of at most ``most_bytes``."""
@@ -133,9 +136,8 @@ class Watching:
 
     def _open_next(self, most_bytes: int) -> Iterator[str]:
         """The request for the next items; none where not even the first one fits a frame."""
-        first = self._queue[0]
         room = BATCH_ITEMS if self.batches else 1
-        items = [item for item in islice(self._queue, room) if item[::2] == first[::2]]
+        items = next_batch(self._queue, room)
         while items:
             is_batch = len(items) > 1
             stream = free_streams(len(items) + is_batch, self._next_stream, STREAMS, self._open, self._batch)
@@ -147,7 +149,7 @@ class Watching:
             items = items[: len(items) // 2]
         self._end(self._queue.popleft(), StreamState("Closed", "Suspect", "TooLarge", "the request was not sent"))
 
-    def _opened(self, stream: int, items: Sequence[_Item], *, is_batch: bool) -> None:
+    def _opened(self, stream: int, items: Sequence[Wanted], *, is_batch: bool) -> None:
         streams = range(stream + is_batch, stream + is_batch + len(items))
         if is_batch:
             self._batch[stream] = streams
@@ -187,10 +189,10 @@ class Watching:
         over = ended and not again
         self._changes.append(ItemChange(item.service, item.name, Change(message.type), fields, state, over))
 
-    def _end(self, item: _Item, state: StreamState) -> None:
+    def _end(self, item: Wanted, state: StreamState) -> None:
         self._changes.append(ItemChange(item.service, item.name, Change.STATUS, state=state, over=True))
 
 
-def _request(stream: int, items: Sequence[_Item]) -> str:
+def _request(stream: int, items: Sequence[Wanted]) -> str:
     names = [item.name for item in items]
     return messages.item_request(stream, items[0].service, names, items[0].view, streaming=True)

@@ -311,3 +311,23 @@ def test_every_item_gets_exactly_one_answer(
             assert (answer.code, number in held) == ("NotFound", False)
         else:
             assert (answer.seen, breaks_after is None) == (Seen.LOST, False)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ST"), st.sampled_from("ABC"), st.sampled_from([(), ("BID",)])), max_size=30)
+)
+def test_each_answer_is_of_the_item_that_was_asked_for(wanted: list[tuple[str, str, tuple[str, ...]]]) -> None:
+    """Items of several Services and views that were asked for in turn: as when several feeds are read back."""
+    session = opened()
+    for service, name, view in wanted:
+        session.request(ItemRequest(service, (name,), view), 0.0)
+    for request in asked(session):
+        given_names = request["Key"]["Name"]
+        many = isinstance(given_names, list)
+        for number, name in enumerate(given_names if many else [given_names]):
+            value = json.dumps({request["Key"]["Service"]: name, "View": request.get("View", [])})
+            session.receive(refresh(request["ID"] + many + number, value), 1.0)
+    answers = session.item_answers()
+    assert Counter((answer.service, answer.name) for answer in answers) == Counter(item[:2] for item in wanted)
+    for answer in answers:
+        assert answer.fields[answer.service] == json.dumps(answer.name)

@@ -232,3 +232,23 @@ def test_against_the_simulated_ads_a_reader_has_what_was_posted() -> None:
     exchange(session, server, 2.0)
     ads.load("S", "A", '{"BID":8}')
     assert server.tick(3.0).frames == []
+
+
+def test_what_is_opened_again_in_another_order_is_not_taken_for_another_services() -> None:
+    session = opened()
+    for service in ("S1", "S2"):
+        session.watch(ItemRequest(service, ("A", "B")), 0.0)
+    said(session)
+    # Each Service has a batch: its own stream, then A and B.
+    by_ric = [status(FIRST + stream, "ClosedRecover") for stream in (1, 4, 2, 5)]
+    heard(session, *by_ric, now_s=1.0)
+    session.tick(1.0 + REOPEN_S)
+    again = said(session)
+    assert [(request["Key"]["Service"], request["Key"]["Name"]) for request in again] == [
+        ("S1", "A"), ("S2", "A"), ("S1", "B"), ("S2", "B"),
+    ]  # fmt: skip
+    answers = [refresh(request["ID"], BID=number) for number, request in enumerate(again)]
+    seen = heard(session, *answers, now_s=7.0)
+    assert [(change.service, change.name, change.fields["BID"]) for change in seen] == [
+        ("S1", "A", "0"), ("S2", "A", "1"), ("S1", "B", "2"), ("S2", "B", "3"),
+    ]  # fmt: skip
