@@ -9,10 +9,7 @@ from contrib_watch.core.model import Person
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import utc_text
-
-_KEY = "pauses"
-_ALL = "*"
-"""Stands for all feeds."""
+from contrib_watch.store.record import ALL_FEEDS, PAUSES
 
 
 def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
@@ -24,7 +21,7 @@ def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
     with desk.state.transaction():
         told = by.told(why)
         at_utc = utc_text(desk.clock.utc())
-        _put(desk, {**_pauses(desk), feed or _ALL: {**told, "since_utc": at_utc}})
+        _put(desk, {**_pauses(desk), feed or ALL_FEEDS: {**told, "since_utc": at_utc}})
         desk.state.append("decision", {**told, "decision": "pause", "feed": feed or ""})
 
 
@@ -36,7 +33,7 @@ def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
         if feed is None and not pauses:
             raise ConfigurationError("nothing is paused")
         if feed is not None and feed not in pauses:
-            hint = "`contrib-watch resume` ends the pause of all feeds" if _ALL in pauses else ""
+            hint = "`contrib-watch resume` ends the pause of all feeds" if ALL_FEEDS in pauses else ""
             raise ConfigurationError(f"feed {feed!r} is not paused by itself", hint=hint)
         _put(desk, {} if feed is None else {name: told for name, told in pauses.items() if name != feed})
         told = by.told(why)
@@ -46,8 +43,8 @@ def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
 def paused(desk: Desk) -> dict[str, Mapping[str, str]]:
     """The feeds of which nothing is sent at present: ``since_utc``, ``name``, ``source`` and ``why``."""
     pauses = _pauses(desk)
-    if _ALL in pauses:
-        return {name: pauses.get(name, pauses[_ALL]) for name in desk.feeds}
+    if ALL_FEEDS in pauses:
+        return {name: pauses.get(name, pauses[ALL_FEEDS]) for name in desk.feeds}
     return {name: told for name, told in pauses.items() if name in desk.feeds}
 
 
@@ -71,8 +68,8 @@ def _check(desk: Desk, feed: str | None) -> None:
 
 
 def _pauses(desk: Desk) -> dict[str, dict[str, str]]:
-    return dict(json.loads(desk.state.get(_KEY) or "{}"))
+    return dict(json.loads(desk.state.get(PAUSES) or "{}"))
 
 
 def _put(desk: Desk, pauses: Mapping[str, Mapping[str, str]]) -> None:
-    desk.state.put(_KEY, json.dumps(pauses))
+    desk.state.put(PAUSES, json.dumps(pauses))

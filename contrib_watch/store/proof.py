@@ -13,17 +13,19 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select, tuple_
+from sqlalchemy import Connection, Row, select, tuple_
 
 from contrib_watch.core.chain import BEGINNING, canonical
 from contrib_watch.store import schema
 from contrib_watch.store.drops import PENDING
-from contrib_watch.store.record import HEAD, leaves_of, outcome_leaves, repair_leaves
+from contrib_watch.store.proven_values import unexplained
+from contrib_watch.store.record import ALL_FEEDS, HEAD, PAUSES, leaves_of, outcome_leaves, repair_leaves
 from contrib_watch.store.state import State
 
 _AT_ONCE = 1_000
 _OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adopted", "seen_at_utc")
 """What the table of drops says and no later step changes."""
+_OF_A_PAUSE = ("name", "source", "account", "why")
 _SINCE_ORIGIN = {"owner_source": "file owner", "origin": ""}
 """The same of later versions, with what is meant where an older version's record lacks it."""
 
@@ -80,6 +82,13 @@ class _Seen:
     ends: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     """By drop and run: how its last record says that it ended."""
     contents: dict[str, int] = field(default_factory=dict)
+    begun_utc: str = ""
+    """When the record began."""
+    decisions: dict[tuple[int, int], bool] = field(default_factory=dict)
+    """By drop and the run that they were for: whether it was approved."""
+    repairs: list[tuple[int, int]] = field(default_factory=list)
+    """The first and the last number of the repairs of which a record tells."""
+    pauses: dict[str, dict[str, Any]] = field(default_factory=dict)
     absences: set[tuple[str, str, str]] = field(default_factory=set)
     """Feed, day and when a file was due."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
@@ -105,7 +114,9 @@ def prove(state: State, progress: Callable[[int], object] = lambda _: None) -> P
             _check_absences(connection, seen)
             _check_runs(connection, seen)
             _check_rows(connection, seen)
-            _check_snapshot(connection, seen)
+            _check_repairs(connection, seen)
+            _check_pauses(state, seen)
+            _check_values(connection, seen)
         except _Broken as broken:
             misfit = broken.misfit
     head = (seen.number, seen.sha256)
@@ -160,7 +171,7 @@ def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: 
     """Note what a record says, and compare its rows."""
     number, kind = row.number, row.kind
     if kind == "state":
-        seen.drops_before = body["drops_before"]
+        seen.drops_before, seen.begun_utc = body["drops_before"], json.loads(row.text)["at_utc"]
     elif kind == "drop":
         seen.drops[body["drop"]] = body
         if body["sha256"]:
@@ -178,9 +189,22 @@ def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: 
         _compare(leaves, body, f"outcomes of drop {body['drop']}, run {body['run']}", number, seen)
         before = seen.ends.get((body["drop"], body["run"]), {})
         seen.ends[body["drop"], body["run"]] = {**before, **body}
+    elif kind == "decision":
+        _note_decision(body, seen)
     elif kind == "repairs":
+        seen.repairs.append((body["first"], body["last"]))
         leaves = repair_leaves(connection, body["first"], body["last"], body["leaves"]["columns"])
         _compare(leaves, body, f"repairs {body['first']} to {body['last']}", number, seen)
+
+
+def _note_decision(body: dict[str, Any], seen: _Seen) -> None:
+    if "run" in body:
+        seen.decisions[body["drop"], body["run"]] = body.get("approved", False)
+    elif body["decision"] == "pause":
+        seen.pauses[body["feed"] or ALL_FEEDS] = {name: body[name] for name in _OF_A_PAUSE}
+    elif body["decision"] == "resume":
+        for feed in (body["feed"],) if body["feed"] else tuple(seen.pauses):
+            seen.pauses.pop(feed, None)
 
 
 def _compare(leaves: Iterator[bytes], body: dict[str, Any], whose: str, number: int, seen: _Seen) -> None:
@@ -210,6 +234,7 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
         for name in (*_OF_A_DROP, *_SINCE_ORIGIN):
             if told[name] != getattr(row, name):
                 raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {told[name]!r} was recorded")
+        _check_run(row, seen)
         end = seen.ends.get((drop_id, row.run))
         if row.status in PENDING:
             continue
@@ -221,6 +246,49 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
             raise _Broken(f"the totals of drop {drop_id} are not those that were recorded")
         if "findings" in end and json.loads(row.findings) != end["findings"]:
             raise _Broken(f"what was found about drop {drop_id} is not what was recorded")
+
+
+def _check_run(drop: Row[Any], seen: _Seen) -> None:
+    """A drop is in the run after the last that ended, or in that one; each but the first was decided on."""
+    ended = max((run for drop_id, run in seen.ends if drop_id == drop.id), default=0)
+    expected = ended + 1 if drop.status in PENDING else ended
+    if (ended and drop.run != expected) or (drop.status in PENDING and drop.run != expected):
+        raise _Broken(
+            f"drop {drop.id} is {drop.status} in run {drop.run}, and its record tells of {ended} that ended"
+        )
+    if drop.run > 1 and (drop.id, drop.run) not in seen.decisions:
+        raise _Broken(f"drop {drop.id} is in run {drop.run}, and no record tells who decided so")
+    if drop.approved and not seen.decisions.get((drop.id, drop.run)):
+        raise _Broken(f"drop {drop.id} counts as approved in run {drop.run}, and no record tells by whom")
+    released = any(seen.decisions.get((drop.id, run)) for run in range(2, drop.run + 1))
+    if seen.drops[drop.id].get("held_because") and not drop.held_because and not released:
+        raise _Broken(f"drop {drop.id} was to be held, and no record tells who released it")
+
+
+def _check_repairs(connection: Connection, seen: _Seen) -> None:
+    """Every post for no drop's sake is recorded, or older than the record."""
+    table = schema.repairs
+    for row in connection.execute(select(table.c.id, table.c.ric, table.c.sent_at_utc).order_by(table.c.id)):
+        recorded = any(first <= row.id <= last for first, last in seen.repairs)
+        if not recorded and (not seen.drops_before or row.sent_at_utc > seen.begun_utc):
+            raise _Broken(f"repair {row.id}, of {row.ric}, is in the table, and no record tells of it")
+
+
+def _check_pauses(state: State, seen: _Seen) -> None:
+    """What is paused is what people paused and did not resume."""
+    found: dict[str, dict[str, Any]] = json.loads(state.get(PAUSES) or "{}")
+    for feed in sorted(found.keys() | seen.pauses.keys()):
+        told = {name: found.get(feed, {}).get(name) for name in _OF_A_PAUSE}
+        if feed not in found or told != seen.pauses.get(feed):
+            whose = "all feeds" if feed == ALL_FEEDS else f"feed {feed!r}"
+            raise _Broken(f"the pause of {whose} is not told alike by the state and the record")
+
+
+def _check_values(connection: Connection, seen: _Seen) -> None:
+    """What counts as acknowledged, in doubt or in flight is what posts and answers left."""
+    first = next(unexplained(connection, seen.drops_before), None)
+    if first is not None:
+        raise _Broken(first)
 
 
 def _check_absences(connection: Connection, seen: _Seen) -> None:
@@ -258,22 +326,3 @@ def _runs_with_rows(connection: Connection, after_drop: int) -> Iterator[tuple[i
     while last is not None:
         yield last.drop_id, last.run
         last = connection.execute(query.where(key > tuple_(last.drop_id, last.run))).first()
-
-
-def _check_snapshot(connection: Connection, seen: _Seen) -> None:
-    """What counts as acknowledged is what some row, or a repair, was acknowledged with."""
-    known, outcomes, repairs = schema.snapshot, schema.outcomes, schema.repairs
-    by_row = exists().where(
-        outcomes.c.ric == known.c.ric,
-        outcomes.c.acked_at_utc == known.c.acked_at_utc,
-        outcomes.c.drop_id == known.c.drop_id,
-        outcomes.c.full == known.c.fields,
-    )
-    by_repair = exists().where(
-        repairs.c.ric == known.c.ric, repairs.c.service == known.c.service, repairs.c.fields == known.c.fields
-    )
-    query = select(known.c.service, known.c.ric, known.c.drop_id)
-    found = connection.execute(query.where(known.c.drop_id > seen.drops_before, ~by_row, ~by_repair).limit(1)).first()
-    if found is not None:
-        what = f"the snapshot's values of {found.ric} ({found.service}) are not those that were acknowledged"
-        raise _Broken(f"{what} for drop {found.drop_id}")

@@ -36,6 +36,9 @@ REPAIR_COLUMNS = tuple(column.name for column in schema.repairs.columns)
 HEAD = "record_head"
 """The meta key with number and hash of the last record, which tells that later ones were cut off."""
 
+PAUSES, ALL_FEEDS = "pauses", "*"
+"""The meta key of what people have paused, as JSON by feed, and what stands for all feeds there."""
+
 
 class Leaves(NamedTuple):
     """The rows under a record, as it tells them."""

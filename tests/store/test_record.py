@@ -157,6 +157,42 @@ TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
     "a drop smuggled in": (["UPDATE drops SET id = 3 WHERE id = 2"], None, "drop 2 has no row"),
     "where it stood": (["UPDATE runs SET sheet = 'Other' WHERE drop_id = 2"], None, "runs says of drop 2, run 1"),
     "a repair": (["UPDATE repairs SET fields = '{}'"], 8, "the repairs 1 to 1 are not those"),
+    "a repair added": (
+        [
+            """INSERT INTO repairs SELECT 2, service, 'R3', reason, '{"BID":2}', status, 99, '', '', '', '', 1
+            FROM repairs"""
+        ],
+        None,
+        "repair 2, of R3, is in the table, and no record tells of it",
+    ),
+    "the snapshot rolled back": (
+        ["""UPDATE snapshot SET (fields, drop_id) = ('{"BID":1}', 1) WHERE ric = 'R2'"""],
+        None,
+        "the snapshot's values of R2 (TEST) are not those that were acknowledged last",
+    ),
+    "an item taken out of it": (["DELETE FROM snapshot WHERE ric = 'R3'"], None, "the snapshot does not have it"),
+    "whose item it is": (["UPDATE snapshot SET feed = 'other' WHERE ric = 'R3'"], None, "is of feed 'other'"),
+    "values in doubt": (
+        ["""INSERT INTO dirty VALUES ('TEST', 'R3', 'desk', 1, '{"BID":999}', 1)"""],
+        None,
+        "R3 (TEST) is in doubt with values that no post of drop 1 had",
+    ),
+    "values in flight": (
+        ["""INSERT INTO in_flight VALUES ('TEST', 'R3', 'desk', 1, 3, 9, 9, '{"BID":999}', 1)"""],
+        None,
+        "R3 (TEST) is in flight with values that no post of drop 1 had",
+    ),
+    "a run made up": (
+        ["UPDATE drops SET run = 9, status = 'sending' WHERE id = 2"],
+        None,
+        "drop 2 is sending in run 9",
+    ),
+    "a run without a decision": (
+        ["UPDATE drops SET run = 2, status = 'waiting' WHERE id = 2"],
+        None,
+        "drop 2 is in run 2, and no record tells who decided so",
+    ),
+    "an approval": (["UPDATE drops SET approved = 1 WHERE id = 2"], None, "drop 2 counts as approved in run 1"),
     "the snapshot": (["""UPDATE snapshot SET fields = '{"BID":8}' WHERE ric = 'R3'"""], None, "values of R3 (TEST)"),
 }
 
@@ -213,6 +249,48 @@ def test_a_drop_under_way_fits(state: State) -> None:
     assert (proven.misfit, proven.rows) == (None, 6)
     again = Drops(state).decide(Drops(state).drop(drop.id), approved=False)
     assert again.run == 2
+    assert prove(state).misfit is None
+
+
+def test_a_run_that_is_set_back(state: State) -> None:
+    again = Drops(state).decide(Drops(state).drop(2), approved=False)
+    Drops(state).finish(
+        Drop(**{**vars(again), "status": DropStatus.DONE}), totals={"acked": 1}, findings=Findings(),
+        has_problem_rows=False, now_utc=NOW, service="TEST",
+    )  # fmt: skip
+    assert prove(state).misfit is None
+    sql(state, "UPDATE drops SET run = 1 WHERE id = 2")
+    assert "drop 2 is done in run 1, and its record tells of 2 that ended" in str(prove(state).misfit)
+
+
+def test_a_drop_that_was_to_be_held(state: State) -> None:
+    Drops(state).accept(
+        feed="desk",
+        path="/in/x",
+        sha256="",
+        size_bytes=1,
+        mtime_ns=1,
+        owner="ann",
+        seen_at_utc=NOW,
+        held_because="old",
+    )
+    assert prove(state).misfit is None
+    sql(state, "UPDATE drops SET held_because = '' WHERE id = 3")
+    assert "drop 3 was to be held, and no record tells who released it" in str(prove(state).misfit)
+
+
+def test_pauses(state: State) -> None:
+    told = {"name": "ann", "source": "OS user", "account": "ann", "why": ""}
+    for feed in ("desk", ""):
+        state.append("decision", {**told, "decision": "pause", "feed": feed})
+    both = json.dumps({feed: {**told, "since_utc": ACKED_AT} for feed in ("desk", "*")})
+    state.put("pauses", both)
+    assert prove(state).misfit is None
+    state.put("pauses", both.replace("ann", "bob"))
+    assert "the pause of all feeds is not told alike" in str(prove(state).misfit)
+    sql(state, "DELETE FROM meta WHERE key = 'pauses'")
+    assert "the pause of all feeds is not told alike" in str(prove(state).misfit)
+    state.append("decision", {**told, "decision": "resume", "feed": ""})
     assert prove(state).misfit is None
 
 

@@ -1,0 +1,172 @@
+"""Whether what counts as acknowledged, in doubt or on its way is what posts and their answers left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, Select, func, or_, select
+
+from contrib_watch.core.model import Status
+from contrib_watch.store import schema
+from contrib_watch.store.drops import PENDING
+from contrib_watch.store.ledger import LAST_POST_ID
+from contrib_watch.store.repairs import REPAIR
+
+_KNOWN, _OUTCOMES, _REPAIRS, _DROPS = schema.snapshot, schema.outcomes, schema.repairs, schema.drops
+_IS_ACKED = (_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.full != "")  # older than the record: without values
+
+
+class _Again(NamedTuple):
+    """The last post that was acknowledged of an item for no drop's sake."""
+
+    post_id: int
+    fields: str
+    acked_at_utc: str
+
+
+def unexplained(connection: Connection, drops_before: int) -> Iterator[str]:
+    """What of the snapshot, and of what is in doubt or in flight, no outcome and no repair explains.
+
+    ``drops_before``: the drops up to this number are older than the record, which knows no values of theirs.
+    """
+    yield from _of_snapshot(connection, drops_before)
+    for name in ("dirty", "in_flight"):
+        yield from _of_attempts(connection, name, drops_before)
+
+
+def _of_snapshot(connection: Connection, drops_before: int) -> Iterator[str]:
+    """Every item holds what was acknowledged of it last: by PostID, since a RIC has one outstanding post at most."""
+    last, under_way = _last_of_drops(connection)
+    again = _last_repairs(connection)
+    in_order = _post_ids_in_order(connection)
+    seen: set[tuple[str, str]] = set()
+    owned: set[tuple[str, str]] = set()
+    for row in connection.execute(_snapshot_with_posts()):
+        item = (row.service, row.ric)
+        seen.add(item)
+        owned.add((row.feed, row.ric))
+        what = f"the snapshot's values of {row.ric} ({row.service}) are not those that were acknowledged"
+        post_id = max(last.get(item, 0), under_way.get((row.feed, row.ric), 0))
+        if row.drop_id != REPAIR and row.feed != row.drops_feed:
+            yield f"the snapshot says that {row.ric} ({row.service}) is of feed {row.feed!r}: its drop is not"
+        if not _fits(row, post_id, again.get(item), in_order) and not _is_older(
+            row, post_id, item in again, drops_before
+        ):
+            yield f"{what} for drop {row.drop_id}" if row.post_id is None else f"{what} last"
+    for service, ric in sorted((last.keys() | again.keys()) - seen):
+        yield f"{ric} ({service}) was acknowledged, and the snapshot does not have it"
+    for feed, ric in sorted(under_way.keys() - owned):
+        yield f"{ric} of feed {feed!r} was acknowledged, and the snapshot does not have it"
+
+
+def _fits(row: Row[Any], last: int, again: _Again | None, in_order: bool) -> bool:
+    """The row is what the last post of a drop left, or what a repair left after it."""
+    from_last = row.post_id is not None and (row.post_id == last or not in_order)
+    if again is None or (in_order and again.post_id < last):
+        return from_last
+    repaired = row.fields == again.fields
+    return (repaired and (row.acked_at_utc == again.acked_at_utc or from_last)) or (from_last and not in_order)
+
+
+def _is_older(row: Row[Any], last: int, repaired: bool, drops_before: int) -> bool:
+    """Nothing was acknowledged of it since there is a record."""
+    return REPAIR < row.drop_id <= drops_before and not last and not repaired
+
+
+def _snapshot_with_posts() -> Select[Any]:
+    """The snapshot, each row with the PostID of the outcome that it is from, and the feed of its drop."""
+    post_id = (
+        select(func.max(_OUTCOMES.c.post_id))
+        .where(
+            _OUTCOMES.c.ric == _KNOWN.c.ric,
+            _OUTCOMES.c.acked_at_utc == _KNOWN.c.acked_at_utc,
+            _OUTCOMES.c.drop_id == _KNOWN.c.drop_id,
+            _OUTCOMES.c.full == _KNOWN.c.fields,
+            _OUTCOMES.c.status == Status.ACKED,
+        )
+        .scalar_subquery()
+    )
+    names = ("service", "ric", "feed", "drop_id", "fields", "acked_at_utc")
+    return (
+        select(*(_KNOWN.c[name] for name in names), post_id.label("post_id"), _DROPS.c.feed.label("drops_feed"))
+        .outerjoin(_DROPS, _DROPS.c.id == _KNOWN.c.drop_id)
+        .order_by(_KNOWN.c.service, _KNOWN.c.ric)
+    )
+
+
+def _last_of_drops(connection: Connection) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """The highest acknowledged PostID by Service and RIC; where no run tells the Service yet, by feed and RIC."""
+    runs = schema.runs
+    told = (runs.c.drop_id == _OUTCOMES.c.drop_id) & (runs.c.run == _OUTCOMES.c.run)
+    over = select(runs.c.service, _OUTCOMES.c.ric, func.max(_OUTCOMES.c.post_id)).join(runs, told)
+    over = over.where(*_IS_ACKED).group_by(runs.c.service, _OUTCOMES.c.ric)
+    going_on = (
+        select(_DROPS.c.feed, _OUTCOMES.c.ric, func.max(_OUTCOMES.c.post_id))
+        .join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id)
+        .outerjoin(runs, told)
+        .where(runs.c.service.is_(None), *_IS_ACKED)
+        .group_by(_DROPS.c.feed, _OUTCOMES.c.ric)
+    )
+    by_service, by_feed = (
+        {(whose, ric): post_id or 0 for whose, ric, post_id in connection.execute(query)}
+        for query in (over, going_on)
+    )
+    return by_service, by_feed
+
+
+def _last_repairs(connection: Connection) -> dict[tuple[str, str], _Again]:
+    query = select(_REPAIRS).where(_REPAIRS.c.status == Status.ACKED).order_by(_REPAIRS.c.id)
+    return {
+        (row.service, row.ric): _Again(row.post_id or 0, row.fields, row.acked_at_utc)
+        for row in connection.execute(query)
+    }
+
+
+def _post_ids_in_order(connection: Connection) -> bool:
+    """No PostID has come up twice, so that the higher one was posted later."""
+    meta = schema.meta
+    key = connection.scalar(select(meta.c.value).where(meta.c.key == "next_post_key"))
+    return int(key or 1) <= LAST_POST_ID
+
+
+def _of_attempts(connection: Connection, name: str, drops_before: int) -> Iterator[str]:
+    """Values in doubt or in flight are those of a drop under way, of an outcome or a repair, or acknowledged ones.
+
+    After a crash the last process's posts are in no outcome yet: their drop is under way still.
+    """
+    table = schema.metadata.tables[name]
+    same_item = (table.c.service == _KNOWN.c.service) & (table.c.ric == _KNOWN.c.ric)
+    acked = select(_KNOWN.c.ric).where(same_item, _KNOWN.c.fields == table.c.full).exists()
+    lost = schema.dirty.alias("lost")
+    doubted = (
+        select(lost.c.ric)
+        .where(lost.c.service == table.c.service, lost.c.ric == table.c.ric, lost.c.full == table.c.full)
+        .exists()
+    )
+    of_drop = (
+        select(_OUTCOMES.c.ric)
+        .where(
+            _OUTCOMES.c.ric == table.c.ric, _OUTCOMES.c.drop_id == table.c.drop_id, _OUTCOMES.c.full == table.c.full
+        )
+        .exists()
+    )
+    repaired = (
+        select(_REPAIRS.c.ric)
+        .where(
+            _REPAIRS.c.ric == table.c.ric, _REPAIRS.c.service == table.c.service, _REPAIRS.c.fields == table.c.full
+        )
+        .exists()
+    )
+    explained = [acked, of_drop, repaired, _DROPS.c.status.in_(PENDING)]
+    if name == "in_flight":
+        explained.append(doubted)
+    query = (
+        select(table.c.service, table.c.ric, table.c.drop_id)
+        .outerjoin(_DROPS, (_DROPS.c.id == table.c.drop_id) & (_DROPS.c.feed == table.c.feed))
+        .where(or_(table.c.drop_id > drops_before, table.c.drop_id == REPAIR), ~func.coalesce(or_(*explained), False))
+        .order_by(table.c.service, table.c.ric)
+    )
+    state = "in doubt" if name == "dirty" else "in flight"
+    for row in connection.execute(query):
+        yield f"{row.ric} ({row.service}) is {state} with values that no post of drop {row.drop_id} had"
