@@ -119,10 +119,12 @@ class History:
             again = {(row.service, row.ric): row for row in connection.execute(_acked_repairs(at_utc, rics))}
             found: dict[tuple[str, str], Standing] = {}
             places: dict[tuple[str, str], int] = {}
-            for row in connection.execute(_last_acked(items.subquery(), at_utc, next_id)):
-                item = (row.item_service, row.ric)
-                found[item] = Standing(*item, row.full, row.acked_at_utc, row.drop_id, row.path, row.row)
-                places[item] = row.place
+            by_now = items.where(known.c.acked_at_utc <= at_utc)
+            for some, present in ((items, False), (by_now, True)):  # which overrules times of a clock that was set
+                for row in connection.execute(_last_acked(some.subquery(), at_utc, next_id, present=present)):
+                    item = (row.item_service, row.ric)
+                    found[item] = Standing(*item, row.full, row.acked_at_utc, row.drop_id, row.path, row.row)
+                    places[item] = row.place
         for item, row in again.items():
             if item not in found or _place(row.post_id, next_id) > places[item]:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
@@ -328,10 +330,10 @@ def _readable(token: str) -> str:
     return token[1:-1].replace('\\"', '"').replace("\\\\", "\\") if token.startswith('"') else token
 
 
-def _last_acked(items: Any, at_utc: str, next_id: int) -> Select[Any]:
+def _last_acked(items: Any, at_utc: str, next_id: int, *, present: bool) -> Select[Any]:
     """For each item the outcome that was acknowledged last; of several at one time, that stands last.
 
-    Where the snapshot has an Ack within the time, it is that, whatever later times a clock that was set gave before.
+    ``present``: the one that the snapshot tells of, where that is within the time.
     """
     by_time = (
         select(_OUTCOMES.c.acked_at_utc)
@@ -341,8 +343,7 @@ def _last_acked(items: Any, at_utc: str, next_id: int) -> Select[Any]:
         .limit(1)
         .correlate(items)
     )
-    present = by_time.where(_OUTCOMES.c.acked_at_utc == items.c.acked_at_utc)
-    at = func.coalesce(present.scalar_subquery(), by_time.scalar_subquery())
+    at = items.c.acked_at_utc if present else by_time.scalar_subquery()
     last = select(items.c.service, items.c.ric, items.c.feed, at.label("at")).subquery()
     place = _place(_OUTCOMES.c.post_id, next_id).label("place")
     outcome = and_(_OUTCOMES.c.ric == last.c.ric, _OUTCOMES.c.acked_at_utc == last.c.at)
