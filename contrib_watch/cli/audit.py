@@ -10,6 +10,7 @@ import click
 from contrib_watch.cli.options import CONFIG, JSON, opened
 
 CSV = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+RUN = click.option("--run", type=int, help="Which of its processings. [default: the last]")
 FROM = click.option("--from", "since", metavar="TIME", help="Not before this date or time (ISO 8601, local).")
 TO = click.option("--to", "until", metavar="TIME", help="Before this time, or until the end of this date.")
 
@@ -54,19 +55,20 @@ def ric(
 @JSON
 @CSV
 @click.argument("drop", type=int)
-def drop(config_path: Path, as_json: bool, as_csv: bool, drop: int) -> None:
+@click.option("--run", type=int, help="Only of this processing. [default: of all]")
+def drop(config_path: Path, as_json: bool, as_csv: bool, drop: int, run: int | None) -> None:
     """What happened to DROP, and what became of each of its rows that was not unchanged."""
     from contrib_watch.cli.auditing import events_of, one_drop, show, show_events
 
     with opened(config_path, reading=True) as desk:
-        found, rows = one_drop(desk, drop)
+        found, rows = one_drop(desk, drop, run)
         events = events_of(desk, drop)
     if as_json:
         show([{**found, "events": events, "rows": rows}], (), True, False)
         return
     if not as_csv:
         show_events(found, events)
-    show(rows, ("row", "ric", "action", "status", "post_id", "changes", "text", "acked_at_utc"), False, as_csv)
+    show(rows, ("run", "row", "ric", "action", "status", "post_id", "changes", "text", "acked_at_utc"), False, as_csv)
 
 
 @audit.command(short_help="The drops of a time, a feed or a status.")
@@ -99,7 +101,7 @@ def day(config_path: Path, as_json: bool, as_csv: bool, date: str) -> None:
 
     with opened(config_path, reading=True) as desk:
         found = one_day(desk, *bounds(date, date))
-    show(found, ("feed", "drop", "file", "what", "status", "count", "why", "rics"), as_json, as_csv)
+    show(found, ("feed", "drop", "run", "file", "what", "status", "count", "why", "rics"), as_json, as_csv)
 
 
 @audit.command("as-of", short_help="The values in the market at a time.")
@@ -143,12 +145,13 @@ def verify(config_path: Path, reports: tuple[Path, ...]) -> None:
 @CONFIG
 @click.argument("drop", type=int)
 @click.argument("row")
-def prove(config_path: Path, drop: int, row: str) -> None:
+@RUN
+def prove(config_path: Path, drop: int, row: str, run: int | None) -> None:
     """Print the proof (JSON) that ROW of DROP is in the record, for the program that `audit checker` prints."""
     from contrib_watch.cli.auditing import proof_of
 
     with opened(config_path, reading=True) as desk:
-        click.echo(proof_of(desk, drop, row))
+        click.echo(proof_of(desk, drop, row, run))
 
 
 @audit.command(short_help="Print the program that checks such proofs.")
@@ -178,7 +181,7 @@ def export(config_path: Path, folder: Path, since: str | None, until: str | None
 @audit.command(short_help="Make a report again, and compare it.")
 @CONFIG
 @click.argument("drop", type=int)
-@click.option("--run", type=int, help="Which of its processings. [default: the last]")
+@RUN
 def replay(config_path: Path, drop: int, run: int | None) -> None:
     """Make the report of DROP again from the record and the kept file, and compare it with the one that was written.
 

@@ -70,13 +70,13 @@ def all_drops(desk: Desk, status: str, feed: str, from_utc: str, to_utc: str) ->
     return History(desk.state).drops(status=status, feed=feed, from_utc=from_utc, to_utc=to_utc)
 
 
-def one_drop(desk: Desk, drop_id: int) -> tuple[Told, list[Told]]:
-    """A drop, and the outcomes of its rows; raises ConfigurationError where there is no such drop."""
+def one_drop(desk: Desk, drop_id: int, run: int | None = None) -> tuple[Told, list[Told]]:
+    """A drop, and the outcomes of its rows (default: of all of its runs); ConfigurationError: no such drop."""
     history = History(desk.state)
     found = next((one for one in history.drops() if one["drop"] == drop_id), None)
     if found is None:
         raise ConfigurationError(f"there is no drop {drop_id}", hint="`contrib-watch audit drops` lists them")
-    return found, history.rows(drop_id, found["run"])
+    return found, history.rows(drop_id, run)
 
 
 def one_day(desk: Desk, from_utc: str, to_utc: str) -> list[Told]:
@@ -121,21 +121,22 @@ def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
     ]
 
 
-def proof_of(desk: Desk, drop_id: int, row: str) -> str:
-    """The proof of one row of a drop's last processing, as JSON; raises ConfigurationError where there is none."""
+def proof_of(desk: Desk, drop_id: int, row: str, run: int | None = None) -> str:
+    """The proof of one row of a drop's processing (default: the last), as JSON; ConfigurationError: there is none."""
     drop, rows = one_drop(desk, drop_id)
-    found = run_record(desk.state, drop_id, drop["run"])
-    numbers = [one["row"] for one in rows]
+    run = run or int(drop["run"])
+    found = run_record(desk.state, drop_id, run)
+    numbers = [one["row"] for one in rows if one["run"] == run]
     wanted = row.rpartition("!")[2]
     if found is None:
-        raise ConfigurationError(f"drop {drop_id} is not over, or is older than the record")
+        raise ConfigurationError(f"run {run} of drop {drop_id} is not over, or is older than the record")
     if not wanted.isdecimal() or int(wanted) not in numbers:
         hint = "Rows that were unchanged are not recorded: the record of the drop counts them"
         raise ConfigurationError(f"drop {drop_id} has no recorded row {row}", hint=hint)
     record, told = found
     columns, index = told["leaves"]["columns"], numbers.index(int(wanted))
     with desk.state.transaction() as connection:
-        leaves = list(outcome_leaves(connection, drop_id, drop["run"], columns))
+        leaves = list(outcome_leaves(connection, drop_id, run, columns))
     proof = {
         "columns": columns,
         "row": leaves[index].decode(),

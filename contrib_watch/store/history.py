@@ -91,10 +91,13 @@ class History:
     ) -> list[Contribution]:
         """Every value of an item that was on the wire or was kept from it, in the order of ``at_utc``.
 
+        A row that was rejected or superseded before it had values stands there once, without field and value.
         ``field``, ``service``: only of these. From ``from_utc`` (included) to ``to_utc`` (excluded).
         """
         query = select(*_OUTCOMES.c, *_OF_DROPS, *_OF_RUNS).select_from(_JOINED)
-        query = query.where(_OUTCOMES.c.ric == ric, _OUTCOMES.c.full != "")
+        query = query.where(
+            _OUTCOMES.c.ric == ric, or_(_OUTCOMES.c.full != "", _OUTCOMES.c.status.in_(_NEVER_POSTED))
+        )
         again = select(_REPAIRS).where(_REPAIRS.c.ric == ric)
         with self._state.transaction() as connection:
             found = [one for row in connection.execute(query) for one in _of_row(row)]
@@ -102,7 +105,7 @@ class History:
         wanted = [
             one
             for one in found
-            if (not field or one.field == field)
+            if (not field or one.field in (field, ""))
             and (not service or one.service in (service, ""))
             and from_utc <= one.at_utc < to_utc
         ]
@@ -178,14 +181,20 @@ class History:
         with self._state.transaction() as connection:
             return [_told_drop(row) for row in connection.execute(query)]
 
-    def rows(self, drop_id: int, run: int) -> list[dict[str, Any]]:
-        """The recorded outcomes of one processing of a drop, by row; those of unchanged rows are not recorded."""
-        query = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.run == run)
+    def rows(self, drop_id: int, run: int | None = None) -> list[dict[str, Any]]:
+        """The recorded outcomes of a drop's processing (default: of all), by row; unchanged rows are not recorded."""
+        query = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id)
+        if run is not None:
+            query = query.where(_OUTCOMES.c.run == run)
         with self._state.transaction() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(_OUTCOMES.c.row)).mappings()]
+            return [
+                dict(row) for row in connection.execute(query.order_by(_OUTCOMES.c.run, _OUTCOMES.c.row)).mappings()
+            ]
 
     def day(self, from_utc: str, to_utc: str) -> list[dict[str, Any]]:
-        """What became of the drops that were seen in a time, by feed: what ``audit day`` prints.
+        """What became of the drops of a time, each run by itself, by feed: what ``audit day`` prints.
+
+        What is not over, or older than the record, counts when its file was seen.
 
         A dict for each drop and kind of outcome: ``what`` is contributed, unchanged, excluded (with ``why``) or
         missing; ``count`` counts rows, and RICs of what is missing; ``rics`` names the first of them. A file that did
@@ -193,10 +202,9 @@ class History:
         """
         told: list[dict[str, Any]] = []
         with self._state.transaction() as connection:
-            query = select(_DROPS).where(_DROPS.c.seen_at_utc >= from_utc, _DROPS.c.seen_at_utc < to_utc)
-            for drop in connection.execute(query.order_by(_DROPS.c.feed, _DROPS.c.id)).all():
+            for drop in connection.execute(_runs_of_a_time(from_utc, to_utc)).all():
                 groups = connection.execute(_grouped(drop.id, drop.run)).all()
-                told += _told_day(drop, groups)
+                told += _told_day(_as_it_ended(drop), groups)
             absent = schema.absences
             due = select(absent).where(absent.c.due_utc >= from_utc, absent.c.due_utc < to_utc)
             told += [_told_absence(row) for row in connection.execute(due.order_by(absent.c.due_utc))]
@@ -209,6 +217,7 @@ _JOINED = _OUTCOMES.join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id).outerjoin(
     _RUNS, and_(_RUNS.c.drop_id == _OUTCOMES.c.drop_id, _RUNS.c.run == _OUTCOMES.c.run)
 )
 _IS_ACKED = (_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.full != "")
+_NEVER_POSTED = (Status.REJECTED, Status.SUPERSEDED)
 _SOME_RICS = 20
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -221,19 +230,19 @@ def cell(row: int, field: str, sheet: str, places: Mapping[str, str]) -> str:
 
 def _of_row(row: Row[Any]) -> Iterator[Contribution]:
     """The values of an outcome: those that changed, and in a full Refresh also those that were carried on."""
-    values = tokens(row.full)
+    values = tokens(row.full or '{"":""}')
     changed = row.changed.split(",") if row.changed else []
     places = json.loads(row.places or "{}")
-    for name in values if row.action == "Refresh" else changed:
+    for name in values if row.action == "Refresh" or not row.full else changed:
         yield Contribution(
             ric=row.ric,
             service=row.service or "",
             field=name,
-            value=values.get(name, CLEARED),
+            value=values.get(name, CLEARED) if row.full else "",
             status=row.status,
             at_utc=row.acked_at_utc or row.sent_at_utc or row.seen_at_utc,
             file=row.path,
-            cell=cell(row.row, name, row.sheet or "", places) if name in changed else "",
+            cell=cell(row.row, name, row.sheet or "", places) if name in changed or not name else "",
             drop=row.drop_id,
             run=row.run,
             feed=row.feed,
@@ -407,14 +416,59 @@ def _grouped(drop_id: int, run: int) -> Select[Any]:
     )
 
 
+class _Ended(NamedTuple):
+    """A drop as one of its runs ended."""
+
+    id: int
+    run: int
+    feed: str
+    path: str
+    status: str
+    reason: str
+    totals: str
+    findings: str
+
+
+def _runs_of_a_time(from_utc: str, to_utc: str) -> Select[Any]:
+    """Runs that ended in a time, with the texts of their records, and drops without any that were seen then."""
+    record, runs = schema.record, schema.runs
+    at_utc = func.substr(record.c.text, len('{"at_utc":"') + 1, len("2026-11-22T16:30:00.123Z"))
+    when = func.coalesce(at_utc, _DROPS.c.seen_at_utc)
+    run = func.coalesce(runs.c.run, _DROPS.c.run).label("run")
+    about = (_DROPS.c.feed, _DROPS.c.path, _DROPS.c.status, _DROPS.c.reason, _DROPS.c.totals, _DROPS.c.findings)
+    return (
+        select(_DROPS.c.id, run, *about, record.c.text)
+        .outerjoin(runs, runs.c.drop_id == _DROPS.c.id)
+        .outerjoin(record, record.c.number == runs.c.record)
+        .where(when >= from_utc, when < to_utc)
+        .order_by(_DROPS.c.feed, _DROPS.c.id, run)
+    )
+
+
+def _as_it_ended(drop: Row[Any]) -> _Ended:
+    """A later run has other totals than the one that is told of."""
+    about = (drop.id, drop.run, drop.feed, drop.path)
+    if drop.text is None:
+        return _Ended(*about, drop.status, drop.reason, drop.totals, drop.findings)
+    body = json.loads(drop.text)["body"]
+    return _Ended(*about, body["status"], body["reason"], json.dumps(body["totals"]), json.dumps(body["findings"]))
+
+
 def _told_absence(row: Row[Any]) -> dict[str, Any]:
     why = f"no file came by {row.due_utc}, when one was due"
-    about: dict[str, Any] = {"feed": row.feed, "drop": None, "file": "", "what": "missing", "status": "absent"}
+    about: dict[str, Any] = {
+        "feed": row.feed,
+        "drop": None,
+        "run": None,
+        "file": "",
+        "what": "missing",
+        "status": "absent",
+    }
     return {**about, "count": 1, "why": why, "rics": []}
 
 
-def _told_day(drop: Row[Any], groups: Collection[Row[Any]]) -> Iterator[dict[str, Any]]:
-    about = {"feed": drop.feed, "drop": drop.id, "file": drop.path}
+def _told_day(drop: _Ended, groups: Collection[Row[Any]]) -> Iterator[dict[str, Any]]:
+    about = {"feed": drop.feed, "drop": drop.id, "run": drop.run, "file": drop.path}
 
     def told(what: str, status: str, count: int, why: str, rics: list[str]) -> dict[str, Any]:
         return {**about, "what": what, "status": status, "count": count, "why": why, "rics": rics}

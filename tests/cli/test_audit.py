@@ -81,6 +81,25 @@ def test_one_drop(audited: Site) -> None:
     assert "Not yours" in table
 
 
+def test_a_retry_does_not_hide_what_was_before(audited: Site) -> None:
+    """Neither the rows of the first run, nor their proofs; and a rejected row is told without a value."""
+    with ads() as server:
+        audited.configure(server.address)
+        assert audited.invoke("retry", "2").exit_code == 0
+        audited.once()
+    (found,) = asked(audited, "drop", "2")
+    assert {row["run"] for row in found["rows"]} == {1, 2}
+    (first,) = asked(audited, "drop", "2", "--run", "1")
+    assert {row["ric"]: row["status"] for row in first["rows"]}["A=T"] == "acked"
+    assert json.loads(audited.invoke("audit prove", "2", "2", "--run", "1").stdout)["rows"] == 3
+    date = asked(audited, "drops")[0]["seen_at_utc"][:10]
+    day = [one for one in asked(audited, "day", date) if one["drop"] == 2 and one["what"] == "contributed"]
+    assert (day[0]["run"], day[0]["count"]) == (1, 1)  # the retry found it unchanged
+    told = asked(audited, "ric", "C=T", "--field", "BID")
+    assert [(one["run"], one["status"], one["value"]) for one in told] == [(1, "rejected", ""), (2, "rejected", "")]
+    assert told[0]["cell"] == "row 5"
+
+
 def test_a_day(audited: Site) -> None:
     date = asked(audited, "drops")[0]["seen_at_utc"][:10]
     told = [one for one in asked(audited, "day", date) if one["drop"] == 2]
