@@ -295,6 +295,15 @@ def test_a_secret_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with_secret(settings.cloud)
 
 
+def test_a_secret_that_is_no_text_is_refused_and_not_shown(tmp_path: Path) -> None:
+    text = with_keys(ads='hosts = ["ads1:1"]', sections=CLOUD)
+    name = "CONTRIB_WATCH_CLOUD_CLIENT_SECRET"
+    with pytest.raises(ConfigurationError, match=f"{name}: is not UTF-8") as caught:
+        written(tmp_path, text, {name: "caf\udce9-s3cret"})
+    assert "s3cret" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_the_shipped_file_shows_every_guard_and_sets_none(tmp_path: Path) -> None:
     shipped = load(Path(copy(SHIPPED, tmp_path)), {})
     assert [feed.guards for feed in shipped.feeds] == [Guards()] * 3

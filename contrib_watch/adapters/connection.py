@@ -247,7 +247,11 @@ class Connection:
             failed = error
         except Exception as error:  # a fault of the program must reach the caller, not end in a silent thread
             log.exception("connection thread failed")
-            failed = ConnectionFailed(f"the connection failed by a fault of the program: {error!r}")
+            # Its name alone: an error may hold a secret, such as the text that could not be encoded.
+            hint = "Report it with the lines of the log"
+            failed = ConnectionFailed(
+                f"the connection failed by a fault of the program: {type(error).__name__}", hint=hint
+            )
         self._retire(failed)
 
     def _keep_connected(self) -> None:

@@ -141,6 +141,9 @@ class Platform:
                 return _Answer(response.status_code, response.headers, body)
         except httpx.TimeoutException as error:
             raise NoConnection(too_late, where=_place(url)) from error
+        except UnicodeError:  # not "from": the error holds the text
+            hint = "Type the user name, the client id and the secret anew, as UTF-8"
+            raise LoginRefused(f"{who} cannot be asked with such characters", where=_place(url), hint=hint) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if untrusted := _untrusted(error):
                 hint = (

@@ -170,11 +170,10 @@ def read_token(body: bytes, asked_s: float) -> Token:
         answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("its answer holds no access_token with expires_in") from None
-    if not (answer.access_token.isprintable() and answer.access_token and 0 < answer.expires_in < float("inf")):
+    token = answer.access_token
+    if not (token and token.isascii() and token.isprintable() and 0 < answer.expires_in < float("inf")):
         raise ValueError("its answer holds no token that can be used")
-    return Token(
-        access=answer.access_token, refresh=answer.refresh_token, lifetime_s=answer.expires_in, since_s=asked_s
-    )
+    return Token(access=token, refresh=answer.refresh_token, lifetime_s=answer.expires_in, since_s=asked_s)
 
 
 def read_refusal(body: bytes) -> str:

@@ -26,10 +26,12 @@ KEYRING_SERVICE = "contrib_watch"
 def from_environment(environ: Mapping[str, str], name: str) -> str | None:
     """The secret in the variable ``name``, or in the file that ``name``_FILE names; None where neither is set.
 
-    Raises ConfigurationError where the file cannot be read.
+    Raises ConfigurationError where the file cannot be read, or the secret is no UTF-8.
     """
-    if name in environ or f"{name}_FILE" not in environ:
-        return environ.get(name)
+    if name in environ:
+        return _encodable(environ[name], name)
+    if f"{name}_FILE" not in environ:
+        return None
     path = Path(environ[f"{name}_FILE"])
     hint = "Name the right file, or allow reading it"
     try:
@@ -68,4 +70,13 @@ def _from_keyring(name: str) -> str | None:
     except KeyringError as error:
         hint = "Unlock it, or put the secret into the environment"
         raise ConfigurationError(f"the keyring gives no secret: {error}", where=name, hint=hint) from error
+    return None if secret is None else _encodable(secret, name)
+
+
+def _encodable(secret: str, name: str) -> str:
+    """The secret; raises ConfigurationError, without it, where it holds bytes that are no text (as surrogates)."""
+    try:
+        secret.encode()
+    except UnicodeEncodeError:  # not "from": the error holds the secret
+        raise ConfigurationError("is not UTF-8", where=name, hint="Set it anew, as UTF-8") from None
     return secret

@@ -25,7 +25,7 @@ from contrib_watch.ads.tokens import Account, Grant, Host
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields
 from contrib_watch.core.model import Action
-from contrib_watch.errors import ConfigurationError, LoginRefused, NoConnection
+from contrib_watch.errors import ConfigurationError, ConnectionFailed, LoginRefused, NoConnection
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
 from contrib_watch.simulator.platform import (
@@ -202,6 +202,12 @@ class TestTokens:
             pytest.raises(LoginRefused, match=r"invalid \[31m: no \*\*\* here \(HTTP 400\)"),
         ):
             asking(account(server), ca_file).token()
+
+    def test_a_secret_that_cannot_be_encoded_is_not_shown(self, serve: Serve, ca_file: Path) -> None:
+        with serve() as server, pytest.raises(LoginRefused, match="cannot be asked with such characters") as caught:
+            asking(account(server, secret="caf\udce9-S3cret"), ca_file).token()
+        assert "S3cret" not in repr(caught.value)
+        assert caught.value.__cause__ is None
 
 
 class TestReaching:
@@ -405,6 +411,21 @@ class TestLogins:
             pytest.raises(LoginRefused, match="UserUnknownToPermSys: no permission"),
         ):
             until(connection, lambda _: False)
+
+    def test_a_fault_of_the_program_tells_nothing_that_may_be_secret(self, ca_file: Path) -> None:
+        class Faulty(TokenLogin[Endpoint]):
+            def log_in(self, stopping: threading.Event, *, find: bool) -> tuple[str, Sequence[Endpoint]]:
+                raise UnicodeEncodeError("utf-8", "S3cret", 0, 1, "no such character")
+
+        who = Account(grant=Grant.PASSWORD, client_id="c", token_url="", discovery_url="", scope="")
+        session = Session(Login(user="", app_id="256", position="127.0.0.1"), Limits())
+        connection = Connection([], session, connect_timeout_s=1, access=Faulty(asking(who, ca_file)))
+        with capture_logs():
+            connection.start()
+            with pytest.raises(ConnectionFailed, match="fault of the program: UnicodeEncodeError") as caught:
+                until(connection, lambda _: False)
+            connection.close()
+        assert "S3cret" not in str(caught.value)
 
     def test_a_refused_password_is_final(self, serve: Serve, ca_file: Path) -> None:
         with (

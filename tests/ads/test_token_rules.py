@@ -86,6 +86,7 @@ def test_a_lifetime_may_be_text(expires_in: object) -> None:
         {"expires_in": 300},
         {"access_token": "", "expires_in": 300},
         {"access_token": "SECRET\n", "expires_in": 300},
+        {"access_token": "SECRET\u00f6", "expires_in": 300},
         {"access_token": "SECRET", "expires_in": 0},
         {"access_token": "SECRET", "expires_in": -1},
         {"access_token": "SECRET", "expires_in": "soon"},
