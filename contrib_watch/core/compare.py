@@ -2,8 +2,7 @@
 
 What it should hold are tokens (see core.model); what it holds is the JSON that a reader gets back, in which the same
 value may be written in another way: ``22.10`` for ``22.1``, ``16:30:00.000`` for ``16:30:00``, an enumerated value's
-number for its display string, and null, ``""`` or no field at all for a blank. A REAL of more than 15 significant
-digits is the same where both are the same double: LSEG's SDK for Java keeps no more of it.
+number for its display string, and null, ``""`` or no field at all for a blank.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import msgspec
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.model import CLEARED
-from contrib_watch.core.numerals import SAFE_DIGITS
 
 _TOKENS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
@@ -60,18 +58,9 @@ def differences(wanted: str, held: Mapping[str, str], dictionary: Dictionary) ->
 
 def _same(token: str, found: str, definition: FieldDef | None) -> bool:
     try:
-        wanted, held = _value(token, definition), _value(found, definition)
+        return _value(token, definition) == _value(found, definition)
     except (msgspec.DecodeError, ValueError, InvalidOperation):
         return False  # what cannot be understood is not known to be the same
-    if isinstance(wanted, Decimal) and isinstance(held, Decimal) and _is_long(wanted, definition):
-        return float(wanted) == float(held)
-    return wanted == held
-
-
-def _is_long(number: Decimal, definition: FieldDef | None) -> bool:
-    """A REAL with more digits than a double is sure to keep."""
-    is_real = definition is not None and definition.kind is Kind.REAL
-    return is_real and len("".join(map(str, number.as_tuple().digits)).strip("0")) > SAFE_DIGITS
 
 
 def _value(text: str, definition: FieldDef | None) -> Value:

@@ -68,7 +68,7 @@ def test_no_such_drop(site: Site, command: str) -> None:
     done = site.invoke(command, "7")
     assert done.exit_code == 2
     assert "there is no drop 7" in done.stderr
-    assert "contrib-watch status" in done.stderr
+    assert "contrib-watch audit drops" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["approve", "reject", "retry"])

@@ -109,8 +109,6 @@ def test_another_value_is_a_difference(tokens: dict[str, str], data: st.DataObje
     if kind is Kind.ENUM:  # two numbers may be displayed alike, and a reader gets the display
         assert [one.field for one in found] in ([], [name])
         assert found or _displayed(name, other) == _displayed(name, tokens[name])
-    elif kind is Kind.REAL and "null" not in (other, tokens[name]) and float(other) == float(tokens[name]):
-        assert found == () or len(tokens[name].strip("-0").replace(".", "")) <= 15
     else:
         assert [one.field for one in found] == [name]
 
@@ -130,8 +128,6 @@ REAL, ENUM, TEXT, DATE, TIME = (BY_KIND[kind][0] for kind in (Kind.REAL, Kind.EN
         (REAL, "22.1", "22.10"),
         (REAL, "100", "1e2"),
         (REAL, "0", "-0.0"),
-        (REAL, "9007199254740993", "9007199254740992"),  # LSEG's SDK keeps a double
-        (REAL, "90071992547409.93", "90071992547409.94"),
         (REAL, "null", "null"),
         ("CURRENCY", '"USD"', '"USD "'),
         (TEXT, "null", '""'),
@@ -152,7 +148,8 @@ def test_the_same_value_written_in_another_way(name: str, wanted: str, held: str
     ("name", "wanted", "held", "told"),
     [
         (REAL, "22.1", "22.11", "22.11 instead of 22.1"),
-        (REAL, "9007199254740993", "9007199254740995", "9007199254740995 instead of 9007199254740993"),
+        # LSEG's SDK keeps a double of it: that is another price to everybody who reads it.
+        (REAL, "9007199254740993", "9007199254740992", "9007199254740992 instead of 9007199254740993"),
         (REAL, "100.000000000001", "100.000000000002", "100.000000000002 instead of 100.000000000001"),
         (REAL, "1", "null", "(blank) instead of 1"),
         (REAL, "null", "0", "0 instead of (blank)"),
