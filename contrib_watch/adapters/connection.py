@@ -83,8 +83,13 @@ class Access(Protocol):
         """The login stands."""
         ...
 
-    def ended(self) -> bool:
-        """The login was refused or closed: whether one with a new token may be accepted."""
+    @property
+    def may_help(self) -> bool:
+        """Whether a login with a new token may be accepted where this one was refused."""
+        ...
+
+    def discard(self) -> None:
+        """The login was refused or closed: its token is not used again."""
         ...
 
     @property
@@ -376,7 +381,9 @@ class Connection:
         self._deliver(*events)
         for event in events:
             if isinstance(event, LoginEnded):
-                curable = self._access is not None and self._access.ended()
+                curable = self._access is not None and self._access.may_help
+                if self._access is not None:
+                    self._access.discard()
                 if event.final and not curable:
                     raise _refused(event, endpoint, by_token=self._access is not None)
         return events

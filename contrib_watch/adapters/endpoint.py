@@ -77,7 +77,7 @@ def own_ipv4(endpoint: Endpoint) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(address)
-        except OSError:
+        except (OSError, OverflowError):  # OverflowError: no such port; connecting to it will say so
             return "127.0.0.1"
         return str(probe.getsockname()[0])
 
@@ -101,7 +101,8 @@ def open_websocket(endpoint: Endpoint, timeout_s: float, line: Line) -> WebSocke
         raise NoConnection(what, where=str(endpoint), hint="Is this the WebSocket port of an ADS?") from error
     except (TimeoutError, websocket.WebSocketTimeoutException) as error:
         raise NoConnection(too_late, where=str(endpoint)) from error
-    except (websocket.WebSocketException, OSError, UnicodeError) as error:  # UnicodeError: no such host name can be
+    except (websocket.WebSocketException, OSError, UnicodeError, OverflowError) as error:
+        # UnicodeError: no such host name can be; OverflowError: no such port
         what = line.cut_because or reason_of(error)
         raise NoConnection(what, where=str(endpoint)) from error
     finally:

@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -107,7 +107,6 @@ class Platform:
     def _ask(self, who: str, method: str, url: str, **request: Any) -> bytes:
         """The body of an answer with status 200. A redirect is followed with the same request, and to https alone."""
         until_s = time.monotonic() + self.timeout_s
-        by_refresh = "refresh_token" in request.get("data", {})
         # trust_env: the environment's proxies, netrc and authorities are ignored, as for the WebSocket.
         with httpx.Client(verify=self._tls, proxy=self._proxy, trust_env=False) as client:
             for _ in range(MOST_REDIRECTS + 1):
@@ -116,7 +115,7 @@ class Platform:
                 if what_to_do is Course.TAKE:
                     return answer.body
                 if what_to_do is not Course.FOLLOW:
-                    raise self._failure(who, url, answer, what_to_do, by_refresh=by_refresh)
+                    raise self._failure(who, url, answer, what_to_do, request)
                 url = _redirected(who, url, answer.headers.get("Location", ""))
                 request.pop("params", None)  # the new place has its own
         raise NoConnection(f"{who} redirects more than {MOST_REDIRECTS} times", where=_place(url))
@@ -154,21 +153,42 @@ class Platform:
             raise NoConnection(f"{who} cannot be reached: {_reason(error)}", where=_place(url)) from error
 
     def _failure(
-        self, who: str, url: str, answer: _Answer, what_to_do: Course, *, by_refresh: bool
+        self, who: str, url: str, answer: _Answer, what_to_do: Course, request: dict[str, Any]
     ) -> LoginRefused | NoConnection:
-        told = self._without_secrets(tokens.read_refusal(answer.body))
+        told = _without(_secrets_of(request), tokens.read_refusal(answer.body))
         why = f"{told} (HTTP {answer.status})" if told else f"HTTP {answer.status}"
         if what_to_do is Course.LATER:
             wait_s = tokens.retry_after_s(answer.headers.get("Retry-After"), time.time())
             return NoConnection(f"{who} has no answer for now: {why}", where=_place(url), retry_after_s=wait_s)
-        if by_refresh and what_to_do is Course.REFUSED:
+        what, by_token = f"{who} refused the login: {why}", "data" not in request
+        if what_to_do is not Course.REFUSED:
+            address = "cloud.discovery_url" if by_token else "cloud.token_url"
+            hint = f"Check {address}, and ask LSEG whether the account may use the service"
+            return LoginRefused(what, where=_place(url), hint=hint)
+        if by_token:
+            hint = "Ask LSEG whether the account may use service discovery, and check cloud.scope"
+            return _CredentialsRefused(what, where=_place(url), hint=hint)
+        if "refresh_token" in request["data"]:
             return _RefreshRefused(why)
-        return LoginRefused(f"{who} refused the login: {why}", where=_place(url), hint=_HINTS[self.account.grant])
+        return _CredentialsRefused(what, where=_place(url), hint=_HINTS[self.account.grant])
 
-    def _without_secrets(self, text: str) -> str:
-        """Somebody else's text, as it may be shown: a line of bounded length, without the account's secret."""
-        shown = text.replace(self.account.secret, "***") if self.account.secret else text
-        return "".join(character if character.isprintable() else " " for character in shown)[:300]
+
+_PUBLIC = {"grant_type", "username", "client_id", "scope", "client_assertion_type", "takeExclusiveSignOnControl"}
+"""The parts of a token request's form that may be shown."""
+
+
+def _secrets_of(request: dict[str, Any]) -> list[str]:
+    """What a request holds that nobody may see, of which a refusal may quote any."""
+    form: dict[str, str] = request.get("data", {})
+    bearer = request.get("headers", {}).get("Authorization", "").removeprefix("Bearer ")
+    return [bearer, *(value for name, value in form.items() if name not in _PUBLIC)]
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    """Somebody else's text, as it may be shown: a line of bounded length, without the secrets."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, "***")
+    return "".join(character if character.isprintable() else " " for character in text)[:300]
 
 
 _HINTS = {
@@ -176,6 +196,10 @@ _HINTS = {
     Grant.CLIENT_CREDENTIALS: "Check cloud.client_id and the client secret, and whether they have expired",
     Grant.JWT: "Check cloud.client_id, and whether its public key belongs to the private key that signs",
 }
+
+
+class _CredentialsRefused(LoginRefused):
+    """The secret, or the token, is not taken (HTTP 400 or 401)."""
 
 
 class _RefreshRefused(LoginRefused):
@@ -238,7 +262,8 @@ class TokenLogin(Generic[E]):
         try:
             hosts = self._wait_for(lambda: self._platform.discover(token), stopping).hosts
         except (LoginRefused, NoConnection) as error:
-            if isinstance(error, LoginRefused) and self.ended():
+            if isinstance(error, _CredentialsRefused) and self.may_help:
+                self.discard()
                 raise NoConnection(error.what, where=error.where) from error  # a new token may be taken
             if not self._known or stopping.is_set():
                 raise
@@ -285,10 +310,14 @@ class TokenLogin(Generic[E]):
         """A login with the token was accepted."""
         self._untried = False
 
-    def ended(self) -> bool:
-        """The token is refused, or its login was closed: whether a new one may help."""
-        self._renewal.discard()
+    @property
+    def may_help(self) -> bool:
+        """Whether a new token may be taken where this one is refused: a login with this one was accepted before."""
         return not self._untried
+
+    def discard(self) -> None:
+        """The token is refused, or its login was closed: the next login asks for a new one."""
+        self._renewal.discard()
 
     def _took(self, token: Token) -> Token:
         self._renewal.took(token)
@@ -339,10 +368,16 @@ class _Errand(Generic[T]):
 
 
 def _redirected(who: str, url: str, location: str) -> str:
-    new = urljoin(url, location)
-    if not location or urlsplit(new).scheme != "https":
+    hint = "Ask LSEG for the address of the service that is in use now"
+    try:
+        new = urljoin(url, location)
+        parts = urlsplit(new)
+        secure = bool(location) and parts.scheme == "https" and parts.port != 0  # ValueError: above 65535
+    except ValueError:
+        raise LoginRefused(f"{who} redirects to what is no address", where=_place(url), hint=hint) from None
+    if not secure:
         what = f'{who} redirects to "{_place(new) if location else ""}", which is no https address'
-        raise LoginRefused(what, where=_place(url), hint="Ask LSEG for the address of the service that is in use now")
+        raise LoginRefused(what, where=_place(url), hint=hint)
     log.info("redirected", who=who, to=_place(new))
     return new
 

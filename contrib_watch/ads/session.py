@@ -173,6 +173,7 @@ class Session:
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._login = login
         self._token = ""
+        self._previous_token = ""
         self._limits = limits
         self._queue: deque[Outgoing] = deque()
         self._held: dict[Item, list[Outgoing]] = {}  # until their item is open
@@ -244,12 +245,12 @@ class Session:
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._heard_s = now_s
         self._login_due_s = now_s + LOGIN_TIMEOUT_S
-        self._token = token
+        self._token, self._previous_token = token, ""
         self._output = [self._login_request(refresh=True)]
 
     def renew(self, token: str) -> None:
         """Put a new token in the place of the login's: the stream stays open, and posts go on. Only while OPEN."""
-        self._token = token
+        self._token, self._previous_token = token, self._token
         self._output.append(self._login_request(refresh=False))
 
     def post(self, posts: Iterable[Outgoing], now_s: float) -> None:
@@ -423,8 +424,8 @@ class Session:
         # A re-login that comes too soon is refused like a wrong user, for minutes; waiting cures it.
         final = refused and "pending login" not in state.text.lower()
         text = state.text or message.text
-        if self._token:  # a server may repeat it, and it is a secret
-            text = text.replace(self._token, "***")
+        for token in filter(None, (self._token, self._previous_token)):  # a server may repeat it: it is a secret
+            text = text.replace(token, "***")
         self._events.append(LoginEnded(str(state.code), text, final))
         self._close(f"the login stream was closed: {text or state.code or state.stream}")
 

@@ -201,7 +201,7 @@ def retry_after_s(value: str | None, now_epoch_s: float) -> float:
     else:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # OverflowError: a year that no clock knows
             return 0.0
         wait_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now_epoch_s
     return min(max(wait_s, 0.0), LONGEST_RETRY_AFTER_S)
@@ -215,7 +215,7 @@ class _Service(msgspec.Struct, frozen=True):
 
 
 class _Services(msgspec.Struct, frozen=True):
-    services: list[_Service]
+    services: list[Any]
 
 
 class Discovered(NamedTuple):
@@ -230,17 +230,27 @@ class Discovered(NamedTuple):
 def read_discovery(body: bytes, region: str) -> Discovered:
     """The WebSocket endpoints of a region: those in several availability zones first, as LSEG's examples choose.
 
-    Raises ValueError where the answer is no list of services.
+    An entry that cannot be an endpoint is left out. Raises ValueError where the answer is no list of services.
     """
     try:
         services = msgspec.json.decode(body, type=_Services, strict=False).services
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("its answer is no list of services") from None
-    found = [one for one in services if one.transport == "websocket" and one.location and one.endpoint]
+    found = [one for one in map(_service, services) if one is not None]
     ours = [one for one in found if one.location[0].startswith(region)]
     ours.sort(key=lambda one: len(one.location) < 2)
     hosts = dict.fromkeys(Host(one.endpoint, one.port) for one in ours)
     return Discovered(tuple(hosts), tuple(sorted({place for one in found for place in one.location})))
+
+
+def _service(entry: object) -> _Service | None:
+    """An entry of discovery's list, where it is a WebSocket endpoint that can be connected to."""
+    try:
+        service = msgspec.convert(entry, _Service, strict=False)
+    except msgspec.ValidationError:
+        return None
+    usable = service.transport == "websocket" and service.location and service.endpoint and 0 < service.port < 65536
+    return service if usable else None
 
 
 class Renewal:
@@ -262,7 +272,7 @@ class Renewal:
     def took(self, token: Token) -> None:
         """A token was given."""
         self._token = token
-        self.refresh = token.refresh
+        self.refresh = token.refresh or self.refresh  # an answer may leave out one that stays valid (RFC 6749, 6)
         self._next_try_s = token.since_s + RENEW_AT * token.lifetime_s
 
     def failed(self, now_s: float, *, at_least_s: float, chance: float) -> None:

@@ -21,7 +21,7 @@ from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.backoff import Waits
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Answer, Limits, LoggedIn, Login, Outgoing, Session, Verdict
-from contrib_watch.ads.tokens import Account, Grant, Host
+from contrib_watch.ads.tokens import Account, Grant, Host, Token
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields
 from contrib_watch.core.model import Action
@@ -182,6 +182,12 @@ class TestTokens:
         with serve(moved) as server, pytest.raises(LoginRefused, match="no https address"):
             asking(account(server), ca_file).token()
 
+    @pytest.mark.parametrize("location", ["https://[bad/", "https://127.0.0.1:99999/token"])
+    def test_a_redirect_to_what_is_no_address(self, serve: Serve, ca_file: Path, location: str) -> None:
+        moved = HttpFault(path="token", status=302, headers={"Location": location})
+        with serve(moved) as server, pytest.raises(LoginRefused, match="redirects to what is no address"):
+            asking(account(server), ca_file).token()
+
     def test_redirects_have_an_end(self, serve: Serve, ca_file: Path) -> None:
         moved = HttpFault(path="token", status=302, headers={"Location": "/auth/oauth2/v1/token"}, times=0)
         with serve(moved) as server, pytest.raises(NoConnection, match="redirects more than 5 times"):
@@ -202,6 +208,28 @@ class TestTokens:
             pytest.raises(LoginRefused, match=r"invalid \[31m: no \*\*\* here \(HTTP 400\)"),
         ):
             asking(account(server), ca_file).token()
+
+    def test_no_refusal_shows_the_tokens_of_its_request(self, serve: Serve, ca_file: Path) -> None:
+        told = {"error": "invalid_grant", "error_description": "no r3fresh here"}
+        faults = [
+            HttpFault(path="refresh", status=403, body=told),
+            HttpFault(path="discovery", status=401, body=told),
+        ]
+        with serve(*faults) as server:
+            platform = asking(account(server), ca_file)
+            with pytest.raises(LoginRefused, match=r"no \*\*\* here"):
+                platform.token("r3fresh")
+            with pytest.raises(LoginRefused, match=r"no \*\*\* here"):
+                platform.discover(Token(access="r3fresh", lifetime_s=1, since_s=0))
+
+    def test_hints_are_of_what_was_asked(self, serve: Serve, ca_file: Path) -> None:
+        faults = [HttpFault(path="token", status=404), HttpFault(path="discovery", status=404)]
+        with serve(*faults) as server:
+            platform = asking(account(server), ca_file)
+            with pytest.raises(LoginRefused, match=r"Check cloud\.token_url"):
+                platform.token()
+            with pytest.raises(LoginRefused, match=r"Check cloud\.discovery_url"):
+                platform.discover(platform.token())
 
     def test_a_secret_that_cannot_be_encoded_is_not_shown(self, serve: Serve, ca_file: Path) -> None:
         with serve() as server, pytest.raises(LoginRefused, match="cannot be asked with such characters") as caught:
@@ -474,6 +502,19 @@ class TestLogins:
             seen(connection, LoggedIn)
             server.endpoints[0].drop_all()
             seen(connection, LoggedIn)
+
+    def test_a_token_that_discovery_has_no_use_for_is_renewed_all_the_same(self, serve: Serve, ca_file: Path) -> None:
+        gone = HttpFault(path="discovery", status=404, after=1, times=0)
+        with serve(gone, lifetime_s=2) as server:
+            server.announce(server.endpoints[0])
+            with connected(server, ca_file) as connection:
+                seen(connection, LoggedIn)
+                server.endpoints[0].drop_all()
+                seen(connection, LoggedIn)
+                deadline_s = time.monotonic() + DEADLINE_S
+                while len(set(server.platform.logins)) < 2 and time.monotonic() < deadline_s:
+                    assert not [one for one in connection.collect(0.05).events if isinstance(one, ConnectionLost)]
+                assert server.platform.asked == ["password", "refresh_token"]
 
     def test_no_secret_is_in_the_trace_or_the_log(self, serve: Serve, ca_file: Path, tmp_path: Path) -> None:
         told = Fault(kind=FaultKind.FORCE_LOGOUT, ric="R3", text="bye")

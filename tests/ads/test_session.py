@@ -284,6 +284,14 @@ class TestTokenLogin:
         assert ended == LoginEnded("UserUnknownToPermSys", "no such token: ***", final=False)
         assert close == CloseConnection("the login stream was closed: no such token: ***")
 
+    def test_the_token_before_a_renewal_is_not_shown_either(self) -> None:
+        session = opened()
+        session.renew("0ld")
+        session.renew("n3w")
+        state = {"Stream": "Closed", "Data": "Suspect", "Text": "0ld has ended, n3w is not known"}
+        session.receive(json.dumps({"ID": 1, "Type": "Status", "Domain": "Login", "State": state}), 1.0)
+        assert "*** has ended, *** is not known" in str(session.events())
+
 
 class TestLife:
     def test_ping_gets_a_pong_each(self) -> None:

@@ -138,6 +138,7 @@ def test_why_it_was_refused(body: object, text: str) -> None:
         ("-5", 0),
         ("soon", 0),
         ("999999999", LONGEST_RETRY_AFTER_S),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0),
         (formatdate(1_000_030, usegmt=True), 30),
         (formatdate(999_000, usegmt=True), 0),
     ],
@@ -158,6 +159,11 @@ def test_the_region_several_zones_first_websockets_alone() -> None:
         service("tcp", "eu-west-1a", "eu-west-1b", transport="tcp"),
         service("b", "eu-west-1b"),
         service("nowhere"),
+        service("a", "eu-west-1a", "eu-west-1b", port=99999),
+        service("a", "eu-west-1a", "eu-west-1b", port=-1),
+        service("a", "eu-west-1a", "eu-west-1b", port=None),
+        {"provider": "aws"},
+        None,
         service("a", "eu-west-1a"),
     ]
     found = read_discovery(json.dumps({"services": services}).encode(), "eu-west-1")
@@ -217,3 +223,10 @@ def test_a_discarded_token_leaves_its_refresh_token() -> None:
     renewal.discard()
     assert renewal.for_login(1) is None
     assert (renewal.refresh, renewal.due_s) == ("r", None)
+
+
+def test_an_answer_without_a_refresh_token_leaves_the_one_before() -> None:
+    renewal = Renewal(renews=True)
+    renewal.took(token(100))
+    renewal.took(Token(access="b", lifetime_s=100, since_s=80))
+    assert renewal.refresh == "r"
