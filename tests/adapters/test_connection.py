@@ -767,3 +767,4 @@ class TestEndpoint:
     def test_own_address_is_an_ipv4(self) -> None:
         assert own_ipv4(Endpoint(host="127.0.0.1", port=1)) == "127.0.0.1"
         assert own_ipv4(Endpoint(host="nowhere.invalid", port=1)) == "127.0.0.1"
+        assert own_ipv4(Endpoint(host="127.0.0.1", port=99_999)) == "127.0.0.1"
