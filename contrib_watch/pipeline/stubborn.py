@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from contrib_watch.pipeline.readback import Finding
+from contrib_watch.pipeline.readback import Finding, Held
 from contrib_watch.pipeline.repair import by_service
 from contrib_watch.store import State
 from contrib_watch.store.repairs import Repairs
@@ -35,7 +35,11 @@ class Stubborn:
         return [one for one in found if one not in same]
 
     def learn(self, findings: Sequence[Finding]) -> None:
-        """These were still so after they had been posted again. What the record has replaced since is forgotten."""
+        """These were still so after they had been posted again. What the record has replaced since is forgotten.
+
+        An item that is missing is no such: the ADS may have lost it once more, and takes it the next time.
+        """
+        findings = [one for one in findings if one.held is Held.DIFFERENT]
         if not findings:
             return
         with self._state.transaction():
