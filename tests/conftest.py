@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 from hypothesis import settings
 
 # The machines that run them are shared and noisy: no example fails for having been slow.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+# Every commit of a state is synced, which a memory disk has at no cost. It is a small one in many a container.
+MEMORY_DISK, ROOM_BYTES = Path("/dev/shm"), 4 << 30
+if MEMORY_DISK.is_dir() and os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
