@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from pathlib import Path
 
+import pytest
 from folder_site import (
     SETTLE_S,
     Clock,
@@ -21,7 +21,9 @@ from contrib_watch.adapters.folder import FileStatus, Folder
 
 
 @posix_only
-def test_what_is_never_a_drop_says_why(folder: Folder, inbox: Path, clock: Clock) -> None:
+def test_what_is_never_a_drop_says_why(
+    folder: Folder, inbox: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (inbox / "~$book.xlsx").write_bytes(b"x")
     (inbox / "notes.txt").write_bytes(b"x")
     (inbox / "prices.csv.20261122T163000Z.ack.csv").write_bytes(b"x")
@@ -33,9 +35,9 @@ def test_what_is_never_a_drop_says_why(folder: Folder, inbox: Path, clock: Clock
     (inbox / "up.csv").symlink_to("../secret.csv")
     (inbox / "dangling.csv").symlink_to("nowhere")
     (inbox / "loop.csv").symlink_to("loop.csv")
-    with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
-        server.bind(f"{short}/s")  # a socket's path is at most 107 bytes
-        Path(f"{short}/s").rename(inbox / "socket.csv")
+    monkeypatch.chdir(inbox)  # a socket's path is at most 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.csv")
         Path(os.fsdecode(os.fsencode(inbox) + b"/pr\xe9ces.csv")).write_bytes(b"x")
         scan = scan_settled(folder, clock)
     assert scan.files == ()

@@ -160,7 +160,7 @@ def test_a_list_of_reports_is_not_announced_where_there_is_none(site: Site) -> N
     site.configure(CLOSED, connect_timeout_s=0.2)
     site.drop("prices.csv", sheet("A=T,1"))
     assert site.once()[0] == 5
-    site.configure(CLOSED, feed={"name": "others"})
+    site.configure(CLOSED, feed={"name": "others"}, connect_timeout_s=0.2)
     done = site.invoke("run", "--once")
     assert "is no longer in the configuration" in " ".join(done.stdout.split())
     assert "reports" not in done.stdout
