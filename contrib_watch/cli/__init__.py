@@ -297,8 +297,16 @@ def withdraw(config_path: Path, rics: tuple[str, ...], service: str | None, as_n
 
     with _desk(config_path) as desk:
         made = undo(desk, rics, service, person(as_name), reason)
+        feeds = {drop.feed: drop.id for drop in made}
+        earlier = [drop.id for drop in desk.drops.pending() if drop.id < feeds.get(drop.feed, 0)]
     numbers = ", ".join(str(drop.id) for drop in made)
     click.echo(f"withdrawn with the daemon or the next run, as drop {numbers}", err=True)
+    if earlier:
+        click.echo(
+            f"drop {', '.join(map(str, earlier))} is still on its way: values that the ADS does not hold yet are not "
+            "withdrawn; look with `contrib-watch get` once it is over",
+            err=True,
+        )
 
 
 @main.command(short_help="Decide about the old files of a new feed.")

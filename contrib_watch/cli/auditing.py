@@ -73,9 +73,7 @@ def all_drops(desk: Desk, status: str, feed: str, from_utc: str, to_utc: str) ->
 def one_drop(desk: Desk, drop_id: int, run: int | None = None) -> tuple[Told, list[Told]]:
     """A drop, and the outcomes of its rows (default: of all of its runs); ConfigurationError: no such drop."""
     history = History(desk.state)
-    found = next((one for one in history.drops() if one["drop"] == drop_id), None)
-    if found is None:
-        raise ConfigurationError(f"there is no drop {drop_id}", hint="`contrib-watch audit drops` lists them")
+    (found,) = history.drops(only=desk.drop_named(drop_id).id)
     return found, history.rows(drop_id, run)
 
 

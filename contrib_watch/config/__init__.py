@@ -89,8 +89,13 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     return parse(_read(path), path, environ)
 
 
-def parse(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
-    """The same for the bytes of a configuration that stands, or once stood, at ``path`` (absolute)."""
+def parse(
+    content: bytes, path: Path, environ: Mapping[str, str], *, holidays: Mapping[str, bytes] | None = None
+) -> Settings:
+    """The same for the bytes of a configuration that stands, or once stood, at ``path`` (absolute).
+
+    ``holidays``: what the feeds' files of holidays had in them then, by feed; None: the files are read.
+    """
     text = _decode(content, path)
     document = _parse(text, path)
 
@@ -106,7 +111,8 @@ def parse(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
     log = _section(_LOG, document, "log", problems)
     base = path.parent
     tables = _feed_tables(document, problems)
-    feeds = {n: feed for n, table in tables.items() if (feed := _feed(n, table, base, problems)) is not None}
+    read = {n: _feed(n, table, base, holidays, problems) for n, table in tables.items()}
+    feeds = {n: feed for n, feed in read.items() if feed is not None}
 
     ads = ads and _placed_ads(ads, base, by_token=by_token)
     state = state and _placed_state(state, base, environ, problems)
@@ -262,7 +268,9 @@ def _feed_tables(document: dict[str, Any], problems: list[Problem]) -> dict[int,
     return dict(enumerate(tables, 1))
 
 
-def _feed(n: int, table: object, base: Path, problems: list[Problem]) -> Feed | None:
+def _feed(
+    n: int, table: object, base: Path, holidays: Mapping[str, bytes] | None, problems: list[Problem]
+) -> Feed | None:
     """One ``[[feeds]]`` table; the tables within it are checked by themselves, so that problems name their keys."""
     if not isinstance(table, dict):
         _validated(_FEED, ("feeds", n), table, problems)
@@ -275,9 +283,10 @@ def _feed(n: int, table: object, base: Path, problems: list[Problem]) -> Feed | 
     feed = _validated(_FEED, ("feeds", n), own, problems)
     guards, calendar = within(_GUARDS, "guards"), within(_CALENDAR, "calendar")
     expect = within(_EXPECT, "expect") if table.get("expect") else None
-    placed = Calendar() if calendar is None else _placed_calendar(calendar, ("feeds", n, "calendar"), base, problems)
     if feed is None:
         return None
+    listed = None if holidays is None else holidays.get(feed.name, b"")
+    placed = Calendar() if calendar is None else _placed_calendar(calendar, listed, n, base, problems)
     return replace(
         _placed_feed(feed, base),
         guards=Guards() if guards is None else guards.guards(),
@@ -332,11 +341,13 @@ def _placed_feed(table: FeedTable, base: Path) -> Feed:
     return Feed(**values | {"folder": base / table.folder, "report_folder": report_folder})
 
 
-def _placed_calendar(table: CalendarTable, key: Key, base: Path, problems: list[Problem]) -> Calendar:
+def _placed_calendar(
+    table: CalendarTable, listed: bytes | None, n: int, base: Path, problems: list[Problem]
+) -> Calendar:
     try:
-        return table.calendar(base)
+        return table.calendar(base, listed)
     except ValueError as error:
-        problems.append(Problem(((*key, "holidays"),), str(error)))
+        problems.append(Problem((("feeds", n, "calendar", "holidays"),), str(error)))
         return Calendar(table.weekend)
 
 

@@ -175,9 +175,11 @@ class CalendarTable:
     weekend: Annotated[frozenset[int], BeforeValidator(_weekend)] = Calendar.weekend
     holidays: str = ""
 
-    def calendar(self, base: Path) -> Calendar:
-        """With the days of the file ``holidays``; raises ValueError where it cannot be read."""
-        return Calendar(self.weekend, _holidays(base / self.holidays) if self.holidays else frozenset())
+    def calendar(self, base: Path, listed: bytes | None = None) -> Calendar:
+        """With the days of the file ``holidays``, or those ``listed``; raises ValueError where it cannot be read."""
+        if not self.holidays and listed is None:
+            return Calendar(self.weekend)
+        return Calendar(self.weekend, _holidays(base / self.holidays, listed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +196,10 @@ class ExpectTable:
         return Expectation(self.by, frozenset(range(7)) - calendar.weekend if self.days is None else self.days)
 
 
-def _holidays(path: Path) -> frozenset[date]:
+def _holidays(path: Path, listed: bytes | None) -> frozenset[date]:
     """One ISO date a line; what stands behind ``#`` is a comment."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = (path.read_bytes() if listed is None else listed).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"is a file that cannot be read: {path}: {error}") from None
     days = set()

@@ -16,6 +16,11 @@ class Calendar:
     """As date.weekday() counts: Monday is 0. Never all seven."""
     holidays: frozenset[date] = frozenset()
 
+    @property
+    def listed(self) -> bytes:
+        """The holidays as a file has them: one ISO date a line, in order."""
+        return "".join(f"{day}\n" for day in sorted(self.holidays)).encode()
+
     def is_business_day(self, day: date) -> bool:
         """Whether people work on that day."""
         return day.weekday() not in self.weekend and day not in self.holidays

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -82,7 +82,6 @@ class Desk:
     drops: Drops
     ledger: Ledger
     clock: Clock
-    local_tz: tzinfo
     feeds: Mapping[str, Feed]
     reader: Reader
     environment: Environment
@@ -121,7 +120,6 @@ class Desk:
             drops=Drops(state),
             ledger=Ledger(state),
             clock=clock or SystemClock(),
-            local_tz=datetime.now().astimezone().tzinfo or UTC,
             feeds={feed.name: feed for feed in settings.feeds},
             reader=shared_reader(),
             environment=environment,

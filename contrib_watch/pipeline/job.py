@@ -290,7 +290,7 @@ class Job:
                 has_problem_rows=problem_rows,
                 now_utc=desk.clock.utc(),
                 service=report.service,
-                told=facts_of(desk, self._quotes),
+                told=facts_of(desk, self.drop, self._quotes),
             )
             warning_told(desk, self.drop.feed)
             reserve(desk, self.drop)

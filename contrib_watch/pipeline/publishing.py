@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         version=desk.environment.version,
         config_hash=desk.environment.config,
         state_id=desk.state.state_id,
-        local_tz=desk.local_tz,
+        local_tz=timezone(_utc_offset(drop)),
         quotes=quotes,
         outcomes=desk.ledger.outcomes(drop, COLUMNS),
         problems=(*rejected, *findings.problems),
@@ -54,17 +54,22 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
     )
 
 
-def facts_of(desk: Desk, quotes: Quotes | None) -> dict[str, Any]:
+def facts_of(desk: Desk, drop: Drop, quotes: Quotes | None) -> dict[str, Any]:
     """What the record of a processed drop says beside its outcomes, so that its report can be made again from it."""
     return {
         **desk.environment.facts(),
         "target": desk.settings.ads.target,
         "simulated": desk.settings.ads.on_trial,
-        "utc_offset_s": int((desk.clock.utc().astimezone(desk.local_tz).utcoffset() or timedelta()).total_seconds()),
+        "utc_offset_s": int(_utc_offset(drop).total_seconds()),
         "read": quotes is not None,
         "sheet": quotes.sheet if quotes else "",
         "places": dict(quotes.places) if quotes else {},
     }
+
+
+def _utc_offset(drop: Drop) -> timedelta:
+    """Of this machine's time when the drop was seen: a report shows all of its times so, whenever it is made."""
+    return drop.seen_at_utc.astimezone().utcoffset() or timedelta()
 
 
 def rebuilt(desk: Desk, drop: Drop) -> Report:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from contrib_watch.adapters.report_files import csv_bytes, page
 from contrib_watch.adapters.sheets.reader import shared_reader
@@ -79,9 +80,9 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
     return Replay(report, files, written[1]["sha256"] if written else {}, Path(name.folder))
 
 
-def _quotes(desk: Desk, drop: Drop, told: Mapping[str, object], environ: Mapping[str, str]) -> Quotes:
+def _quotes(desk: Desk, drop: Drop, told: Mapping[str, Any], environ: Mapping[str, str]) -> Quotes:
     """The drop's bytes, read as they were then."""
-    settings, dictionary = environment(desk, str(told["config"]), told["dictionary"], environ)
+    settings, dictionary = environment(desk, told, environ)
     feed = next((feed for feed in settings.feeds if feed.name == drop.feed), None)
     if feed is None:
         raise StateError(f"the configuration {settings.sha256} has no feed {drop.feed!r}")
@@ -91,13 +92,16 @@ def _quotes(desk: Desk, drop: Drop, told: Mapping[str, object], environ: Mapping
     return read_quotes(cells, feed, dictionary)
 
 
-def environment(
-    desk: Desk, config: str, dictionary: object, environ: Mapping[str, str]
-) -> tuple[Settings, Dictionary]:
-    """The settings and the dictionary of these hashes (SHA-256), from their kept bytes where they are not today's."""
-    hashes = [str(one) for one in dictionary] if isinstance(dictionary, list) else []
-    now = desk.environment
-    settings = desk.settings if config == now.config else parse(desk.bytes_of(config), desk.settings.path, environ)
-    if tuple(hashes) == now.dictionary:
-        return settings, desk.dictionary
-    return settings, parse_dictionary(*map(desk.bytes_of, hashes))
+def environment(desk: Desk, told: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Settings, Dictionary]:
+    """The settings and the dictionary that a record names (Environment.facts), from their kept bytes where they are
+    not today's.
+    """
+    now, hashes = desk.environment, told["dictionary"]
+    # Records of earlier versions do not tell of holidays.
+    holidays = {feed: desk.bytes_of(listed) for feed, listed in told.get("holidays", {}).items()}
+    settings, dictionary = desk.settings, desk.dictionary
+    if (told["config"], told.get("holidays")) != (now.config, now.holidays):
+        settings = parse(desk.bytes_of(told["config"]), settings.path, environ, holidays=holidays)
+    if tuple(hashes) != now.dictionary:
+        dictionary = parse_dictionary(*map(desk.bytes_of, hashes))
+    return settings, dictionary

@@ -161,10 +161,12 @@ class History:
         return (int(self._state.get("next_post_key") or 1) - 1) % LAST_POST_ID + 1
 
     def drops(
-        self, *, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
+        self, *, only: int | None = None, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
     ) -> list[dict[str, Any]]:
-        """The drops that were seen in a time, in order: what ``audit drops`` prints."""
+        """The drops that were seen in a time, in order, or the ``only`` one: what ``audit drops`` prints."""
         where = [_DROPS.c.seen_at_utc >= from_utc, _DROPS.c.seen_at_utc < to_utc]
+        if only is not None:
+            where.append(_DROPS.c.id == only)
         if status:
             where.append(_DROPS.c.status == DropStatus(status))
         if feed:

@@ -20,6 +20,7 @@ from cli_site import Site, ads, sheet
 from click.testing import CliRunner
 from openpyxl import Workbook
 
+from contrib_watch.adapters.folder import content
 from contrib_watch.cli import main
 from contrib_watch.core.chain import canonical
 
@@ -351,6 +352,24 @@ def test_the_reports_of_a_drop_that_was_held_and_decided_are_the_same(audited: S
     (breach,) = found["events"][1]["body"]["findings"]["breaches"]
     assert "BID" in str(breach)
     assert verify(audited, "--reports", str(audited.inbox))[0] == 0
+
+
+def test_a_past_drop_has_the_holidays_of_its_time(site: Site) -> None:
+    holidays = site.config.with_name("holidays.txt")
+    holidays.write_text("2026-12-25  # Christmas\n2026-01-01\n")
+    with ads() as server:
+        site.configure(server.address, feed={"calendar": {"holidays": "holidays.txt"}})
+        site.drop("prices.csv", sheet("A=T,22.10,EUR", header="RIC,BID,CURRENCY"))
+        assert site.once()[0] == 0
+    holidays.unlink()
+    site.configure("127.0.0.1:1")
+    done = site.invoke("audit replay", "1")
+    assert (done.exit_code, done.stdout.count("identical")) == (0, 4), done.output
+    assert verify(site)[0] == 0
+    (found,) = asked(site, "drop", "1")
+    (run,) = [event["body"] for event in found["events"] if event["kind"] == "run"]
+    (kept,) = site.config.parent.glob(f"**/kept/*/{run['holidays']['prices']}*")
+    assert content(kept) == b"2026-01-01\n2026-12-25\n"
 
 
 def test_a_report_that_was_changed_is_not_the_same(audited: Site) -> None:

@@ -248,6 +248,16 @@ class TestUndo:
             assert site.once()[0] == 0
         assert (held(server), held(server, "ASK")) == ({"A=T": "None", "B=T": "3"}, {"A=T": "None", "B=T": "4"})
 
+    def test_withdraw_names_what_is_still_on_its_way(self, site: Site) -> None:
+        with ads() as server:
+            site.configure(server.address)
+            site.drop("prices.csv", sheet("A=T,1"))
+            assert site.once()[0] == 0
+        site.configure("127.0.0.1:1")
+        site.drop("prices.csv", sheet("A=T,2"))
+        assert site.once()[0] == 5
+        assert "drop 2 is still on its way" in site.invoke("withdraw", "A=T").stderr
+
 
 class TestApprovers:
     @pytest.fixture
