@@ -253,7 +253,7 @@ class TestUndo:
             site.configure(server.address)
             site.drop("prices.csv", sheet("A=T,1"))
             assert site.once()[0] == 0
-        site.configure("127.0.0.1:1")
+        site.configure("127.0.0.1:1", connect_timeout_s=0.2)
         site.drop("prices.csv", sheet("A=T,2"))
         assert site.once()[0] == 5
         assert "drop 2 is still on its way" in site.invoke("withdraw", "A=T").stderr
