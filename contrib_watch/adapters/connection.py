@@ -159,6 +159,8 @@ class Connection:
 
         ``access`` gives the tokens, where logins are by token; it may name other endpoints than the given ones.
         """
+        self.endpoint = ""
+        """The last one that a connection was made to."""
         self._endpoints = list(endpoints)
         self._access = access
         self._backoff = Backoff(len(self._endpoints), waits)
@@ -305,6 +307,7 @@ class Connection:
             asked = self._access is not None  # for a token or hosts
             return _Ended(error.what, reached=asked)
         self._note(endpoint, "connected")
+        self.endpoint = str(endpoint)
         self._conversing = True
         try:
             ended = self._converse(channel, endpoint, token)

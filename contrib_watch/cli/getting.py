@@ -229,7 +229,7 @@ class _Getting:
         for event in came.events:
             if isinstance(event, LoggedIn):
                 self._up = self._was_up = True
-                self._view.linked("open", "", "", now)
+                self._view.linked("open", self._connection.endpoint, "", now)
             elif isinstance(event, ConnectionLost):
                 self._down_since_s = time.monotonic() if self._up else self._down_since_s
                 self._up, self._down_because = False, event.reason

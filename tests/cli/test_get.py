@@ -77,7 +77,7 @@ def test_a_snapshot_without_any_configuration(tmp_path: Path, monkeypatch: pytes
     first, second = lines(done.stdout, "Refresh")
     assert first["fields"] == {"BID": 22.1, "CURRENCY": "USD"}
     assert second == {"type": "Refresh", "ric": "B=T", "service": SERVICE, "state": ok, "fields": {"BID": 1}}
-    assert lines(done.stdout, "Connection")[0]["state"] == "open"
+    assert lines(done.stdout, "Connection") == [{"type": "Connection", "state": "open", "host": server.address}]
     assert list(tmp_path.iterdir()) == []
 
 
