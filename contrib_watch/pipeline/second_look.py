@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,18 +47,18 @@ class SecondLook:
 
 
 def second_look(
-    desk: Desk, path: Path, filename: str, feed: Feed, reading: Reading, rics: Iterable[str]
+    desk: Desk, path: Path, filename: str, feed: Feed, reading: Reading, rics: Sequence[str] | pd.Index[str]
 ) -> SecondLook:
     """Read the rows of these RICs, equal copies included, with the second program, if the feed asks for it.
 
     Raises UnreadableFile where the second program cannot read the file.
     """
-    rows = _rows(reading.quotes, rics)
-    if not rows:
+    if not len(rics):
         return SecondLook()
     reason = why_not_read_again(reading.cells, feed)
     if reason:
         return SecondLook(facts=(f"second reading: not done ({reason})",))
+    rows = _rows(reading.quotes, rics)
     found = desk.reader.second_reading(path, filename, feed, reading.cells, sorted(rows))
     if not found:
         return SecondLook(facts=(f"second reading: agreed on {_counted(len(rows))}",))

@@ -53,6 +53,15 @@ def test_starts_without_what_only_the_program_needs() -> None:
     assert ended.stdout.strip() == "[]"
 
 
+def test_never_loads_pandas(small: Path) -> None:
+    with Reader() as reader:
+        cells = reader.read_cells(small, "small.csv", FEED)
+        reader.second_reading(small, "small.csv", FEED, cells, [2])
+        mapped = Path(f"/proc/{reader.pid}/maps").read_text()
+    assert "/pyarrow/" in mapped
+    assert "/pandas/" not in mapped
+
+
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
     """One for all tests that leave it as it was."""

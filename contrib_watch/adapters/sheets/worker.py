@@ -12,10 +12,11 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
 from io import FileIO
 from pathlib import Path
-
-import pyarrow as pa
+from types import ModuleType
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.outline import outline
@@ -43,7 +44,7 @@ def main(memory_bytes: int) -> None:
     os.dup2(2, 1)  # what a library prints must not get among the answers
     warnings.simplefilter("ignore")
     _limit(memory_bytes)
-    pa.array([])  # Arrow loads pandas with its first array, to look for its types: not in the time of a file
+    sys.meta_path.insert(0, _WithoutPandas())
     write_frame(answers, Frame(b""))  # ready
     while True:
         try:
@@ -51,6 +52,15 @@ def main(memory_bytes: int) -> None:
         except EOFError:
             return
         write_frame(answers, _answer(frame))
+        _second()  # while the program looks at the answer: most of what it takes to import is openpyxl's
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Arrow would load pandas with its first array, to look for its types, and double the start of this process."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("not loaded in the process that reads files", name=fullname)
 
 
 def _limit(memory_bytes: int) -> None:
@@ -96,10 +106,14 @@ def _read(question: Question) -> Frame:
         return encode_outline(outline(path.read_bytes(), question.filename))
     if not question.headers:
         return encode_cells(read_cells(path.read_bytes(), question.filename, question.feed))
-    # Imported when first needed: most of its time is openpyxl's.
-    from contrib_watch.adapters.sheets.second import read_again
+    return encode_cells(_second().read_again(path, question.filename, question.feed, question.headers, question.rows))
 
-    return encode_cells(read_again(path, question.filename, question.feed, question.headers, question.rows))
+
+def _second() -> ModuleType:
+    """The second program, which a start need not wait for."""
+    from contrib_watch.adapters.sheets import second
+
+    return second
 
 
 def _gave_up(error: Exception, *, second: bool) -> UnreadableFile:
