@@ -31,6 +31,8 @@ LEAST_MAX_MSG_SIZE = 256
 """As above: no post fits into less, and each would be refused for good."""
 LOGIN_TIMEOUT_S = 30.0
 """How long a login may stay without an answer, also where Pings come."""
+MOST_CHARACTER_BYTES = 4
+"""In UTF-8."""
 RATE_BURST_S = 0.1
 """How much of a second's allowance may go out at once: a Market Data team's limit is per second."""
 
@@ -159,9 +161,7 @@ class Outgoing(NamedTuple):
 class _Sent(NamedTuple):
     at_s: float
     frame: int
-    alone: bool
-    ric: str
-    stream: int
+    post: Outgoing
 
 
 class Session:
@@ -218,7 +218,7 @@ class Session:
     @property
     def searching(self) -> bool:
         """What is on the wire is one post that goes alone: the one at fault is looked for."""
-        return len(self._outstanding) == 1 and next(iter(self._outstanding.values())).alone
+        return len(self._outstanding) == 1 and next(iter(self._outstanding.values())).post.alone
 
     @property
     def due_s(self) -> float | None:
@@ -360,28 +360,19 @@ class Session:
         )
 
     def _on_ack(self, message: ServerMessage, now_s: float) -> None:
-        if message.ack_id is None or message.ack_id not in self._outstanding:
-            self._events.append(Notice(f"an Ack came for {message.ack_id}, which waits for none (late or repeated)"))
-        elif message.id != self._outstanding[message.ack_id].stream:
-            what = (
-                f"an Ack for {message.ack_id} came on another stream than the post's, and is not taken for its answer"
-            )
+        post_id = message.ack_id
+        if post_id is None or (sent := self._outstanding.get(post_id)) is None:
+            self._events.append(Notice(f"an Ack came for {post_id}, which waits for none (late or repeated)"))
+        elif message.id != sent.post.stream:
+            what = f"an Ack for {post_id} came on another stream than the post's, and is not taken for its answer"
             self._events.append(Notice(what))
-        elif self._names_another(message, self._outstanding[message.ack_id].ric):
-            what = f"an Ack for {message.ack_id} names another item than the post, and is not taken for its answer"
+        elif message.key is not None and _is_another(message.key.name, sent.post.ric):
+            what = f"an Ack for {post_id} names another item than the post, and is not taken for its answer"
             self._events.append(Notice(what))
         elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
-            self._end(message.ack_id, Verdict.ACKED, "", message.text, now_s)
+            self._end(post_id, Verdict.ACKED, "", message.text, now_s)
         else:
-            self._end(message.ack_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
-
-    @staticmethod
-    def _names_another(message: ServerMessage, ric: str) -> bool:
-        """Backslashes are passed by: names are not unescaped everywhere (seen on LSEG's SDK provider)."""
-        name = message.key.name if message.key is not None else None
-        if not ric or not isinstance(name, str) or name == ric:
-            return False
-        return name.replace("\\", "") != ric.replace("\\", "")
+            self._end(post_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
 
     def _on_error(self, message: ServerMessage, now_s: float) -> None:
         text = message.text or "Error without a text"
@@ -452,7 +443,7 @@ class Session:
             return not self._outstanding
         if len(self._outstanding) >= self._limits.window:
             return False
-        return len(self._outstanding) != 1 or not next(iter(self._outstanding.values())).alone
+        return len(self._outstanding) != 1 or not next(iter(self._outstanding.values())).post.alone
 
     def _pump(self, now_s: float) -> None:
         """Put on the wire what login, window and rate limit allow."""
@@ -496,14 +487,10 @@ class Session:
             allowed = self._allowance(now_s)
             if allowed < 1 or not self._has_room(self._queue[0]):
                 return
-            frame = self._next_frame(min(allowed, self._limits.pack))
-            self._frames += 1
-            for post in frame:
-                self._outstanding[post.post_id] = _Sent(now_s, self._frames, post.alone, post.ric, post.stream)
-            texts = [post.text for post in frame]
-            self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
+            send = self._send_singly if self._limits.pack == 1 else self._send_packed
+            sent = send(allowed, now_s)
             if self._limits.rate_limit:
-                self._next_free_s = max(self._next_free_s, now_s) + len(frame) / self._limits.rate_limit
+                self._next_free_s = max(self._next_free_s, now_s) + sent / self._limits.rate_limit
 
     def _allowance(self, now_s: float) -> int:
         """Posts that the rate limit lets go at this moment."""
@@ -526,17 +513,46 @@ class Session:
         text = f"not sent: the post is {_size_bytes(post.text)} bytes, the server takes {self._most_bytes}"
         self._answers.append(Answer(post.post_id, Verdict.NAKKED, "TooLarge", text, None, now_s))
 
-    def _next_frame(self, most: int) -> list[Outgoing]:
-        """Posts for one frame, at least the first that waits: no more than fit the window and MaxMsgSize."""
-        frame = [self._queue.popleft()]
+    def _send_singly(self, most: int, now_s: float) -> int:
+        """Send posts in frames of their own, at least the first that waits, and tell how many."""
+        posts = [self._queue.popleft()]
         room = min(most, self._limits.window - len(self._outstanding))
-        size_bytes = len("[]") + _size_bytes(frame[0].text)
-        while self._queue and len(frame) < room and frame[0].packs and self._queue[0].packs:
+        small = self._most_bytes // MOST_CHARACTER_BYTES  # what may be larger is looked at when it is the first
+        while self._queue and len(posts) < room and not posts[0].alone:
+            if self._queue[0].alone or len(self._queue[0].text) > small:
+                break
+            posts.append(self._queue.popleft())
+        for post in posts:
+            self._frames += 1
+            self._outstanding[post.post_id] = _Sent(now_s, self._frames, post)
+        self._output += [post.text for post in posts]
+        return len(posts)
+
+    def _send_packed(self, most: int, now_s: float) -> int:
+        """Send posts in one frame, at least the first that waits, and tell how many fitted it."""
+        posts = [self._queue.popleft()]
+        room = min(most, self._limits.pack, self._limits.window - len(self._outstanding))
+        size_bytes = len("[]") + _size_bytes(posts[0].text)
+        while self._queue and len(posts) < room and posts[0].packs and self._queue[0].packs:
             size_bytes += len(",") + _size_bytes(self._queue[0].text)
             if size_bytes > self.max_msg_size:
                 break
-            frame.append(self._queue.popleft())
-        return frame
+            posts.append(self._queue.popleft())
+        self._frames += 1
+        self._outstanding |= {post.post_id: _Sent(now_s, self._frames, post) for post in posts}
+        texts = [post.text for post in posts]
+        self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
+        return len(posts)
+
+
+def _is_another(name: object, ric: str) -> bool:
+    """Whether an Ack's name is not the post's; backslashes are passed by: names are not unescaped everywhere.
+
+    That was seen on LSEG's SDK provider. Of a post without a name, none is another.
+    """
+    if not ric or not isinstance(name, str) or name == ric:
+        return False
+    return name.replace("\\", "") != ric.replace("\\", "")
 
 
 def _size_bytes(text: str) -> int:
