@@ -12,8 +12,6 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from io import FileIO
 from pathlib import Path
 from types import ModuleType
@@ -55,10 +53,10 @@ def main(memory_bytes: int) -> None:
         _second()  # while the program looks at the answer: most of what it takes to import is openpyxl's
 
 
-class _WithoutPandas(MetaPathFinder):
+class _WithoutPandas:
     """Arrow would load pandas with its first array, to look for its types, and double the start of this process."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+    def find_spec(self, fullname: str, *_: object) -> None:
         if fullname == "pandas":
             raise ModuleNotFoundError("not loaded in the process that reads files", name=fullname)
 
