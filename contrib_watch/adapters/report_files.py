@@ -14,18 +14,20 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.core.report import Report, spreadsheet_safe
 from contrib_watch.durable import sync_folder
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CAUSES_SHOWN = 7
 ROWS_SHOWN = 200
@@ -292,6 +294,8 @@ def _short(text: str) -> str:
 
 @cache
 def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # a start without a drop has no report to write
+
     environment = Environment(
         loader=PackageLoader("contrib_watch.adapters", "."),
         autoescape=True,

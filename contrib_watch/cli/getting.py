@@ -155,7 +155,7 @@ def get(found: Source, wanted: Wanted, *, as_json: bool, trace: Trace | None = N
 def _connected(found: Source, trace: Trace | None) -> Iterator[Connection]:
     """A connection that is not started yet; a simulated ADS in this process holds what the state says of it."""
     if found.ads.simulated and found.settings is not None:
-        from contrib_watch.cli.running import simulated_link
+        from contrib_watch.cli.simulated import simulated_link
 
         with simulated_link(found.settings, found.dictionary, trace) as connection:
             yield connection

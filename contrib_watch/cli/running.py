@@ -1,4 +1,4 @@
-"""Putting the parts together: the run, and the simulated ADS that it may need."""
+"""Putting the parts together: the run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from contrib_watch.adapters.connection import Connection
-from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
 from contrib_watch.adapters.folder import FileStatus, Scan
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.cli.linking import link, own_address, session_of
+from contrib_watch.cli.linking import link, own_address
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, recorded_run
 from contrib_watch.cli.stopping import Stopping, signals
@@ -31,11 +31,11 @@ from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, LeftFile, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.pipeline.past import Past
-from contrib_watch.simulator.core import SimulatedAds
-from contrib_watch.simulator.faults import FaultScript
-from contrib_watch.simulator.server import SimulatedServer
 from contrib_watch.store import Lock
 from contrib_watch.store.restore import remove_interrupted
+
+if TYPE_CHECKING:
+    from contrib_watch.simulator.faults import FaultScript
 
 log = structlog.get_logger()
 
@@ -92,11 +92,23 @@ def run_feeds(
             desk.state.refuse_damaged()
             past = Past(settings)
             past.begin(desk, accept_empty=accept_empty)
-            if not settings.ads.simulated:
-                connect: Callable[[], Connection] = partial(link, settings.ads, settings.cloud, trace=trace)
+            with _links(desk, dictionary, faults, trace) as connect:
                 return _run(desk, connect, shown, past, stopping, once=once)
-            with SimulatedServer(SimulatedAds(dictionary, faults or FaultScript())) as server:
-                return _run(desk, partial(_SimulatedLink, desk, server, trace), shown, past, stopping, once=once)
+
+
+@contextmanager
+def _links(
+    desk: Desk, dictionary: Dictionary, faults: FaultScript | None = None, trace: Trace | None = None
+) -> Iterator[Callable[[], Connection]]:
+    """Makes connections, not started yet, to the ADS of the configuration."""
+    settings = desk.settings
+    if not settings.ads.simulated:
+        yield partial(link, settings.ads, settings.cloud, trace=trace)
+        return
+    from contrib_watch.cli.simulated import simulated_links  # a server, of which other sites need nothing
+
+    with simulated_links(desk, dictionary, faults, trace) as connect:
+        yield connect
 
 
 @contextmanager
@@ -203,25 +215,9 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
             desk.state.refuse_damaged()
             Past(settings).begin(desk)
             stack.enter_context(Leases(folders, desk.state.state_id))
-            if settings.ads.simulated:
-                server = stack.enter_context(SimulatedServer(SimulatedAds(dictionary)))
-                connection: Connection = _SimulatedLink(desk, server, None)
-            else:
-                connection = link(settings.ads, settings.cloud)
+            connection = stack.enter_context(_links(desk, dictionary))()
             stack.callback(connection.close)
             yield desk, connection, _form(settings)
-
-
-@contextmanager
-def simulated_link(settings: Settings, dictionary: Dictionary, trace: Trace | None) -> Iterator[Connection]:
-    """A connection to a simulated ADS that holds what it acknowledged by the state, which is only read."""
-    desk = Desk.open(settings, dictionary, reading=True)
-    with desk.state, SimulatedServer(SimulatedAds(dictionary)) as server:
-        connection = _SimulatedLink(desk, server, trace)
-        try:
-            yield connection
-        finally:
-            connection.close()
 
 
 def traced(path: Path | None) -> AbstractContextManager[Trace | None]:
@@ -246,24 +242,6 @@ def worst(result: Result) -> int:
         if finished.totals.get(Status.UNCONFIRMED):
             codes.append(4)
     return max(codes)
-
-
-class _SimulatedLink(Connection):
-    """A connection to a simulated ADS in this process, which at its first use remembers what it acknowledged."""
-
-    def __init__(self, desk: Desk, server: SimulatedServer, trace: Trace | None) -> None:
-        ads = desk.settings.ads
-        here = [Endpoint(host=server.host, port=server.port)]
-        session = session_of(ads, own_ipv4(here[0]))
-        super().__init__(here, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
-        self._desk = desk
-        self._server = server
-
-    def start(self) -> None:
-        with self._server.inspect() as simulated:
-            for service, ric, fields in self._desk.ledger.everything():
-                simulated.load(service, ric, fields)
-        super().start()
 
 
 def _form(settings: Settings) -> Forms:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic_core import ErrorDetails
-from rapidfuzz import fuzz, process
 
 from contrib_watch.errors import ConfigurationError
 
@@ -69,6 +68,8 @@ def unknown_key(key: Key, known: Iterable[str]) -> Problem:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean "..."?`` with the most similar of ``known``; empty where none is similar."""
+    from rapidfuzz import fuzz, process  # needed where something is wrong alone
+
     match = process.extractOne(name, sorted(known), scorer=fuzz.ratio, score_cutoff=60)
     return f'; did you mean "{match[0]}"?' if match else ""
 
