@@ -291,11 +291,12 @@ _PRESENCE_COUNTS = (
 def _old_and_new(preview: Preview, post: Post) -> list[tuple[str, str, str]]:
     """The fields that a post changes: name, what the ADS holds (empty: nothing) and what it would hold."""
     given, held = preview.changes.given, preview.changes.held
+    index = preview.changes.rics.get_loc(post.ric)
     return [
         (
             name,
-            _readable(held.at[post.ric, name] if name in held.columns else None),
-            _readable(given.at[post.ric, name]) if name in given.columns else "",
+            _readable(held[name][index].as_py() if name in held else None),
+            _readable(given[name][index].as_py()) if name in given else "",
         )
         for name in post.changed.split(",")
         if name

@@ -1,22 +1,33 @@
 """Quotes against the snapshot: what has changed, what is new, and what must be sent again.
 
-Everything here works on whole columns. Equal values are equal tokens (see core.model), so a row whose fields, joined
-in the file's order, are the very text that the snapshot holds is unchanged, and is not looked at again; the rest is
-compared field by field.
+pandas joins the two tables by RIC, once; all else is done to whole columns (core.columns). Equal values are equal
+tokens (see core.model), so a row whose fields, joined in the file's order, are the very text that the snapshot holds
+is unchanged, and is not looked at again; the rest is compared field by field.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contrib_watch.core.columns import (
+    Columns,
+    any_of,
+    differs,
+    filtered,
+    joined,
+    marked_names,
+    object_column,
+    only,
+    text_column,
+    text_columns,
+    token_columns,
+)
 from contrib_watch.core.model import CLEARED, Problem, Quotes
-from contrib_watch.core.tokens import TOKENS
 
 SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempted_by", "attempts")
 """The columns of a snapshot table, indexed by RIC; all text but ``attempts`` (int64).
@@ -27,9 +38,6 @@ JSON object that was posted without an answer, by the drop of the number ``attem
 older such texts for the fields that the last post only carried on. ``attempts`` counts the posts without an answer
 that the drop at hand has already made.
 """
-
-_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
-_NAME = re.compile(r'"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -47,16 +55,15 @@ class Later:
 
 @dataclass(frozen=True)
 class Changes:
-    """The rows of a drop that have to be posted, and what was found about the others.
+    """The rows of a drop that have to be posted, in file order, and what was found about the others."""
 
-    The three tables share one index: the RICs to post, in file order.
-    """
-
-    given: pd.DataFrame
-    """Tokens that the file gives; missing: blank."""
-    held: pd.DataFrame
-    """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the columns."""
-    facts: pd.DataFrame
+    rics: pd.Index[str]
+    """Of the rows to post; the columns below have an element for each."""
+    given: Columns
+    """Tokens that the file gives, by field; missing: blank."""
+    held: Columns
+    """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the fields."""
+    facts: Columns
     """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields``, ``carried``, ``acked_on`` of
     the snapshot, and ``newer``: the fields that keep a newer drop's value, with a comma between."""
     problems: tuple[Problem, ...] = ()
@@ -75,19 +82,35 @@ class Changes:
     @property
     def lost_fields(self) -> tuple[str, ...]:
         """Fields that RICs of this drop have, and for which the file has no column."""
-        return tuple(name for name in self.held.columns if name not in self.given.columns)
+        return tuple(name for name in self.held if name not in self.given)
+
+    def acknowledged(self) -> Columns:
+        """What the ADS acknowledged of the RICs to post, with the fields of ``held``."""
+        dirty = self.facts["dirty"]
+        if not pc.any(dirty).as_py():
+            return self.held
+        acked = token_columns(self.facts["fields"], first=self.held)
+        return {name: pc.if_else(dirty, acked[name], column) for name, column in self.held.items()}
+
+    def rejecting(self, problems: Sequence[Problem]) -> Changes:
+        """The same changes without the RICs of these problems, which are added to the others."""
+        if not problems:
+            return self
+        kept = ~self.rics.isin([problem.ric for problem in problems])
+        mask = pa.array(kept)
+        return replace(
+            self,
+            rics=self.rics[kept],
+            given=filtered(self.given, mask),
+            held=filtered(self.held, mask),
+            facts=filtered(self.facts, mask),
+            problems=tuple(sorted([*self.problems, *problems], key=lambda problem: problem.row)),
+        )
 
     def without(self, claimed: Mapping[str, str], quotes: Quotes) -> Changes:
         """The same changes, with RICs rejected that other feeds (RIC to feed) are posting at this moment."""
-        theirs = self.given.index.isin(list(claimed))
-        problems = [_foreign_row(quotes, ric, f"feed {claimed[ric]!r}") for ric in self.given.index[theirs]]
-        return replace(
-            self,
-            given=self.given[~theirs],
-            held=self.held[~theirs],
-            facts=self.facts[~theirs],
-            problems=tuple(sorted([*self.problems, *problems], key=lambda problem: problem.row)),
-        )
+        theirs = self.rics[self.rics.isin(list(claimed))]
+        return self.rejecting([_foreign_row(quotes, ric, f"feed {claimed[ric]!r}") for ric in theirs])
 
 
 def diff(
@@ -105,174 +128,128 @@ def diff(
     feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
     ``later`` is what an older drop gives way to, field by field; None: it is the newest.
     """
-    values = quotes.values
-    known = snapshot.reindex(values.index)
-    foreign = known["feed"].notna() & (known["feed"] != feed) & known["feed"].isin(list(configured))
-    problems = [_foreign_row(quotes, ric, f"feed {known.at[ric, 'feed']!r}") for ric in values.index[foreign]]
+    rics = quotes.values.index
+    given = text_columns(quotes.values)
+    known = _known(snapshot.reindex(rics))
+    others = pa.array([one for one in configured if one != feed], pa.string())
+    foreign = pc.is_in(known["feed"], value_set=others)
+    problems = [
+        _foreign_row(quotes, rics[index], f"feed {known['feed'][index].as_py()!r}")
+        for index in pc.indices_nonzero(foreign).to_pylist()
+    ]
+    same_text = pc.fill_null(pc.equal(object_column(given, len(rics)), known["fields"]), False)
+    unchanged = pc.and_not(same_text, pc.is_valid(known["attempted"]))
+    looked_at = pc.invert(pc.or_(foreign, unchanged))
+    marked = looked_at.to_numpy(zero_copy_only=False)
+    rics, numbers = rics[marked], pa.array(quotes.rows.to_numpy()[marked])
+    given, known = filtered(given, looked_at), filtered(known, looked_at)
 
-    dirty = known["attempted"].notna()
-    same_text = _objects(values) == known["fields"]
-    looked_at = ~(foreign | (same_text.fillna(value=False) & ~dirty))
+    dirty = pc.is_valid(known["attempted"])
+    base = pc.coalesce(known["attempted"], known["fields"])
+    is_new = pc.is_null(base)
+    held = token_columns(base, first=given)
+    given = {name: _without_idle_clears(column, held[name]) for name, column in given.items()}
+    has_any = any_of(map(pc.is_valid, given.values()), len(rics))
+    empty = pc.and_not(is_new, has_any)
+    problems += [_empty_row(quotes, rics[index]) for index in pc.indices_nonzero(empty).to_pylist()]
 
-    given = values[looked_at]
-    known = known[looked_at]
-    base = known["attempted"].where(known["attempted"].notna(), known["fields"])
-    held = token_table(base, first=list(values.columns))
-    given = _without_idle_clears(given, held)
-    is_new = base.isna()
+    asks = _asks(given, held, is_new, len(rics))
+    newer = {} if later is None else _said_later(rics, given, held, known, later)
+    if newer:
+        given = {name: only(column, pc.invert(newer[name])) for name, column in given.items()}
+        has_any = any_of(map(pc.is_valid, given.values()), len(rics))
+    changing = _asks(given, held, pc.and_(is_new, has_any), len(rics)) if newer else asks
+    to_post = pc.and_not(pc.or_(changing, dirty), empty)
+    kept = {name: _is_kept(column, held[name], newer.get(name)) for name, column in given.items()}
 
-    empty = given.isna().all(axis=1) & is_new
-    problems += [_empty_row(quotes, ric) for ric in given.index[empty]]
-    asks = differs(given, held).any(axis=1) | is_new
-    newer = _said_later(given, held, known, later) if later is not None else given.isna() & given.notna()
-    given = given.mask(newer)
-    kept = given.isna() & has_value(held[given.columns]) & ~newer
-    to_post = (
-        differs(given, held).any(axis=1) | (is_new & given.notna().any(axis=1)) | known["attempted"].notna()
-    ) & ~empty
-
-    facts = pd.DataFrame(
-        {
-            "row": quotes.rows.reindex(given.index),
-            "new": is_new,
-            "dirty": known["attempted"].notna(),
-            "fields": known["fields"],
-            "carried": known["carried"],
-            "acked_on": known["acked_on"],
-            "newer": marked_names(newer),
-            "attempts": known["attempts"].fillna(0).astype("int64"),
-        },
-        index=given.index,
-    )
-    replaced = facts["row"][asks & newer.any(axis=1) & ~to_post & ~empty]
+    facts = {
+        "row": numbers,
+        "new": is_new,
+        "dirty": dirty,
+        "fields": known["fields"],
+        "carried": known["carried"],
+        "acked_on": known["acked_on"],
+        "newer": marked_names(newer, len(rics)),
+        "attempts": pc.fill_null(known["attempts"], 0),
+    }
+    given_way = pc.and_(asks, any_of(newer.values(), len(rics)))
+    replaced = pc.indices_nonzero(pc.and_not(pc.and_not(given_way, to_post), empty)).to_pylist()
     return Changes(
-        given=given[to_post],
-        held=held[to_post],
-        facts=facts[to_post],
+        rics=rics[to_post.to_numpy(zero_copy_only=False)],
+        given=filtered(given, to_post),
+        held=filtered(held, to_post),
+        facts=filtered(facts, to_post),
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        replaced=tuple((int(row), str(ric)) for ric, row in replaced.items()),
-        unchanged=len(values) - len(problems) - len(replaced) - int(to_post.sum()),
+        replaced=tuple((numbers[index].as_py(), str(rics[index])) for index in replaced),
+        unchanged=len(quotes.values) - len(problems) - len(replaced) - to_post.true_count,
         missing=_missing(quotes, owned),
-        kept_blanks=int(kept.to_numpy().sum()),
+        kept_blanks=sum(marks.true_count for marks in kept.values()),
         oldest_kept=_oldest(kept, facts),
     )
 
 
-def token_table(objects: pd.Series[str], first: list[str]) -> pd.DataFrame:
-    """JSON objects of tokens as a table: a column a field, those of ``first`` before all others.
-
-    ``objects`` may have missing elements: a row without any value. Each token stays as it is written.
-    """
-    texts = _chunk(objects)
-    layouts = pc.unique(pc.replace_substring_regex(texts, f":{_VALUE}", ""))  # {"BID","ASK"}
-    names = dict.fromkeys(first)
-    for layout in layouts.drop_null().to_pylist():
-        names.update(dict.fromkeys(_NAME.findall(layout)))
-    # A quote within a text is escaped, so that a name between two bare ones and before a colon is no part of a text.
-    patterns = {name: f'"{re.escape(name)}":(?P<token>{_VALUE})' for name in names}
-    columns = {name: pc.struct_field(pc.extract_regex(texts, pattern), "token") for name, pattern in patterns.items()}
-    return pd.DataFrame({name: pd.array(column, dtype=TOKENS) for name, column in columns.items()}, objects.index)
-
-
-def object_column(table: pd.DataFrame) -> pa.Array:
-    """Each row's tokens as one JSON object, in the order of the columns; blanks are left out."""
-    columns = {name: pa.array(table[name].array) for name in table.columns}
-    if columns and not any(column.null_count for column in columns.values()):  # in one go: several times faster
-        parts = [part for name, column in columns.items() for part in (f',"{name}":', column)]
-        return joined("{", parts[0].removeprefix(","), *parts[1:], "}")
-    members = [joined(f'"{name}":', column) for name, column in columns.items()]
-    return joined("{", enumeration(members, ",", len(table)), "}")
-
-
-def joined(*parts: str | pa.Array) -> pa.Array:
-    """Texts put together row by row; missing where any of them is."""
-    return pc.binary_join_element_wise(*parts, "")
-
-
-def enumeration(columns: list[pa.Array], separator: str, rows: int) -> pa.Array:
-    """The texts of each row with a separator between them; what is missing is left out.
-
-    Arrow's own way of skipping what is missing drops the rows in which everything is.
-    """
-    if not columns:
-        return pa.array([""] * rows, pa.string())
-    if not any(column.null_count for column in columns):
-        return pc.binary_join_element_wise(*columns, separator)
-    ended = [pc.coalesce(joined(column, separator), "") for column in columns]
-    return pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator))
-
-
-def differs(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
-    """Where the file gives a value that the ADS does not hold; a blank never differs. Shaped like ``given``."""
-    held = held[given.columns]
-    unequal = (given != held).fillna(value=False).astype(bool)
-    return given.notna() & (unequal | held.isna())
-
-
-def has_value(held: pd.DataFrame) -> pd.DataFrame:
-    """Where the ADS holds a value; a cleared field has none."""
-    return (held != CLEARED).fillna(value=False).astype(bool)
-
-
-def marked_names(marks: pd.DataFrame) -> pd.Series[str]:
-    """The names of the columns that are true in each row, with a comma between them."""
-    parts = [pc.if_else(pa.array(marks[name].to_numpy(dtype=bool)), name, None) for name in marks.columns]
-    return pd.Series(pd.array(enumeration(parts, ",", len(marks)), dtype=TOKENS), index=marks.index)
-
-
-def dates_kept(kept: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     """Since when, and of which drop, the ADS has each value marked in ``kept``, as JSON texts (``"2026-11-03 12"``).
 
-    Shaped like ``kept``; missing where nothing is marked, and where nothing was ever acknowledged.
+    Missing where nothing is marked, and where nothing was ever acknowledged.
     """
-    older = token_table(facts["carried"], first=list(kept.columns))
-    acked_on = joined('"', _chunk(facts["acked_on"]), '"')
-    dates = {name: pd.array(pc.coalesce(_chunk(older[name]), acked_on), dtype=TOKENS) for name in kept.columns}
-    return pd.DataFrame(dates, kept.index).where(kept)
+    older = token_columns(facts["carried"], first=kept)
+    acked_on = joined('"', facts["acked_on"], '"')
+    return {name: only(pc.coalesce(older[name], acked_on), marks) for name, marks in kept.items()}
 
 
-def _chunk(column: pd.Series[str]) -> pa.Array:
-    """A column of texts as one Arrow array."""
-    return pa.array(column.array, pa.string())
+def _known(snapshot: pd.DataFrame) -> dict[str, pa.Array]:
+    """The columns of a snapshot table that is in the order of the file's rows."""
+    texts = {name: text_column(snapshot[name]) for name in SNAPSHOT_COLUMNS if name != "attempts"}
+    return {**texts, "attempts": pa.array(snapshot["attempts"].fillna(0).to_numpy("int64"))}
 
 
-def _objects(table: pd.DataFrame) -> pd.Series[str]:
-    return pd.Series(pd.array(object_column(table), dtype=TOKENS), index=table.index)
-
-
-def _without_idle_clears(given: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+def _without_idle_clears(given: pa.StringArray, held: pa.StringArray) -> pa.StringArray:
     """Clearing a field that the item does not have is nothing to do, and gives it no such field."""
-    idle = (given == CLEARED).fillna(value=False).astype(bool) & held[given.columns].isna()
-    return given.mask(idle)
+    idle = pc.and_(pc.equal(given, CLEARED), pc.is_null(held))
+    return pc.if_else(idle, None, given) if pc.any(idle).as_py() else given
 
 
-def _oldest(kept: pd.DataFrame, facts: pd.DataFrame) -> str:
+def _asks(given: Columns, held: Columns, is_new: pa.BooleanArray, rows: int) -> pa.BooleanArray:
+    """Which rows ask for something: a value that the ADS does not hold, or a new RIC."""
+    return any_of([is_new, *(differs(column, held[name]) for name, column in given.items())], rows)
+
+
+def _is_kept(given: pa.StringArray, held: pa.StringArray, newer: pa.BooleanArray | None) -> pa.BooleanArray:
+    """Where a blank cell keeps a value; a cleared field has none, and a newer drop's value is no blank's."""
+    has_value = pc.fill_null(pc.not_equal(held, CLEARED), False)
+    kept = pc.and_(pc.is_null(given), has_value)
+    return kept if newer is None else pc.and_not(kept, newer)
+
+
+def _oldest(kept: Columns, facts: Columns) -> str:
     """The oldest date among the values that blank cells keep."""
-    some = kept.any(axis=1)
-    dates = dates_kept(kept[some], facts[some])
-    oldest = [pc.min(_chunk(dates[name])).as_py() for name in dates.columns]
+    some = any_of(kept.values(), len(facts["row"]))
+    if not some.true_count:
+        return ""
+    dates = dates_kept(filtered(kept, some), filtered(facts, some))
+    oldest = [pc.min(column).as_py() for column in dates.values()]
     return min((date for date in oldest if date is not None), default="").strip('"').partition(" ")[0]
 
 
-def _said_later(given: pd.DataFrame, held: pd.DataFrame, known: pd.DataFrame, later: Later) -> pd.DataFrame:
-    """Where a newer drop has given a value for what this one gives a value for; shaped like ``given``.
+def _said_later(rics: pd.Index[str], given: Columns, held: Columns, known: Columns, later: Later) -> Columns:
+    """Where a newer drop has given a value for what this one gives a value for; with the fields of ``given``.
 
     The snapshot tells which drop a value came from; what a newer drop found to be there already only its own bytes
     tell (``later.stated``).
     """
-    drops = pa.array(list(later.drops), pa.int64())
-    since = dates_kept(held[given.columns].notna(), known)
-    lost_later = known["attempted_by"].isin([str(drop) for drop in later.drops])
-    attempted = differs(held[given.columns], token_table(known["fields"], first=list(given.columns)))
+    since = dates_kept({name: pc.is_valid(held[name]) for name in given}, known)
+    by_newer = pa.array([str(drop) for drop in later.drops], pa.string())
+    lost_later = pc.is_in(known["attempted_by"], value_set=by_newer)
+    acked = token_columns(known["fields"], first=given)
     marks = {}
-    for name in given.columns:
-        number = pc.struct_field(pc.extract_regex(_chunk(since[name]), ' (?P<drop>[0-9]+)"$'), "drop")
-        by_ack = pc.is_in(pc.cast(pc.coalesce(number, "0"), pa.int64()), value_set=drops).to_numpy(
-            zero_copy_only=False
-        )
-        stated = pd.Series([name in later.stated.get(ric, ()) for ric in given.index], given.index, dtype=bool)
-        marks[name] = by_ack | (lost_later & attempted[name]) | stated
-    return pd.DataFrame(marks, given.index).astype(bool) & given.notna()
+    for name, column in given.items():
+        drop = pc.struct_field(pc.extract_regex(since[name], ' (?P<drop>[0-9]+)"$'), "drop")
+        by_ack = pc.is_in(drop, value_set=by_newer)
+        attempted = pc.and_(lost_later, differs(held[name], acked[name]))
+        stated = pa.array([name in later.stated.get(ric, ()) for ric in rics], pa.bool_())
+        marks[name] = pc.and_(pc.is_valid(column), pc.or_(pc.or_(by_ack, attempted), stated))
+    return marks
 
 
 def _missing(quotes: Quotes, owned: Collection[str] | None) -> tuple[str, ...]:

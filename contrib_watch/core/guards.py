@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.diff import Changes, differs, token_table
+from contrib_watch.core.columns import Columns, any_of, differs
+from contrib_watch.core.diff import Changes
 from contrib_watch.core.limits import Guards, Limit, plain
 from contrib_watch.core.model import Quotes
 
@@ -82,9 +83,9 @@ def check(guards: Guards, quotes: Quotes, changes: Changes, around: Circumstance
 
 def largest_moves(quotes: Quotes, changes: Changes) -> tuple[Move, ...]:
     """The numbers that change most in percent, the largest first; at most MOVES_SHOWN."""
-    known = acknowledged(changes)
+    known = changes.acknowledged()
     found: list[tuple[float, Move]] = []
-    for name in changes.given.columns:
+    for name in changes.given:
         moves = _Moves.of(changes, known, name)
         rank = moves.rank()
         largest = rank.nlargest(MOVES_SHOWN).items()
@@ -93,29 +94,20 @@ def largest_moves(quotes: Quotes, changes: Changes) -> tuple[Move, ...]:
     return tuple(move for _, move in found[:MOVES_SHOWN])
 
 
-def acknowledged(changes: Changes) -> pd.DataFrame:
-    """What the ADS acknowledged of the RICs to post, shaped like ``changes.held``."""
-    held, dirty = changes.held, changes.facts["dirty"]
-    if not dirty.any():
-        return held
-    acked = token_table(changes.facts["fields"][dirty], first=list(held.columns))[held.columns]
-    return pd.concat([held[~dirty], acked]).reindex(held.index)
-
-
 # --- values
 
 
 def _of_values(guards: Guards, quotes: Quotes, changes: Changes) -> Iterator[Breach]:
     if not (guards.max_move or guards.range or guards.bid_not_above_ask):
         return
-    known = acknowledged(changes)
+    known = changes.acknowledged()
     for name, limit in guards.max_move.items():
-        if name in changes.given.columns:
+        if name in changes.given:
             yield from _far_moves(quotes, changes, known, name, limit)
     if guards.bid_not_above_ask:
         yield from _crossed(quotes, changes, known)
     for name, (least, most) in guards.range.items():
-        if name in changes.given.columns:
+        if name in changes.given:
             yield from _out_of_range(quotes, changes, known, name, least, most)
 
 
@@ -129,7 +121,7 @@ class _Moves:
     new: pa.Array
 
     @classmethod
-    def of(cls, changes: Changes, known: pd.DataFrame, name: str) -> _Moves:
+    def of(cls, changes: Changes, known: Columns, name: str) -> _Moves:
         return cls(changes, name, _numbers(known[name]), _numbers(changes.given[name]))
 
     def distance(self) -> pa.Array:
@@ -150,13 +142,13 @@ class _Moves:
 
     def told(self, quotes: Quotes, index: int, limit: Limit | None = None) -> Move:
         old, new = self.old[index].as_py(), self.new[index].as_py()
-        ric = self.changes.given.index[index]
-        where = quotes.address(int(self.changes.facts["row"].iloc[index]), self.name)
+        ric = self.changes.rics[index]
+        where = quotes.address(self.changes.facts["row"][index].as_py(), self.name)
         move = f"{_beyond(abs(new - old) * 100 / abs(old), limit)} %" if old else "from 0"
         return Move(ric, where, self.name, plain(old), plain(new), move)
 
 
-def _far_moves(quotes: Quotes, changes: Changes, known: pd.DataFrame, name: str, limit: Limit) -> Iterator[Breach]:
+def _far_moves(quotes: Quotes, changes: Changes, known: Columns, name: str, limit: Limit) -> Iterator[Breach]:
     moves = _Moves.of(changes, known, name)
     far = pc.indices_nonzero(moves.beyond(limit)).to_pylist()
     if not far:
@@ -175,13 +167,13 @@ def _far_moves(quotes: Quotes, changes: Changes, known: pd.DataFrame, name: str,
     )
 
 
-def _crossed(quotes: Quotes, changes: Changes, known: pd.DataFrame) -> Iterator[Breach]:
+def _crossed(quotes: Quotes, changes: Changes, known: Columns) -> Iterator[Breach]:
     """Bids above their asks in what the ADS would hold: the new value, else the one that the post leaves there."""
-    sides = [name for name in ("BID", "ASK") if name in changes.given.columns]
-    if not sides or not {"BID", "ASK"} <= {*changes.given.columns, *changes.held.columns}:
+    sides = [name for name in ("BID", "ASK") if name in changes.given]
+    if not sides or not {"BID", "ASK"} <= changes.held.keys():
         return
     bid, ask = (_numbers(_afterwards(changes, name)) for name in ("BID", "ASK"))
-    touched = pa.array(differs(changes.given[sides], known).any(axis=1).to_numpy(dtype=bool))
+    touched = any_of((differs(changes.given[name], known[name]) for name in sides), len(changes.rics))
     crossed = pc.indices_nonzero(pc.and_(touched, pc.greater(bid, ask).fill_null(fill_value=False))).to_pylist()
     if crossed:
         first = crossed[0]
@@ -189,15 +181,15 @@ def _crossed(quotes: Quotes, changes: Changes, known: pd.DataFrame) -> Iterator[
         yield Breach("bid_not_above_ask", what, len(crossed), _cells(quotes, changes, sides[0], crossed))
 
 
-def _afterwards(changes: Changes, name: str) -> pd.Series[str]:
+def _afterwards(changes: Changes, name: str) -> pa.StringArray:
     held = changes.held[name]
-    return changes.given[name].fillna(held) if name in changes.given.columns else held
+    return pc.coalesce(changes.given[name], held) if name in changes.given else held
 
 
 def _out_of_range(
-    quotes: Quotes, changes: Changes, known: pd.DataFrame, name: str, least: Decimal, most: Decimal
+    quotes: Quotes, changes: Changes, known: Columns, name: str, least: Decimal, most: Decimal
 ) -> Iterator[Breach]:
-    changed = pa.array(differs(changes.given[[name]], known)[name].to_numpy(dtype=bool))
+    changed = differs(changes.given[name], known[name])
     numbers = _numbers(changes.given[name])
     low, high = (pa.scalar(bound, _NUMBER) for bound in (least, most))
     outside = pc.or_(pc.less(numbers, low), pc.greater(numbers, high)).fill_null(fill_value=False)
@@ -207,20 +199,19 @@ def _out_of_range(
         yield Breach("range", what, len(found), _cells(quotes, changes, name, found))
 
 
-def _numbers(tokens: pd.Series[str]) -> pa.Array:
+def _numbers(tokens: pa.StringArray) -> pa.Array:
     """Tokens as decimals; missing where a token is missing, null or no number."""
-    texts = pa.array(tokens.array, pa.string())
-    return pc.cast(pc.if_else(pc.match_substring_regex(texts, "^-?[0-9]"), texts, None), _NUMBER)
+    return pc.cast(pc.if_else(pc.match_substring_regex(tokens, "^-?[0-9]"), tokens, None), _NUMBER)
 
 
 def _cells(quotes: Quotes, changes: Changes, name: str, indices: Sequence[int]) -> tuple[str, ...]:
     """The first of these cells with what they give: ``Sheet1!C7 "2210"``."""
     told = []
     for index in indices[:CELLS_SHOWN]:
-        token = changes.given[name].iloc[index]
-        where = quotes.address(int(changes.facts["row"].iloc[index]), name)
+        token = changes.given[name][index].as_py()
+        where = quotes.address(changes.facts["row"][index].as_py(), name)
         told.append(
-            f'{where} "{json.loads(token) if token.startswith(chr(34)) else token}"' if pd.notna(token) else where
+            f'{where} "{json.loads(token) if token.startswith(chr(34)) else token}"' if token is not None else where
         )
     return tuple(told)
 
@@ -230,10 +221,13 @@ def _cells(quotes: Quotes, changes: Changes, name: str, indices: Sequence[int]) 
 
 def _of_rows(guards: Guards, quotes: Quotes, changes: Changes, around: Circumstances) -> Iterator[Breach]:
     facts, read = changes.facts, len(quotes.values)
-    new = int(facts["new"].sum())
+    new = facts["new"].true_count
     if guards.max_changed_rows is not None:
-        known = acknowledged(changes)
-        changed = int((differs(changes.given, known).any(axis=1) & facts["fields"].notna()).sum())
+        known = changes.acknowledged()
+        changed = pc.and_(
+            any_of((differs(column, known[name]) for name, column in changes.given.items()), len(changes.rics)),
+            pc.is_valid(facts["fields"]),
+        ).true_count
         yield from _too_many(
             "max_changed_rows", changed, read - new, guards.max_changed_rows, "known rows", "changed"
         )
@@ -259,7 +253,7 @@ def _of_rows(guards: Guards, quotes: Quotes, changes: Changes, around: Circumsta
         yield from _too_many("max_blank", blank, quotes.values.size, guards.max_blank, "cells", "blank")
     if guards.max_new_rics is not None and not around.is_first:
         for breach in _too_many("max_new_rics", new, read, guards.max_new_rics, "RICs", "new"):
-            examples = facts.index[facts["new"]][:CELLS_SHOWN]
+            examples = changes.rics[facts["new"].to_numpy(zero_copy_only=False)][:CELLS_SHOWN]
             yield Breach(breach.rule, breach.what, breach.count, tuple(map(str, examples)))
     if quotes.rows_read < guards.min_rows:
         yield Breach("min_rows", f"the file has {quotes.rows_read:,} rows (at least {guards.min_rows:,})")

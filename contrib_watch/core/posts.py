@@ -15,18 +15,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.diff import (
-    Changes,
-    dates_kept,
+from contrib_watch.core.columns import (
+    Columns,
+    any_of,
     differs,
     enumeration,
+    filtered,
     joined,
     marked_names,
     object_column,
-    token_table,
+    only,
+    repeated,
+    table_of,
+    text_column,
 )
+from contrib_watch.core.diff import Changes, dates_kept
 from contrib_watch.core.model import Action, Post, Quotes
-from contrib_watch.core.tokens import TOKENS
 
 _ACTIONS = {action.value: action for action in Action}
 GAINS_A_FIELD = "gains a field: sent in full"
@@ -43,37 +47,30 @@ def plan(changes: Changes) -> pd.DataFrame:
     Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``changed``, ``note``,
     ``carried`` (text); indexed by RIC. See core.model.Post for what they mean.
     """
-    given, held, facts = changes.given, changes.held, changes.facts
-    full = held.copy()
-    for name in given.columns:
-        full[name] = given[name].fillna(held[name])
-    differing = differs(given, held)
-    changed = given.where(differing)
-    differing[facts["dirty"]] = True  # whether the ADS has what was attempted is unknown: all of it has to go
-    gains = (given.notna() & held[given.columns].isna()).any(axis=1)
-    refresh = facts["new"] | facts["dirty"] | gains
-
-    everything = _text(object_column(full), full.index)
-    notes = pd.Series("", index=given.index, dtype=TOKENS)
-    notes = notes.mask(gains & ~facts["new"], GAINS_A_FIELD)
-    notes = notes.mask(facts["dirty"], IN_DOUBT)
-    notes = notes.mask(facts["newer"] != "", f"{KEPT_NEWER}: " + facts["newer"])
-    return pd.DataFrame(
-        {
-            "row": facts["row"],
-            "action": pd.Series(Action.UPDATE.value, index=given.index, dtype=TOKENS).mask(
-                refresh, Action.REFRESH.value
-            ),
-            "fields": everything.where(refresh, _text(object_column(changed), given.index)),
-            "full": everything,
-            "changed": marked_names(differing & given.notna()),
-            "changes": _change_texts(full, _known_before(full, held, facts)),
-            "note": notes,
-            "carried": _carried(changes),
-            "attempts": facts["attempts"],
-        },
-        index=given.index,
-    )
+    given, held, facts, rows = changes.given, changes.held, changes.facts, len(changes.rics)
+    new, dirty = facts["new"], facts["dirty"]
+    full = {name: pc.coalesce(given[name], old) if name in given else old for name, old in held.items()}
+    differing = {name: differs(column, held[name]) for name, column in given.items()}
+    gains = any_of((pc.and_(pc.is_valid(column), pc.is_null(held[name])) for name, column in given.items()), rows)
+    refresh = pc.or_(pc.or_(new, dirty), gains)
+    everything = object_column(full, rows)
+    # Whether the ADS has what was attempted is unknown: of a RIC in doubt all of it has to go.
+    to_go = {name: pc.and_(pc.is_valid(column), pc.or_(differing[name], dirty)) for name, column in given.items()}
+    columns = {
+        "row": facts["row"],
+        "action": pc.if_else(refresh, Action.REFRESH.value, Action.UPDATE.value),
+        "fields": everything,
+        "full": everything,
+        "changed": marked_names(to_go, rows),
+        "changes": _change_texts(full, _known_before(full, changes), rows),
+        "note": _notes(pc.and_not(gains, new), dirty, facts["newer"]),
+        "carried": _carried(changes),
+        "attempts": facts["attempts"],
+    }
+    if refresh.true_count < rows:
+        changed = {name: only(column, differing[name]) for name, column in given.items()}
+        columns["fields"] = pc.if_else(refresh, everything, object_column(changed, rows))
+    return table_of(columns, changes.rics)
 
 
 def posts(planned: pd.DataFrame) -> Iterator[Post]:
@@ -127,39 +124,39 @@ def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
 
 def _strings(column: pd.Series[str]) -> list[str]:
     """A column of texts as strings; by way of NumPy, which is several times faster than tolist()."""
-    return pa.array(column.array, pa.string()).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+    return text_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
 
 
-def _text(column: pa.Array, index: pd.Index[str]) -> pd.Series[str]:
-    return pd.Series(pd.array(column, dtype=TOKENS), index=index)
+def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, newer: pa.StringArray) -> pa.StringArray:
+    """Why a post is a Refresh, or lacks values, where a person would not expect it: the last reason that applies."""
+    notes = pc.if_else(dirty, IN_DOUBT, pc.if_else(gains, GAINS_A_FIELD, ""))
+    return pc.if_else(pc.not_equal(newer, ""), joined(f"{KEPT_NEWER}: ", newer), notes)
 
 
-def _known_before(full: pd.DataFrame, held: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+def _known_before(full: Columns, changes: Changes) -> Columns:
     """What a report names as the old values.
 
     Of a RIC in doubt these are the acknowledged ones, so that a value which was only attempted does not come to the
     market untold; where the post goes back to what was acknowledged, it is the attempted one.
     """
-    dirty = facts["dirty"]
-    if not dirty.any():
+    held, acked = changes.held, changes.acknowledged()
+    if acked is held:
         return held
-    acked = token_table(facts["fields"][dirty], first=list(held.columns))[held.columns]
-    return pd.concat([held[~dirty], acked.where(differs(full[dirty], acked), held[dirty])]).reindex(held.index)
+    return {name: pc.if_else(differs(full[name], acked[name]), acked[name], held[name]) for name in held}
 
 
-def _change_texts(full: pd.DataFrame, before: pd.DataFrame) -> pd.Series[str]:
+def _change_texts(full: Columns, before: Columns, rows: int) -> pa.StringArray:
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``; for a value that was not there ``BID 22.1``."""
-    changed = full.where(differs(full, before))
-    parts = []
-    for name in changed.columns:
-        old, new = pa.array(before[name].array), _readable(pa.array(changed[name].array))
-        if old.null_count < len(old):
+    texts = {}
+    for name, column in full.items():
+        old, new = before[name], _readable(only(column, differs(column, before[name])))
+        if old.null_count < rows:
             new = joined(pc.coalesce(joined(_readable(old), " -> "), ""), new)
-        parts.append(joined(f"{name} ", new))
-    return _text(enumeration(parts, "; ", len(full)), full.index)
+        texts[f"{name} "] = new
+    return enumeration(texts, "; ", rows)
 
 
-def _readable(tokens: pa.Array) -> pa.Array:
+def _readable(tokens: pa.StringArray) -> pa.StringArray:
     """Tokens as people read them, in columns."""
     is_text = pc.starts_with(tokens, '"')
     if not pc.any(is_text).as_py():
@@ -170,13 +167,16 @@ def _readable(tokens: pa.Array) -> pa.Array:
     return pc.if_else(is_text, inner, tokens)
 
 
-def _carried(changes: Changes) -> pd.Series[str]:
+def _carried(changes: Changes) -> pa.StringArray:
     """The dates of the values that a post carries on without the file having given them, as JSON objects."""
-    given, held = changes.given, changes.held
-    kept = held.notna()
-    kept[given.columns] &= given.isna()
-    carried = pd.Series("", index=given.index, dtype=TOKENS)
-    some = kept.any(axis=1)
-    dates = dates_kept(kept[some], changes.facts[some])
-    carried[some] = _text(object_column(dates), dates.index).replace("{}", "")
-    return carried
+    given, rows = changes.given, len(changes.rics)
+    kept = {
+        name: pc.and_(pc.is_valid(column), pc.is_null(given[name])) if name in given else pc.is_valid(column)
+        for name, column in changes.held.items()
+    }
+    some = any_of(kept.values(), rows)
+    carried = repeated("", rows)
+    if not some.true_count:
+        return carried
+    dates = object_column(dates_kept(filtered(kept, some), filtered(changes.facts, some)), some.true_count)
+    return pc.replace_with_mask(carried, some, pc.if_else(pc.equal(dates, "{}"), "", dates))

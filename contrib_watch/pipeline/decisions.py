@@ -77,7 +77,7 @@ def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> s
     try:
         reading = desk.reading(drop)
         changes = examine(desk, drop, reading.quotes, stated=stated)
-        look = second_look(desk, *desk.file_of(drop), reading, changes.given.index)
+        look = second_look(desk, *desk.file_of(drop), reading, changes.rics)
     except UnreadableFile:
         return ""
     planned = plan(look.applied(changes))

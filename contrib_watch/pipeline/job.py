@@ -315,7 +315,7 @@ def _read(
     """
     reading: Reading = yield lambda: desk.reading(drop)
     changes = examine(desk, drop, reading.quotes, claimed(), stated)
-    to_post = () if to_end else changes.given.index
+    to_post = () if to_end else changes.rics
     look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
     return reading.quotes, look.applied(changes), look.facts
 

@@ -34,16 +34,7 @@ class SecondLook:
 
     def applied(self, changes: Changes) -> Changes:
         """The changes without the rows in doubt, which are among its problems."""
-        if not self.problems:
-            return changes
-        kept = self.kept(changes.given.index)
-        return replace(
-            changes,
-            given=changes.given[kept],
-            held=changes.held[kept],
-            facts=changes.facts[kept],
-            problems=tuple(sorted([*changes.problems, *self.problems], key=lambda problem: problem.row)),
-        )
+        return changes.rejecting(self.problems)
 
 
 def second_look(

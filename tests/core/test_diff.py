@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
-from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, json_object, quotes, row_by_row, snapshot
+from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, quotes, row_by_row, snapshot
 
-from contrib_watch.core.diff import Changes, dates_kept, diff, object_column, token_table
-from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.columns import object_column, text_columns
+from contrib_watch.core.diff import Changes, dates_kept, diff
 
 EVERYTHING_BLANK = Case(["BID"], {"A": {}}, {})
 NOTHING = Case([], {}, {})
@@ -23,7 +23,7 @@ def changes(case: Case) -> Changes:
 
 
 def posted(case: Case) -> list[str]:
-    return list(changes(case).given.index)
+    return list(changes(case).rics)
 
 
 @settings(deadline=None, max_examples=200)
@@ -38,13 +38,13 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
     assert found.kept_blanks == expected.kept_blanks
     assert found.oldest_kept == min(expected.kept_since, default="")
     assert found.missing == tuple(sorted(expected.missing))
-    assert list(found.facts["row"]) == [post.row for post in expected.posts]
-    assert list(found.facts["attempts"]) == [post.attempts for post in expected.posts]
-    assert list(found.facts["dirty"]) == [post.in_doubt for post in expected.posts]
-    for table in (found.given, found.held, found.facts):
-        assert list(table.index) == [post.ric for post in expected.posts]
-    assert found.facts["row"].dtype == found.facts["attempts"].dtype == "int64"
-    assert len(case.rows) == len(found.problems) + found.unchanged + len(found.given)
+    assert found.facts["row"].to_pylist() == [post.row for post in expected.posts]
+    assert found.facts["attempts"].to_pylist() == [post.attempts for post in expected.posts]
+    assert found.facts["dirty"].to_pylist() == [post.in_doubt for post in expected.posts]
+    assert list(found.rics) == [post.ric for post in expected.posts]
+    for column in (*found.given.values(), *found.held.values(), *found.facts.values()):
+        assert len(column) == len(found.rics)
+    assert len(case.rows) == len(found.problems) + found.unchanged + len(found.rics)
 
 
 @settings(deadline=None, max_examples=60)
@@ -54,7 +54,7 @@ def test_what_was_acknowledged_is_unchanged_at_once(case: Case) -> None:
     posts = {post.ric: post for post in row_by_row(case).posts}
     acked = {ric: Known(dict(post.full), carried=post.carried) for ric, post in posts.items()}
     found = changes(replace(case, known=acked, rows={ric: row for ric, row in case.rows.items() if ric in posts}))
-    assert list(found.given.index) == []
+    assert list(found.rics) == []
     assert found.unchanged == len(posts)
 
 
@@ -70,7 +70,7 @@ def test_rics_that_look_like_missing_values_or_numbers_are_rics() -> None:
     known = {ric: Known({"BID": "1"}) for ric in ("NA", "nan", "NULL", "005930", "1E5", "")}
     rows = {ric: {"BID": "2"} for ric in ("NA", "nan", "5930", "005930", "1E5", "na")}
     found = changes(Case(["BID"], rows, known))
-    assert list(found.facts.index[found.facts["new"]]) == ["5930", "na"]
+    assert list(found.rics[found.facts["new"].to_pylist()]) == ["5930", "na"]
 
 
 def test_a_ric_belongs_to_the_feed_that_posted_it_first() -> None:
@@ -90,7 +90,7 @@ def test_a_feed_that_is_not_configured_owns_nothing() -> None:
 def test_a_ric_in_doubt_is_posted_though_nothing_seems_changed() -> None:
     case = Case(["BID"], {"A": {"BID": "1"}}, {"A": Known({"BID": "1"}, {"BID": "2"}, attempts=2)})
     found = changes(case)
-    assert (list(found.given.index), found.facts.at["A", "attempts"]) == (["A"], 2)
+    assert (list(found.rics), found.facts["attempts"].to_pylist()) == (["A"], [2])
     assert posted(replace(case, rows={"A": {}})) == ["A"]
     assert posted(replace(case, rows={"A": {"BID": "2"}})) == ["A"]
 
@@ -134,27 +134,20 @@ def test_lost_fields_are_those_that_the_file_has_no_column_for() -> None:
 def test_rics_that_another_feed_is_posting_are_rejected() -> None:
     case = Case(["BID"], {"A": {}, "B": {"BID": "1"}, "C": {"BID": "1"}}, {})
     found = changes(case).without({"B": "fx", "Z": "fx"}, case.quotes())
-    assert list(found.given.index) == list(found.held.index) == list(found.facts.index) == ["C"]
+    assert list(found.rics) == ["C"]
+    assert {len(column) for column in (*found.given.values(), *found.held.values(), *found.facts.values())} == {1}
     assert [(p.row, p.ric, p.cause) for p in found.problems] == [(2, "A", EMPTY), (3, "B", FOREIGN)]
 
 
-def test_tokens_stay_as_they_are_written() -> None:
-    rows = [
-        {"BID": "9223372036854775807", "DSPLY_NAME": '","BID":1,"'.replace('"', '\\"').join('""')},
-        {"BID_1": "0.00000000000001", "BID": "null", "DSPLY_NAME": '"\\\\"'},
-        None,
-    ]
-    objects = pd.Series([None if row is None else json_object(row) for row in rows], dtype=TOKENS)
-    table = token_table(objects, first=["ASK"])
-    assert list(table.columns) == ["ASK", "BID", "DSPLY_NAME", "BID_1"]
-    for i, row in enumerate(rows):
-        assert table.iloc[i].dropna().to_dict() == (row or {})
-
-
 def test_dates_are_those_of_the_last_ack_where_no_older_one_is_known() -> None:
-    facts = snapshot({"A": Known({"BID": "1"}, carried={"ASK": "2026-11-03"}), "B": Known(attempted={"BID": "1"})})
-    kept = pd.DataFrame({"BID": [True, True], "ASK": [True, True], "CURRENCY": [False, True]}, index=facts.index)
-    assert object_column(dates_kept(kept, facts)).to_pylist() == ['{"BID":"2026-11-20","ASK":"2026-11-03"}', "{}"]
+    table = snapshot({"A": Known({"BID": "1"}, carried={"ASK": "2026-11-03"}), "B": Known(attempted={"BID": "1"})})
+    facts = text_columns(table[["carried", "acked_on"]])
+    kept = {
+        name: pa.array(marks)
+        for name, marks in (("BID", [True] * 2), ("ASK", [True] * 2), ("CURRENCY", [False, True]))
+    }
+    found = object_column(dates_kept(kept, facts), 2)
+    assert found.to_pylist() == ['{"BID":"2026-11-20","ASK":"2026-11-03"}', "{}"]
 
 
 @pytest.mark.parametrize("columns", [[f"F{i}" for i in range(10)], [f"F{i}" for i in reversed(range(10))]])
@@ -167,4 +160,4 @@ def test_the_time_grows_with_the_rows_alone(columns: list[str]) -> None:
     started_s = time.perf_counter()
     found = diff(sheet, table, feed=FEED, configured=CONFIGURED)
     assert time.perf_counter() - started_s < 4
-    assert (len(found.given), found.kept_blanks) == (20_000, 20_000)
+    assert (len(found.rics), found.kept_blanks) == (20_000, 20_000)

@@ -1,0 +1,135 @@
+"""Columns of text and of marks: the few operations on Arrow arrays that the rules about whole sheets are made of.
+
+``Columns`` are names with arrays of one length. A missing element is the absence of a value, never an empty text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Columns = Mapping[str, pa.Array]
+
+_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
+_NAME = re.compile(r'"([^"]+)"')
+_MEMBER = re.compile(rf'"([^"]+)":{_VALUE}')
+
+
+def text_column(column: pd.Series[str]) -> pa.StringArray:
+    """A column of texts as one Arrow array."""
+    texts = pa.array(column.array, pa.string())
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def text_columns(table: pd.DataFrame) -> dict[str, pa.StringArray]:
+    """All columns of a table of texts."""
+    return {name: text_column(column) for name, column in table.items()}
+
+
+def table_of(columns: Columns, index: pd.Index[str]) -> pd.DataFrame:
+    """Columns as a table with Arrow's types, indexed by RIC; nothing is copied."""
+    arrays = {name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}
+    return pd.DataFrame(arrays, index=index, copy=False)
+
+
+def filtered(columns: Columns, mask: pa.BooleanArray) -> dict[str, pa.Array]:
+    """The rows that are marked."""
+    return {name: column.filter(mask) for name, column in columns.items()}
+
+
+def repeated(value: str | bool, rows: int) -> pa.Array:
+    """A column of one value."""
+    return pa.repeat(pa.scalar(value), rows)
+
+
+def any_of(marks: Iterable[pa.BooleanArray], rows: int) -> pa.BooleanArray:
+    """Which rows are marked in any column."""
+    return reduce(pc.or_, marks, repeated(False, rows))
+
+
+def differs(given: pa.StringArray, held: pa.StringArray) -> pa.BooleanArray:
+    """Where the file gives a value that the ADS does not hold; a blank never differs."""
+    return pc.and_(pc.is_valid(given), pc.fill_null(pc.not_equal(given, held), True))
+
+
+def only(texts: pa.StringArray, marks: pa.BooleanArray) -> pa.StringArray:
+    """The texts that are marked; all others are missing."""
+    return pc.if_else(marks, texts, None)
+
+
+def joined(*parts: str | pa.Array) -> pa.StringArray:
+    """Texts put together row by row; missing where any of them is."""
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def enumeration(members: Columns, separator: str, rows: int) -> pa.StringArray:
+    """The texts of each row, each behind its name, with a separator between them; what is missing is left out.
+
+    Arrow's own way of skipping what is missing drops the rows in which everything is.
+    """
+    if not members:
+        return repeated("", rows)
+    if any(texts.null_count for texts in members.values()):
+        ended = [pc.coalesce(joined(name, texts, separator), "") for name, texts in members.items()]
+        return pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator))
+    parts = [part for name, texts in members.items() for part in (f"{separator}{name}", texts)]
+    return joined(next(iter(members)), *parts[1:])
+
+
+def marked_names(marks: Columns, rows: int) -> pa.StringArray:
+    """The names of the columns that are marked in each row, with a comma between them."""
+    return enumeration({name: pc.if_else(marked, "", None) for name, marked in marks.items()}, ",", rows)
+
+
+def object_column(tokens: Columns, rows: int) -> pa.StringArray:
+    """Each row's tokens as one JSON object, in the order of the columns; blanks are left out."""
+    return joined("{", enumeration({f'"{name}":': column for name, column in tokens.items()}, ",", rows), "}")
+
+
+def token_columns(objects: pa.StringArray, first: Collection[str]) -> dict[str, pa.StringArray]:
+    """JSON objects of tokens as a column a field, those of ``first`` before all others.
+
+    ``objects`` may have missing and empty elements: rows without any value. Each token stays as it is written.
+    """
+    found = _alike(objects)
+    if found is None:
+        found = dict(_extracted(objects))
+    nothing = pa.nulls(len(objects), pa.string())
+    return {name: found.get(name, nothing) for name in dict.fromkeys([*first, *found])}
+
+
+def _alike(objects: pa.StringArray) -> dict[str, pa.StringArray] | None:
+    """The columns of objects that all have the first one's names in its order, and no comma within a text.
+
+    None where they have not. A quote within a text is escaped, so that what begins with a bare name behind a comma
+    is a member of the object. That makes the usual case several times faster than looking for each name.
+    """
+    if objects.null_count == len(objects) or not pc.any(pc.not_equal(objects, "")).as_py():
+        return {}
+    names = _MEMBER.findall(objects[0].as_py() or "")
+    if not names or objects.null_count:
+        return None
+    members = pc.split_pattern(objects, ",")
+    if not pc.all(pc.equal(pc.list_value_length(members), len(names))).as_py():
+        return None
+    columns = {}
+    for number, name in enumerate(names):
+        column, head = pc.list_element(members, number), f'"{name}":' if number else f'{{"{name}":'
+        if not pc.all(pc.starts_with(column, head)).as_py():
+            return None
+        columns[name] = pc.utf8_slice_codeunits(column, len(head), None if number < len(names) - 1 else -1)
+    return columns
+
+
+def _extracted(objects: pa.StringArray) -> Iterator[tuple[str, pa.StringArray]]:
+    """The columns of objects of any names."""
+    layouts = pc.unique(pc.replace_substring_regex(objects, f":{_VALUE}", ""))  # {"BID","ASK"}
+    names = dict.fromkeys(name for layout in layouts.drop_null().to_pylist() for name in _NAME.findall(layout))
+    # A quote within a text is escaped, so that a name between two bare ones and before a colon is no part of a text.
+    for name in names:
+        yield name, pc.struct_field(pc.extract_regex(objects, f'"{re.escape(name)}":(?P<token>{_VALUE})'), "token")
