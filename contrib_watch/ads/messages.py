@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from contrib_watch.core.model import Action
+from contrib_watch.core.model import Action, Post
 
 LOGIN_STREAM = 1
 PONG = '{"Type":"Pong"}'
@@ -36,6 +36,14 @@ def quoted(text: str) -> str:
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def quoted_all(texts: Sequence[str]) -> list[str]:
+    """Each of the texts as :func:`quoted` gives it."""
+    together = "".join(texts)
+    if together.isprintable() and '"' not in together and "\\" not in together:
+        return [f'"{text}"' for text in texts]
+    return [quoted(text) for text in texts]
 
 
 def login_request(*, user: str, app_id: str, position: str) -> str:
@@ -103,6 +111,17 @@ class PostFormat:
             '"State":{"Stream":"Open","Data":"Ok"},"Fields":',
             Action.UPDATE: user + ',"Message":{"ID":0,"Type":"Update","Domain":"MarketPrice","Fields":',
         }
+
+    def texts(self, post_ids: Iterable[int], posts: Sequence[Post]) -> list[str]:
+        """Many posts, each with its PostID."""
+        names = quoted_all([post.ric for post in posts])
+        keys = [""] * len(names) if self.stream_service else [f"{self._before_name}{name}}}" for name in names]
+        update, refresh = self._before_fields[Action.UPDATE], self._before_fields[Action.REFRESH]
+        is_update = Action.UPDATE  # to look a member up takes as long as to make a text
+        return [
+            f"{_POST_START}{post_id}{key}{update if post.action is is_update else refresh}{post.fields}}}}}"
+            for post_id, key, post in zip(post_ids, keys, posts, strict=True)
+        ]
 
     def text(self, post_id: int, ric: str, action: Action, fields: str) -> str:
         """One post; ``fields`` is the JSON object of its tokens."""

@@ -12,21 +12,17 @@ from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Advance
 
 _WORDS = {action: action.value for action in Action}
+_UNCONFIRMED = Status.UNCONFIRMED
+"""To look a member up takes longer than what is done with it, and there is one for every post."""
 
 
 def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], taken: Sequence[Post]) -> list[Outgoing]:
     """Posts that were taken and are recorded as in flight under these PostIDs, ready for the wire."""
     delivery.sent(post_ids, taken)
+    texts = form.texts(post_ids, taken)
     return [
-        Outgoing(
-            post_id,
-            form.text(post_id, post.ric, post.action, post.fields),
-            post.alone,
-            post.apart,
-            post.ric,
-            form.stream_service,
-        )
-        for post_id, post in zip(post_ids, taken, strict=True)
+        Outgoing(post_id, text, post.alone, post.apart, post.ric, form.stream_service)
+        for post_id, text, post in zip(post_ids, texts, taken, strict=True)
     ]
 
 
@@ -44,8 +40,11 @@ def settle(
     ``utc_of`` (see Desk.utc_reader) is to be the outcomes' as well: the snapshot and they tell the same moment.
     """
     decisions = delivery.settle_all(answers)
-    if decisions:
-        landed([Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is Next.ADVANCE])
+    advance = Next.ADVANCE
+    acked = [one for one in decisions if one.next is advance]
+    if acked:
+        landed([Advance(one.post, utc_of(one.answer.answered_s)) for one in acked])
+    if len(acked) < len(decisions):
         desk.ledger.refused(service, _rics(decisions, Next.REFUSED, Next.AGAIN))
         desk.ledger.unknown(service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
     return decisions
@@ -64,8 +63,8 @@ def outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) 
         answer.code,
         f"{answer.text}; {post.note}" if answer.text and post.note else answer.text or post.note,
         "" if answer.sent_s is None else utc_of(answer.sent_s),
-        "" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
-        post.attempts,
+        "" if status is _UNCONFIRMED else utc_of(answer.answered_s),
+        decision.attempts,
         post.full,
         post.changed,
     )

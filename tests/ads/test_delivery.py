@@ -136,7 +136,7 @@ class TestVerdicts:
         desk = Desk(update())
         decision = desk.next(Verdict.ACKED)
         assert (decision.next, decision.status) == (Next.ADVANCE, Status.ACKED)
-        assert decision.post == update()._replace(attempts=1)
+        assert (decision.post, decision.attempts) == (update(), 1)
 
     @pytest.mark.parametrize("code", [*sorted({*SPEC_NAKS} - RETRYABLE_NAKS), "132", "", "Unheard"])
     def test_final_nak_ends_a_refresh_at_once(self, code: str) -> None:
@@ -156,10 +156,11 @@ class TestVerdicts:
         for attempt in (1, 2):
             decision = desk.next(Verdict.NAKKED, code)
             assert (decision.next, decision.status) == (Next.AGAIN, None)
-            assert decision.post == update()._replace(attempts=attempt)
+            assert decision.post == update()._replace(attempts=attempt - 1)
+            assert decision.attempts == attempt
         decision = desk.next(Verdict.NAKKED, code)
         assert (decision.next, decision.status) == (Next.REFUSED, Status.NAKKED)
-        assert decision.post.attempts == 3
+        assert decision.attempts == 3
         assert desk.delivery.done
 
     def test_no_response_leaves_the_ric_unknown_and_goes_again_in_full(self) -> None:
@@ -201,11 +202,11 @@ class TestVerdicts:
             decision = desk.next(Verdict.LOST, left=False)
             assert (decision.next, decision.status) == (Next.AGAIN, None)
         decision = desk.next(Verdict.ACKED)
-        assert decision.post == update()._replace(attempts=1)
+        assert (decision.post, decision.attempts) == (update(), 1)
 
     def test_too_large_was_never_an_attempt(self) -> None:
         decision = Desk(update()).next(Verdict.NAKKED, "TooLarge", left=False)
-        assert (decision.next, decision.status, decision.post.attempts) == (Next.REFUSED, Status.NAKKED, 0)
+        assert (decision.next, decision.status, decision.attempts) == (Next.REFUSED, Status.NAKKED, 0)
 
 
 class TestHealing:
@@ -348,7 +349,7 @@ def test_whatever_is_answered_every_post_ends_once(
         verdict, code, has_left = left[ric].pop(0) if left[ric] else (endlessly, "SourceDown", True)
         attempts[ric] += has_left
         decision = desk.answer(post_id, verdict, code, left=has_left)
-        assert decision.post.attempts == attempts[ric]
+        assert decision.attempts == attempts[ric]
         assert (decision.status is None) == (decision.next in (Next.AGAIN, Next.AGAIN_UNKNOWN))
         assert (decision.status is Status.ACKED) == (verdict is Verdict.ACKED) == (decision.next is Next.ADVANCE)
         if decision.status is not None:

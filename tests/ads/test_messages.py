@@ -19,14 +19,16 @@ from contrib_watch.ads.messages import (
     decode,
     login_request,
     quoted,
+    quoted_all,
 )
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields
-from contrib_watch.core.model import Action
+from contrib_watch.core.model import Action, Post
 from contrib_watch.simulator.core import Closing, ServerSession, SimulatedAds
 
 LOGIN = login_request(user="analyst", app_id="256", position="10.1.2.3")
 FORM = PostFormat(service="NIPROV", address="10.44.12.152", user_id=7408)
+RICS = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"])) | st.sampled_from(['A"B', "C\\D"])
 DICTIONARY = load_dictionary(Fields())
 
 
@@ -110,6 +112,13 @@ class TestPosts:
         form = PostFormat(service='N"I\\', address="10.1.1.1", user_id=1)
         assert json.loads(form.text(1, "A", Action.UPDATE, "{}"))["Key"]["Service"] == 'N"I\\'
 
+    @given(st.lists(st.tuples(RICS, st.sampled_from(list(Action))), max_size=4), st.booleans())
+    def test_texts_of_many_posts_are_those_of_each(self, wanted: list[tuple[str, Action]], on_stream: bool) -> None:
+        form = PostFormat(service="S", address="10.1.1.1", user_id=1, on_stream=on_stream)
+        posts = [Post(0, ric, action, '{"BID":1}', "{}", "") for ric, action in wanted]
+        single = [form.text(number, post.ric, post.action, post.fields) for number, post in enumerate(posts, 7)]
+        assert form.texts(range(7, 7 + len(posts)), posts) == single
+
 
 class TestQuoted:
     """The only escapes that survive the server's converter."""
@@ -125,6 +134,8 @@ class TestQuoted:
     def test_control_character_cannot_be_sent(self, text: str) -> None:
         with pytest.raises(ValueError, match="control character"):
             quoted(text)
+        with pytest.raises(ValueError, match="control character"):
+            quoted_all(["a", text])
 
     def test_unprintable_but_harmless_characters_pass(self) -> None:
         assert quoted("a\xa0b\u200bc") == '"a\xa0b\u200bc"'
