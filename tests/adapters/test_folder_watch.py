@@ -22,6 +22,7 @@ from folder_site import (
 )
 
 from contrib_watch.adapters.folder import Folder, Scan, Watch
+from contrib_watch.adapters.folder import watch as watch_module
 from contrib_watch.core.model import Feed
 
 
@@ -85,6 +86,19 @@ def test_the_observer_wakes_the_scan(inbox: Path, observer: str) -> None:
         (inbox / "4F5A").write_bytes(b"3")
         (inbox / "4F5A").replace(inbox / "created.csv")
         recorder.wait_for_file("created.csv", b"3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say that a file was closed")
+def test_a_file_that_is_complete_is_not_kept_waiting_for_further_events(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "_GATHER_S", 2 * LIMIT_S)
+    with watching(inbox, settle_seconds=0) as (_, recorder):
+        (inbox / "written.csv").write_bytes(b"1")
+        recorder.wait_for_file("written.csv", b"1")
+        (inbox / ".hidden").write_bytes(b"2")
+        (inbox / ".hidden").rename(inbox / "renamed.csv")
+        recorder.wait_for_file("renamed.csv", b"2")
 
 
 def test_a_slow_writer_is_waited_for(inbox: Path) -> None:

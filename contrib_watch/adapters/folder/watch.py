@@ -31,7 +31,8 @@ POLLING_INTERVAL_S = 1.0
 """How often the polling observer lists a folder."""
 
 _GATHER_S = 0.05
-"""How long the thread lets further events come before it scans, so that 600 events are not 600 scans."""
+"""How long the thread lets further events come before it scans, so that 600 events are not 600 scans; after one that
+says that a file is complete it scans at once."""
 
 _HINTS: list[type[FileSystemEvent]] = [
     # Not "opened" and "closed without writing": the scan's own reading raises these.
@@ -42,6 +43,7 @@ _HINTS: list[type[FileSystemEvent]] = [
     FileClosedEvent,
     DirDeletedEvent,
 ]
+_COMPLETE = (FileClosedEvent, FileMovedEvent)
 
 
 class Watch:
@@ -57,6 +59,7 @@ class Watch:
         self._interval_s = interval_s
         self._on_scan = on_scan
         self._wake = threading.Event()
+        self._at_once = threading.Event()
         self._stopping = threading.Event()
         self._listener: _Listener | None = None
         self._looking_since_s: float | None = None
@@ -71,12 +74,13 @@ class Watch:
 
     def wake(self) -> None:
         """Scan now. Safe from any thread."""
+        self._at_once.set()
         self._wake.set()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End the thread and wait for it; False where it still hangs (in a dead share, say) after ``timeout_s``."""
         self._stopping.set()
-        self._wake.set()
+        self.wake()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -93,6 +97,7 @@ class Watch:
         try:
             while True:
                 # Cleared before anything is looked at, so that nothing that happens from here on is slept over.
+                self._at_once.clear()
                 self._wake.clear()
                 if self._stopping.is_set():
                     return
@@ -108,7 +113,7 @@ class Watch:
     def _rest(self, scan: Scan) -> None:
         due_s = self._interval_s if scan.next_look_s is None else min(self._interval_s, scan.next_look_s)
         if self._wake.wait(max(due_s, _GATHER_S)):
-            self._stopping.wait(_GATHER_S)
+            self._at_once.wait(_GATHER_S)
 
     def _scan(self) -> Scan:
         try:
@@ -138,7 +143,7 @@ class Watch:
             self._close_listener()
             self._log.info("observer went deaf, building another")
         try:
-            self._listener = _Listener(self._folder.path, polling=_polls(self._folder.feed), wake=self.wake)
+            self._listener = _Listener(self._folder.path, polling=_polls(self._folder.feed), heard=self._heard)
         except FileNotFoundError:
             return  # the scan reports the outage
         except Exception as error:  # noqa: BLE001 - inotify's limits, no more threads: an observer is only a comfort
@@ -147,6 +152,12 @@ class Watch:
             self._deafness = str(error)
         else:
             self._deafness = ""
+
+    def _heard(self, event: FileSystemEvent) -> None:
+        """Never raises, which would end the observer's thread."""
+        if isinstance(event, _COMPLETE):
+            self._at_once.set()
+        self._wake.set()
 
     def _close_listener(self) -> None:
         if self._listener is not None:
@@ -162,31 +173,31 @@ def _polls(feed: Feed) -> bool:
 
 
 class _Hint(FileSystemEventHandler):
-    """Wakes the scanner, unless all that happened is hidden: this program's own lease and unfinished reports, say.
+    """Passes on what happened, unless all of it is hidden: this program's own lease and unfinished reports, say.
 
     Nothing here can raise, which would end the observer's thread.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, heard: Callable[[FileSystemEvent], None]) -> None:
+        self._heard = heard
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
         # The watched folder itself may have a hidden name.
         if event.is_directory or not all(PurePath(path).name.startswith(".") for path in paths):
-            self._wake()
+            self._heard(event)
 
 
 class _Listener:
     """One running observer on one folder. Raises OSError where it cannot be started."""
 
-    def __init__(self, folder: Path, *, polling: bool, wake: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, *, polling: bool, heard: Callable[[FileSystemEvent], None]) -> None:
         # Of the folder before the observer has it: should it be replaced in between, hears() says no.
         self._identity = _identity(folder)
         self._observer: BaseObserver = PollingObserver(timeout=POLLING_INTERVAL_S) if polling else Observer()
         try:
             # inotify watches a link itself, not what it points to.
-            self._observer.schedule(_Hint(wake), str(folder.resolve()), recursive=False, event_filter=_HINTS)
+            self._observer.schedule(_Hint(heard), str(folder.resolve()), recursive=False, event_filter=_HINTS)
             self._observer.start()
         except BaseException:
             self._observer.stop()
