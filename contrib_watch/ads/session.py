@@ -61,6 +61,10 @@ class Verdict(StrEnum):
     """It shared a frame with a post at fault, or may itself be the one: it has to go again, alone."""
 
 
+ACKED = Verdict.ACKED
+"""To look a member up takes as long as to take an answer, and there is one for every post."""
+
+
 class Answer(NamedTuple):
     """The end of one post on the wire. Every post handed to a session gets exactly one."""
 
@@ -286,13 +290,14 @@ class Session:
                 self._events.append(Notice(str(error)))
                 continue
             for message in received:
-                self._hear(message, now_s)
+                if message.type == "Ack":
+                    self._on_ack(message, now_s)
+                else:
+                    self._hear(message, now_s)
         self._pump(now_s)
 
     def _hear(self, message: ServerMessage, now_s: float) -> None:
-        if message.type == "Ack":
-            self._on_ack(message, now_s)
-        elif message.type == "Ping":
+        if message.type == "Ping":
             self._output.append(messages.PONG)
         elif self._reading.takes(message) or self._watching.takes(message, now_s) or self._items.takes(message):
             return
@@ -370,7 +375,7 @@ class Session:
             what = f"an Ack for {post_id} names another item than the post, and is not taken for its answer"
             self._events.append(Notice(what))
         elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
-            self._end(post_id, Verdict.ACKED, "", message.text, now_s)
+            self._end(post_id, ACKED, "", message.text, now_s)
         else:
             self._end(post_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
 
@@ -435,7 +440,8 @@ class Session:
 
     def _end(self, post_id: int, verdict: Verdict, code: str, text: str, now_s: float) -> None:
         sent = self._outstanding.pop(post_id)
-        self._suspects.discard(post_id)
+        if self._suspects:
+            self._suspects.discard(post_id)
         self._answers.append(Answer(post_id, verdict, code, text, sent.at_s, now_s))
 
     def _has_room(self, post: Outgoing) -> bool:
@@ -522,9 +528,9 @@ class Session:
             if self._queue[0].alone or len(self._queue[0].text) > small:
                 break
             posts.append(self._queue.popleft())
-        for post in posts:
-            self._frames += 1
-            self._outstanding[post.post_id] = _Sent(now_s, self._frames, post)
+        for frame, post in enumerate(posts, self._frames + 1):
+            self._outstanding[post.post_id] = _Sent(now_s, frame, post)
+        self._frames += len(posts)
         self._output += [post.text for post in posts]
         return len(posts)
 

@@ -20,7 +20,7 @@ _NAME = re.compile(r'"([^"]+)"')
 _MEMBER = re.compile(rf'"([^"]+)":{_VALUE}')
 
 
-def text_column(column: pd.Series[str]) -> pa.StringArray:
+def text_column(column: pd.Series[str] | pd.Index[str]) -> pa.StringArray:
     """A column of texts as one Arrow array."""
     texts = pa.array(column.array, pa.string())
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts

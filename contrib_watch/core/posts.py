@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import starmap
 
 import pandas as pd
 import pyarrow as pa
@@ -78,13 +77,12 @@ def posts(planned: pd.DataFrame) -> Iterator[Post]:
     for start in range(0, len(planned), CHUNK_ROWS):
         chunk = planned.iloc[start : start + CHUNK_ROWS]
         actions = [_ACTIONS[action] for action in _strings(chunk["action"])]
-        texts = [_strings(chunk[name]) for name in ("fields", "full", "changes", "changed", "note", "carried")]
-        yield from starmap(
-            Post,
-            zip(
-                chunk["row"].tolist(), chunk.index.tolist(), actions, *texts, chunk["attempts"].tolist(), strict=True
-            ),
-        )
+        full = _strings(chunk["full"])
+        # A Refresh carries all of them: the same string, not another one.
+        fields = full if Action.UPDATE not in actions else _strings(chunk["fields"])
+        texts = [_strings(chunk[name]) for name in ("changes", "changed", "note", "carried")]
+        rows, attempts = (chunk[name].to_numpy().tolist() for name in ("row", "attempts"))
+        yield from map(Post, rows, _strings(chunk.index), actions, fields, full, *texts, attempts)
 
 
 class Coverage:
@@ -122,7 +120,7 @@ def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
         yield ric, sets[key]
 
 
-def _strings(column: pd.Series[str]) -> list[str]:
+def _strings(column: pd.Series[str] | pd.Index[str]) -> list[str]:
     """A column of texts as strings; by way of NumPy, which is several times faster than tolist()."""
     return text_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
 
