@@ -10,14 +10,14 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
@@ -118,14 +118,14 @@ def csv_bytes(report: Report) -> bytes:
     return b"".join(
         [
             head.encode(),
-            *(_csv_lines(report.rows.iloc[start : start + _CSV_ROWS], report.columns) for start in starts),
+            *(_csv_lines(report.rows.slice(start, _CSV_ROWS)) for start in starts),
         ]
     )
 
 
-def _csv_lines(rows: pd.DataFrame, names: Sequence[str]) -> bytes:
+def _csv_lines(rows: pa.Table) -> bytes:
     """Rows as the lines of a CSV, made in columns."""
-    columns = [_csv_cells(rows[name], free=name in _FREE_TEXTS) for name in names]
+    columns = [_csv_cells(rows[name], free=name in _FREE_TEXTS) for name in rows.column_names]
     lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*columns, ","), "\r\n", "")
     # An Arrow array of texts holds them one after the other.
     first, last = lines.offset, lines.offset + len(lines)
@@ -133,13 +133,14 @@ def _csv_lines(rows: pd.DataFrame, names: Sequence[str]) -> bytes:
     return memoryview(lines.buffers()[2])[ends[first] : ends[last]].tobytes()
 
 
-def _csv_cells(column: pd.Series[str], *, free: bool) -> pa.Array:
+def _csv_cells(column: pa.ChunkedArray, *, free: bool) -> pa.StringArray:
     """A column as the cells of a CSV, empty for what is absent; ``free`` text is made safe, and quoted (RFC 4180,
     2.6), where that is needed."""
-    texts = pa.array((spreadsheet_safe(column) if free else column).array)
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    texts = pc.fill_null(pc.cast(texts, pa.string()), "")
-    special = pc.match_substring_regex(texts, r'[",\r\n]') if free else pa.scalar(False)
+    texts = pc.fill_null(pc.cast(column.combine_chunks(), pa.string()), "")
+    if not free:
+        return texts
+    texts = spreadsheet_safe(texts)
+    special = pc.match_substring_regex(texts, r'[",\r\n]')
     if not pc.any(special).as_py():
         return texts
     doubled = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
@@ -152,7 +153,8 @@ def page(report: Report, csv_sha256: str = "") -> str:
     ``csv_sha256`` is of the CSV beside it, to which the page testifies as it does to the record.
     """
     problems = report.problem_rows
-    sent = report.rows[(report.rows["status"] == Status.ACKED) & (report.rows["changes"] != "")]
+    is_sent = pc.and_(pc.equal(report.rows["status"], Status.ACKED.value), pc.not_equal(report.rows["changes"], ""))
+    sent = pc.indices_nonzero(is_sent)
     drop = report.drop
     return _template().render(
         report=report,
@@ -160,9 +162,9 @@ def page(report: Report, csv_sha256: str = "") -> str:
         drop=drop,
         file=PurePath(drop.path),
         causes=report.causes[:CAUSES_SHOWN],
-        problems=[] if report.whole_file else _records(_of_every_kind(problems)),
+        problems=[] if report.whole_file else _of_every_kind(problems).to_pylist(),
         problem_count=0 if report.whole_file else len(problems),
-        changes=_records(sent.head(CHANGES_SHOWN)),
+        changes=report.rows.take(sent[:CHANGES_SHOWN]).to_pylist(),
         change_count=len(sent),
         missing=report.missing[:MISSING_SHOWN],
         counts=[(count, status) for status, count in report.totals.items() if count],
@@ -261,23 +263,22 @@ def _clock(iso: str) -> str:
     return iso.replace("T", " ").removesuffix("Z")
 
 
-def _span(times: pd.Series[str]) -> list[str]:
+def _span(times: pa.ChunkedArray) -> list[str]:
     """The earliest and the latest of the times that are there; empty where none is."""
-    there = times[times != ""]
-    return [there.min(), there.max()] if len(there) else []
+    there = times.filter(pc.not_equal(times, ""))
+    return [pc.min(there).as_py(), pc.max(there).as_py()] if len(there) else []
 
 
-def _of_every_kind(problems: pd.DataFrame) -> pd.DataFrame:
+def _of_every_kind(problems: pa.Table) -> pa.Table:
     """At most ROWS_SHOWN of the problem rows, in file order, and some of each status and Nak code among them."""
-    rank = problems.groupby(["status", "nak_code"], sort=False).cumcount()
-    return problems.loc[rank.nsmallest(ROWS_SHOWN).sort_index().index]
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows for the template, with None for nulls."""
-    values = rows.astype(object)
-    records: list[dict[str, Any]] = values.where(values.notna(), None).to_dict("records")
-    return records
+    if len(problems) <= ROWS_SHOWN:
+        return problems
+    seen: Counter[tuple[str, str]] = Counter()
+    ranks = []
+    for kind in zip(problems["status"].to_pylist(), problems["nak_code"].to_pylist(), strict=True):
+        ranks.append(seen[kind])
+        seen[kind] += 1
+    return problems.take(np.sort(np.argsort(ranks, kind="stable")[:ROWS_SHOWN]))
 
 
 def _visible(value: object) -> object:

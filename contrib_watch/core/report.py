@@ -8,16 +8,20 @@ comes first. A row counts as being there only where the ADS acknowledged its val
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import chain
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contrib_watch.core.chain import Witness
+from contrib_watch.core.columns import joined, repeated
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
@@ -35,10 +39,8 @@ PROBLEM_STATUSES = (Status.REJECTED, Status.NAKKED, Status.UNCONFIRMED, Status.H
 
 Level = Literal["good", "attention", "bad"]
 
-_TEXT = pd.ArrowDtype(pa.string())
-_WHOLE_NUMBER = pd.ArrowDtype(pa.int64())
-_NUMBERS = ("row", "post_id", "attempts")
-"""What is not text."""
+_TYPES = {**dict.fromkeys(COLUMNS, pa.string()), **dict.fromkeys(("row", "post_id", "attempts"), pa.int64())}
+_PROBLEM_WORDS = pa.array([status.value for status in PROBLEM_STATUSES])
 
 _EXAMPLE_LENGTH = 80
 """Characters of a cell's text that an example quotes."""
@@ -91,7 +93,7 @@ class Report:
     """The record that stands for these outcomes, which the report testifies to; None: there is none."""
     local_tz: tzinfo
     """The time zone of the people who read it."""
-    rows: pd.DataFrame
+    rows: pa.Table
     """The columns of COLUMNS; problems first, then file order. ``row`` is a label (``7``, ``Sheet1!7``), times are
     ISO 8601 text in UTC, ``post_id`` is null where nothing was sent, absent text is empty. A file that was not
     published as a whole, for a reason of its own, has one row without a label."""
@@ -121,9 +123,9 @@ class Report:
         return sum(self.totals.values())
 
     @property
-    def problem_rows(self) -> pd.DataFrame:
+    def problem_rows(self) -> pa.Table:
         """The rows with one of PROBLEM_STATUSES, in file order."""
-        return self.rows[self.rows["status"].isin(PROBLEM_STATUSES)]
+        return self.rows.filter(_are_problems(self.rows))
 
 
 def build_report(
@@ -149,13 +151,12 @@ def build_report(
 ) -> Report:
     """Put together what became of each row of a drop.
 
-    ``outcomes`` has COLUMNS and one row for each row of the file that is not unchanged: ``row`` is the file's row
-    number, ``status`` a Status or its text, times are ISO 8601 text in UTC (``2026-11-22T16:30:00.123Z``), absent
-    values are None. Rows of ``quotes`` without an outcome are unchanged; an equal copy without one shares its first
-    row's. ``problems`` are all reasons of rejected rows, those found after reading included (default: those of
-    ``quotes``). ``warnings`` are added to those of ``quotes``. ``breaches`` are the guards because of which the drop
-    was held or rejected, ``moves`` its largest moves then. ``verified`` is what reading back showed of the rows that
-    were acknowledged; None: nobody asked.
+    ``outcomes`` has COLUMNS in Arrow's types and one row for each row of the file that is not unchanged: ``row`` is
+    the file's row number, times are ISO 8601 text in UTC (``2026-11-22T16:30:00.123Z``). Rows of ``quotes`` without
+    an outcome are unchanged; an equal copy without one shares its first row's. ``problems`` are all reasons of
+    rejected rows, those found after reading included (default: those of ``quotes``). ``warnings`` are added to those
+    of ``quotes``. ``breaches`` are the guards because of which the drop was held or rejected, ``moves`` its largest
+    moves then. ``verified`` is what reading back showed of the rows that were acknowledged; None: nobody asked.
 
     ``quotes`` is None where the file has no rows to speak of, because it was ``unreadable`` (why), or because it
     was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at, unless the
@@ -171,7 +172,7 @@ def build_report(
     else:
         problems = quotes.problems if problems is None else problems
         numbered = _numbered_rows(quotes, outcomes, problems)
-        rows = _labelled(numbered, quotes)
+        rows = _labelled(numbered, quotes.sheet)
         causes = _causes(drop, numbered, rows, problems, missing, breaches)
         verdict = _verdict(drop, _totals(rows), len(missing))
     if verified is not None:
@@ -201,14 +202,14 @@ def build_report(
     )
 
 
-def spreadsheet_safe(column: pd.Series[str]) -> pd.Series[str]:
-    """Text that no spreadsheet program takes for a formula.
+def spreadsheet_safe(texts: pa.StringArray) -> pa.StringArray:
+    """Texts that no spreadsheet program takes for formulas.
 
     A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end gets an apostrophe before it, and so does
     one that begins with an apostrophe: that way ``spreadsheet_raw`` gives back exactly what was there.
     """
-    dangerous = column.str.match(_DANGEROUS).fillna(False).astype(bool)
-    return column.mask(dangerous, "'" + column) if dangerous.any() else column
+    dangerous = pc.match_substring_regex(texts, _DANGEROUS)
+    return pc.if_else(dangerous, joined("'", texts), texts) if pc.any(dangerous).as_py() else texts
 
 
 def spreadsheet_safe_text(text: str) -> str:
@@ -216,84 +217,114 @@ def spreadsheet_safe_text(text: str) -> str:
     return f"'{text}" if re.match(_DANGEROUS, text) else text
 
 
-def spreadsheet_raw(column: pd.Series[str]) -> pd.Series[str]:
+def spreadsheet_raw(texts: pa.StringArray) -> pa.StringArray:
     """Undo ``spreadsheet_safe``: one leading apostrophe is taken away."""
-    return column.str.removeprefix("'")
+    return pc.replace_substring_regex(texts, "^'", "", max_replacements=1)
 
 
 # --- rows
 
 
-def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Problem]) -> pa.Table:
     """Every row of the file with COLUMNS, once, in the report's order; ``row`` is still the file's number."""
-    recorded = _typed(outcomes)
+    recorded = _recorded(outcomes)
     _check_recorded(recorded, quotes, problems)
-    first = pd.DataFrame({"row": quotes.rows.to_numpy(), "ric": quotes.values.index})
-    twins = pd.DataFrame([(row, ric) for ric, rows in quotes.twins.items() for row in rows], columns=["row", "ric"])
-    rows = pd.concat([recorded, _unrecorded(first, recorded), _twin_rows(twins, first, recorded)])
+    rics = pa.array(quotes.values.index.array, pa.string())
+    first = pa.table({"row": pa.array(quotes.rows.to_numpy()), "ric": rics})
+    unchanged = _unchanged(_unrecorded(first, recorded))
+    rows = pa.concat_tables([recorded, unchanged, *_twin_rows(quotes, first, recorded)]).combine_chunks()
     if len(rows) != quotes.rows_read:
         raise _fault(f"the file has {quotes.rows_read:,} rows, but {len(rows):,} are accounted for")
-    rows["text"] = _explained(rows, problems)
-    fine = ~rows["status"].isin(PROBLEM_STATUSES)
-    return rows.assign(fine=fine).sort_values(["fine", "row"], ignore_index=True)[list(COLUMNS)]
+    return _in_order(_explained(rows, problems))
 
 
-def _typed(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """COLUMNS in their types, whatever a database made of them; absent text becomes empty."""
-    columns = outcomes[list(COLUMNS)].reset_index(drop=True)
-    # By way of Int64, which takes the floats that a nullable column of a database becomes.
-    numbers = {name: columns[name].astype("Int64").astype(_WHOLE_NUMBER) for name in _NUMBERS}
-    texts = {name: columns[name].astype(_TEXT).fillna("") for name in COLUMNS if name not in _NUMBERS}
-    return columns.assign(**numbers, **texts)
+def _recorded(outcomes: pd.DataFrame) -> pa.Table:
+    """COLUMNS of outcomes; absent text becomes empty."""
+    columns = {name: pa.array(outcomes[name].array, kind) for name, kind in _TYPES.items()}
+    absent = {name: pc.fill_null(column, "") for name, column in columns.items() if _TYPES[name] == pa.string()}
+    return pa.table({**columns, **absent})
 
 
-def _check_recorded(recorded: pd.DataFrame, quotes: Quotes, problems: Sequence[Problem]) -> None:
-    unknown = set(recorded["status"].unique()) - set(Status)
+def _unchanged(rows: pa.Table) -> pa.Table:
+    """Rows of a file (``row``, ``ric``) with COLUMNS, as unchanged ones."""
+    empty, nothing = repeated("", len(rows)), pa.nulls(len(rows), pa.int64())
+    columns = {name: empty if kind == pa.string() else nothing for name, kind in _TYPES.items()}
+    columns["status"] = repeated(Status.UNCHANGED.value, len(rows))
+    columns["attempts"] = pc.fill_null(nothing, 0)
+    return pa.table({**columns, "row": rows["row"], "ric": rows["ric"]})
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Problems first, then by ``row``; rows that are in order already are not copied."""
+    fine = pc.invert(_are_problems(rows)).to_numpy()
+    order = np.lexsort((rows["row"].to_numpy(), fine))
+    return rows if np.array_equal(order, np.arange(len(rows))) else rows.take(order)
+
+
+def _are_problems(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(rows["status"], value_set=_PROBLEM_WORDS)
+
+
+def _check_recorded(recorded: pa.Table, quotes: Quotes, problems: Sequence[Problem]) -> None:
+    unknown = set(recorded["status"].unique().to_pylist()) - set(Status)
     if unknown:
         raise _fault(f"an outcome has the status {min(unknown)!r}, which does not exist")
-    twice = recorded["row"][recorded["row"].duplicated()]
-    if len(twice):
-        raise _fault(f"row {twice.iloc[0]} has two outcomes")
-    others = chain(quotes.problems, problems)
-    read = {*chain.from_iterable(quotes.twins.values()), *(problem.row for problem in others)}
-    foreign = set(recorded["row"][~recorded["row"].isin(quotes.rows)]) - read
+    numbers, times = np.unique(recorded["row"].to_numpy(), return_counts=True)
+    if len(numbers) != len(recorded):
+        raise _fault(f"row {numbers[times > 1][0]} has two outcomes")
+    foreign = set(numbers[~np.isin(numbers, quotes.rows.to_numpy())].tolist())
+    others = (problem.row for problem in chain(quotes.problems, problems))
+    foreign -= {*chain.from_iterable(quotes.twins.values()), *others}
     if foreign:
         raise _fault(f"row {min(foreign)} has an outcome, but the file has no such row")
 
 
-def _unrecorded(known: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``known`` without an outcome, as unchanged ones."""
-    rows = known[~known["row"].isin(recorded["row"])]
-    return _typed(rows.assign(status=Status.UNCHANGED, attempts=0).reindex(columns=list(COLUMNS)))
+def _unrecorded(known: pa.Table, recorded: pa.Table) -> pa.Table:
+    """The rows of ``known`` without an outcome."""
+    return known.filter(pc.invert(pc.is_in(known["row"], value_set=recorded["row"])))
 
 
-def _twin_rows(twins: pd.DataFrame, first: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
+def _twin_rows(quotes: Quotes, first: pa.Table, recorded: pa.Table) -> Iterator[pa.Table]:
     """The equal copies without an outcome: they share the post of their RIC's first row, so also its fate."""
-    unchanged = _unrecorded(twins, recorded)
-    posted = recorded[recorded["row"].isin(first["row"])]
-    shared = unchanged[["row", "ric"]].merge(posted.drop(columns="row"), on="ric")
-    return pd.concat([unchanged[~unchanged["row"].isin(shared["row"])], shared])
+    if not quotes.twins:
+        return
+    pairs = [(row, ric) for ric, rows in quotes.twins.items() for row in rows]
+    twins = _unrecorded(pa.table([*zip(*pairs, strict=True)], first.schema), recorded)
+    posted = recorded.filter(pc.is_in(recorded["row"], value_set=first["row"])).combine_chunks()
+    at = pc.index_in(twins["ric"], value_set=posted["ric"])
+    shared = posted.take(pc.drop_null(at))
+    yield shared.set_column(0, "row", twins["row"].filter(pc.is_valid(at)))
+    yield _unchanged(twins.filter(pc.is_null(at)))
 
 
-def _explained(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.Series[str]:
-    """The rows' texts; a rejected row that was recorded without one gets its problems'."""
-    bare = (rows["status"] == Status.REJECTED) & (rows["text"] == "")
-    if not bare.any():
-        return rows["text"]
+def _explained(rows: pa.Table, problems: Sequence[Problem]) -> pa.Table:
+    """The rows with their texts; a rejected row that was recorded without one gets its problems'."""
+    bare = pc.and_(pc.equal(rows["status"], Status.REJECTED.value), pc.equal(rows["text"], ""))
+    if not pc.any(bare).as_py():
+        return rows
     reasons: dict[int, str] = {}
     for problem in problems:
         reasons[problem.row] = f"{reasons[problem.row]}; {problem}" if problem.row in reasons else str(problem)
-    return rows["text"].mask(bare, rows["row"].map(reasons).astype(_TEXT).fillna(""))
+    numbers = pc.if_else(bare, rows["row"], None).to_pylist()
+    told = pa.array([None if row is None else reasons.get(row) for row in numbers], pa.string())
+    return _with(rows, text=pc.coalesce(told, rows["text"]))
 
 
-def _labelled(numbered: pd.DataFrame, quotes: Quotes) -> pd.DataFrame:
-    label = numbered["row"].astype(_TEXT)
-    return numbered.assign(row=f"{quotes.sheet}!" + label if quotes.sheet else label)
+def _with(rows: pa.Table, **columns: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The same rows with other columns in the place of their own."""
+    for name, column in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
 
 
-def _totals(rows: pd.DataFrame) -> dict[Status, int]:
-    counts = rows["status"].value_counts()
-    return {status: int(counts.get(status, 0)) for status in Status}
+def _labelled(numbered: pa.Table, sheet: str) -> pa.Table:
+    label = pc.cast(numbered["row"], pa.string())
+    return _with(numbered, row=joined(f"{sheet}!", label) if sheet else label)
+
+
+def _totals(rows: pa.Table) -> dict[Status, int]:
+    found = {pair["values"]: pair["counts"] for pair in rows["status"].value_counts().to_pylist()}
+    return {status: found.get(status.value, 0) for status in Status}
 
 
 def _fault(what: str) -> ContribWatchError:
@@ -307,8 +338,8 @@ def _fault(what: str) -> ContribWatchError:
 
 def _causes(
     drop: Drop,
-    numbered: pd.DataFrame,
-    rows: pd.DataFrame,
+    numbered: pa.Table,
+    rows: pa.Table,
     problems: Sequence[Problem],
     missing: Sequence[str],
     breaches: Sequence[Breach],
@@ -317,10 +348,13 @@ def _causes(
 
     The guards that a drop does not pass come before all others, for they keep it back as a whole.
     """
-    explained = (numbered["status"] == Status.REJECTED) & numbered["row"].isin([p.row for p in problems])
+    found = pa.array([problem.row for problem in problems], pa.int64())
+    is_rejected = pc.equal(numbered["status"], Status.REJECTED.value)
+    explained = pc.and_(is_rejected, pc.is_in(numbered["row"], value_set=found))
     if breaches:
-        explained |= numbered["text"] == drop.reason
-    causes = [*_problem_causes(problems), *_outcome_causes(drop, rows[~explained])]
+        explained = pc.or_(explained, pc.equal(numbered["text"], drop.reason))
+    unexplained = rows.filter(pc.and_not(_need_a_word(rows), explained))
+    causes = [*_problem_causes(problems), *_outcome_causes(drop, unexplained)]
     if missing:
         causes.append(
             Cause(
@@ -362,23 +396,24 @@ def _problem_causes(problems: Sequence[Problem]) -> list[Cause]:
     ]
 
 
-def _outcome_causes(drop: Drop, rows: pd.DataFrame) -> list[Cause]:
-    """The other rows, grouped by status, Nak code and text."""
-    rows = rows[rows["status"].isin((*PROBLEM_STATUSES, Status.SUPERSEDED))]
-    # An answer that names its RIC is the same answer for every RIC.
-    general = [
-        text.replace(ric, "<RIC>") if ric and status == Status.NAKKED else text
-        for text, ric, status in zip(rows["text"], rows["ric"], rows["status"], strict=True)
-    ]
-    groups = rows.assign(text=pd.Series(general, index=rows.index, dtype=_TEXT)).groupby(
-        ["status", "nak_code", "text"], sort=False
-    )
+def _need_a_word(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.or_(_are_problems(rows), pc.equal(rows["status"], Status.SUPERSEDED.value))
+
+
+def _outcome_causes(drop: Drop, rows: pa.Table) -> list[Cause]:
+    """Rows that were posted or could have been, grouped by status, Nak code and text."""
+    groups: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    columns = (rows[name].to_pylist() for name in ("row", "ric", "status", "nak_code", "text"))
+    for label, ric, status, nak_code, text in zip(*columns, strict=True):
+        # An answer that names its RIC is the same answer for every RIC.
+        general = text.replace(ric, "<RIC>") if ric and status == Status.NAKKED else text
+        groups.setdefault((status, nak_code, general), []).append((label, ric))
     causes = []
-    for (status, nak_code, text), group in groups:
-        what, mend = _in_words(drop, Status(status), str(nak_code), str(text))
-        label, ric = group["row"].iloc[0], group["ric"].iloc[0]
+    for (status, nak_code, text), told in groups.items():
+        what, mend = _in_words(drop, Status(status), nak_code, text)
+        label, ric = told[0]
         place = f"row {label}" if label.isdecimal() else label
-        causes.append(Cause(Status(status), len(group), what, f"{place}, {ric}" if ric else place, mend))
+        causes.append(Cause(Status(status), len(told), what, f"{place}, {ric}" if ric else place, mend))
     return causes
 
 
@@ -416,11 +451,11 @@ def _shortened(text: str) -> str:
 # --- what was read back
 
 
-def _different(rows: pd.DataFrame) -> Iterator[Cause]:
+def _different(rows: pa.Table) -> Iterator[Cause]:
     """The rows of which the ADS holds something else than it acknowledged."""
     wrong = found(rows).no
-    if not wrong.empty:
-        first = wrong.iloc[0]
+    if len(wrong):
+        first = wrong.slice(0, 1).to_pylist()[0]
         yield Cause(
             Status.ACKED,
             len(wrong),
@@ -430,12 +465,12 @@ def _different(rows: pd.DataFrame) -> Iterator[Cause]:
         )
 
 
-def _unavailable(rows: pd.DataFrame) -> Iterator[str]:
-    for why, count in found(rows).unavailable[COLUMN].value_counts().items():
+def _unavailable(rows: pa.Table) -> Iterator[str]:
+    for why, count in Counter(found(rows).unavailable[COLUMN].to_pylist()).most_common():
         yield f"{_counted(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
 
 
-def _read_back(verdict: Verdict, rows: pd.DataFrame) -> Verdict:
+def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
     """The verdict says "verified" only where every acknowledged row was read back and is right."""
     seen = found(rows)
     wrong, unknown = len(seen.no), len(seen.unavailable)
@@ -522,7 +557,7 @@ def _counted(count: int, noun: str) -> str:
 # --- a file without rows to speak of
 
 
-def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pd.DataFrame, tuple[Cause, ...], Verdict]:
+def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pa.Table, tuple[Cause, ...], Verdict]:
     """One row, one cause and the verdict for a file that was read by nobody, or stopped before its rows counted."""
     if drop.status is DropStatus.HELD:
         status, why = Status.HELD, reason or "waiting for a decision"
@@ -536,24 +571,20 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pd.DataFrame,
         status, why = Status.REJECTED, unreadable or reason or "no reason was recorded"
         what = f"the file could not be read: {why}" if unreadable else f"rejected, {why}"
         mend = "mend the file and save it again: nothing of this one was sent"
-    row = pd.DataFrame([dict.fromkeys(COLUMNS)]).assign(row=0, status=status, text=why, attempts=0)
-    rows = _typed(row).assign(row=pd.Series([""], dtype=_TEXT))
-    return rows, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
+    line = _with(_unchanged(pa.table({"row": [""], "ric": [""]})), status=[[status.value]], text=[[why]])
+    return line, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
 
 
-def _half_way(
-    drop: Drop, rest: pd.DataFrame, outcomes: pd.DataFrame
-) -> tuple[pd.DataFrame, tuple[Cause, ...], Verdict]:
+def _half_way(drop: Drop, rest: pa.Table, outcomes: pd.DataFrame) -> tuple[pa.Table, tuple[Cause, ...], Verdict]:
     """The rows of a drop that failed after some of them had ended; ``rest`` is the line for those that had not.
 
     Rows below 1 are of RICs whose place in the file is not known any more.
     """
-    known = _typed(outcomes).sort_values("row", ignore_index=True)
-    label = known["row"].astype(_TEXT).mask(known["row"] < 1, "")
-    rest = rest.assign(text="not sent by this run, as any row that is not listed: " + rest["text"])
-    rows = pd.concat([rest, known.assign(row=label)], ignore_index=True)
-    fine = ~rows["status"].isin(PROBLEM_STATUSES)
-    rows = rows.assign(fine=fine).sort_values("fine", kind="stable", ignore_index=True)[list(COLUMNS)]
+    known = _in_order(_recorded(outcomes))
+    label = pc.if_else(pc.less(known["row"], 1), "", pc.cast(known["row"], pa.string()))
+    known = _with(known, row=label)
+    rest = _with(rest, text=joined("not sent by this run, as any row that is not listed: ", rest["text"]))
+    rows = pa.concat_tables([rest, known])
     cause = Cause(
         Status.REJECTED, 1, f"the drop failed half-way: {drop.reason}", "", f"then: contrib-watch retry {drop.id}"
     )
@@ -561,7 +592,7 @@ def _half_way(
     unknown = f"{totals[Status.UNCONFIRMED]:,} of unknown fate (no answer); " if totals[Status.UNCONFIRMED] else ""
     text = f"FAILED half-way: {totals[Status.ACKED]:,} acknowledged; {unknown}all others NOT published"
     verdict = Verdict("bad", text)
-    return rows, (cause, *_outcome_causes(drop, rows.iloc[1:])), verdict
+    return rows, (cause, *_outcome_causes(drop, known.filter(_need_a_word(known)))), verdict
 
 
 def _encodable(text: str) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from contrib_watch.core.columns import repeated
 from contrib_watch.core.model import Status
 
 COLUMN = "verified"
@@ -35,22 +37,25 @@ def nothing_known(why: str) -> Verified:
     return Verified(f"{NOT_AVAILABLE}{why}")
 
 
-def with_column(rows: pd.DataFrame, verified: Verified) -> pd.DataFrame:
+def with_column(rows: pa.Table, verified: Verified) -> pa.Table:
     """The rows of a report with COLUMN as the last."""
-    acked = rows["status"] == Status.ACKED
-    found = rows["ric"].map(verified.of) if verified.others else pd.Series(verified.rest, index=rows.index)
-    return rows.assign(**{COLUMN: found.astype(rows["ric"].dtype).where(acked, "")})
+    found = repeated(verified.rest, len(rows))
+    if verified.others:
+        found = pa.array(map(verified.of, rows["ric"].to_pylist()), pa.string())
+    acked = pc.equal(rows["status"], Status.ACKED.value)
+    return rows.append_column(COLUMN, pc.if_else(acked, found, ""))
 
 
 class Found(NamedTuple):
     """Rows of a report by what the read-back found."""
 
     yes: int
-    no: pd.DataFrame
-    unavailable: pd.DataFrame
+    no: pa.Table
+    unavailable: pa.Table
 
 
-def found(rows: pd.DataFrame) -> Found:
+def found(rows: pa.Table) -> Found:
     """What COLUMN says of the acknowledged rows."""
     said = rows[COLUMN]
-    return Found(int((said == YES).sum()), rows[said.str.startswith(NO)], rows[said.str.startswith(NOT_AVAILABLE)])
+    yes = pc.sum(pc.equal(said, YES)).as_py() or 0
+    return Found(yes, rows.filter(pc.starts_with(said, NO)), rows.filter(pc.starts_with(said, NOT_AVAILABLE)))

@@ -7,13 +7,14 @@ import io
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,14 @@ SENT, ACKED = "2026-11-22T16:30:02.123Z", "2026-11-22T16:30:02.371Z"
 
 FREE_TEXT = st.text(st.sampled_from("ab=+-@',;\t\r\n\"\u00e9 "), max_size=5)
 """With all characters that a CSV or a spreadsheet program takes for more than text."""
+
+
+def the_outcomes(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Outcomes as the store gives them."""
+    numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
+    shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
+    table = pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:
@@ -60,7 +69,7 @@ def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv"
                 problems=(),
                 rows_read=rows,
             ),
-            "outcomes": pd.DataFrame(list(outcomes), columns=list(Outcome._fields)),
+            "outcomes": the_outcomes(outcomes),
             **options,
         }
     )
@@ -275,7 +284,7 @@ def test_no_cell_of_the_csv_is_a_formula_and_a_machine_gets_the_text_back() -> N
     for column in ("changes", "nak_code", "text"):
         shown = [row[column] for row in rows]
         assert not any(cell[0] in "=+-@\t\r" for cell in shown)
-        assert spreadsheet_raw(pd.Series(shown)).to_list() == texts
+        assert spreadsheet_raw(pa.array(shown)).to_pylist() == texts
 
 
 def test_a_sheet_or_ric_that_looks_like_a_formula_is_made_safe() -> None:
@@ -293,18 +302,16 @@ def test_a_sheet_or_ric_that_looks_like_a_formula_is_made_safe() -> None:
 
 @given(st.lists(st.tuples(FREE_TEXT, FREE_TEXT, st.integers(0, 2**63 - 1)), max_size=8))
 def test_the_csv_made_in_columns_is_the_one_of_the_csv_module(cells: list[tuple[str, str, int]]) -> None:
-    texts = pd.DataFrame(
-        [(ric, ric, "Update", "acked", number, text, "", text, SENT, "", number) for ric, text, number in cells],
-        columns=list(COLUMNS),
-    )
-    kinds = dict.fromkeys(COLUMNS, TOKENS) | {"post_id": "int64[pyarrow]", "attempts": "int64[pyarrow]"}
+    kinds = dict.fromkeys(COLUMNS, pa.string()) | {"post_id": pa.int64(), "attempts": pa.int64()}
+    told = [(ric, ric, "Update", "acked", number, text, "", text, SENT, "", number) for ric, text, number in cells]
+    texts = pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in told], pa.schema(kinds))
     expected = io.StringIO()
     writer = csv.writer(expected)
     writer.writerow(COLUMNS)
     free = ("row", "ric", "changes", "nak_code", "text")
-    for row in texts.to_dict("records"):
+    for row in texts.to_pylist():
         writer.writerow([made_safe(str(row[name])) if name in free else row[name] for name in COLUMNS])
-    assert csv_bytes(replace(a_report(), rows=texts.astype(kinds))) == expected.getvalue().encode()
+    assert csv_bytes(replace(a_report(), rows=texts)) == expected.getvalue().encode()
 
 
 def made_safe(text: str) -> str:
