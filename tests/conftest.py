@@ -8,8 +8,10 @@ from pathlib import Path
 
 from hypothesis import settings
 
-# The machines that run them are shared and noisy: no example fails for having been slow.
-settings.register_profile("shared machine", deadline=None)
+# The machines that run them are shared and noisy: no example fails for having been slow. `--hypothesis-profile
+# thorough` looks for much longer.
+settings.register_profile("shared machine", deadline=None, max_examples=60)
+settings.register_profile("thorough", deadline=None, max_examples=5_000)
 settings.load_profile("shared machine")
 
 # Every commit of a state is synced, which a memory disk has at no cost. It is a small one in many a container.

@@ -15,7 +15,7 @@ from shutil import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import contrib_watch
@@ -803,7 +803,6 @@ _VALUES = st.sampled_from(
 _KEYS = sorted({f.name for section in (Ads, State, Fields, Log, Feed) for f in fields(section)} | {"max_age", "x"})
 
 
-@settings(deadline=None)
 @given(
     sections=st.dictionaries(
         st.sampled_from(["ads", "state", "fields", "log", "[feeds]", "other"]),

@@ -90,10 +90,10 @@ def ending_in_a_price(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("feed", "name", "form", "every"),
     [
-        ("fx", FX, as_it_is, 1),
+        ("fx", FX, as_it_is, 7),
         ("fx", FX, ending_in_a_price, 1),
         ("fx", FX, with_unix_line_ends, 29),
-        ("funds", FUNDS, as_it_is, 29),
+        ("funds", FUNDS, as_it_is, 67),
     ],
 )
 def test_a_csv_cut_at_any_byte_gives_its_whole_rows_and_no_other(

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.adapters.sheets import read_cells
@@ -240,7 +240,6 @@ AWKWARD = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.lists(AWKWARD, min_size=3, max_size=3), max_size=12),
     delimiter=st.sampled_from(",;\t|"),
@@ -273,7 +272,6 @@ def test_what_the_csv_module_writes_comes_back_cell_for_cell(
     assert cells.malformed == ()
 
 
-@settings(deadline=None)
 @given(text=st.text(st.sampled_from('ab1," \n\r;é\ufeff'), max_size=60))
 def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(text: str) -> None:
     try:

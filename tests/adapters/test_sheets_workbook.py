@@ -17,7 +17,7 @@ import openpyxl
 import pandas as pd
 import pytest
 import xlsxwriter
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
@@ -674,7 +674,6 @@ def expected_cell(value: Any) -> tuple[str | None, CellKind]:
             return value, K.NUMBER
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     lines=st.lists(st.lists(VALUE, min_size=3, max_size=3), max_size=8),
     with_error=st.booleans(),

@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websocket import ABNF, WebSocket
 
@@ -35,7 +35,6 @@ def from_server(opcode: int, payload: bytes, *, last: bool = True) -> bytes:
 
 
 @given(TEXTS)
-@settings(max_examples=50, deadline=None)
 def test_what_is_encoded_is_what_websocket_client_encodes(texts):
     keys = os.urandom(4 * len(texts))
     frames = [ABNF.create_frame(text, ABNF.OPCODE_TEXT) for text in texts]
@@ -45,7 +44,6 @@ def test_what_is_encoded_is_what_websocket_client_encodes(texts):
 
 
 @given(TEXTS, st.integers(0, 200_000))
-@settings(max_examples=50, deadline=None)
 def test_a_cut_anywhere_loses_nothing(texts, cut):
     stream = b"".join(from_server(ABNF.OPCODE_TEXT, text.encode()) for text in texts)
     first, rest = decoded(stream[:cut])

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.delivery import Decision, Delivery, Next
@@ -241,7 +241,6 @@ FIELDS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(ads=servers(), limits=LIMITS, seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), form=FORMS)
 def test_every_post_ends_in_exactly_one_answer_that_is_true(
     ads: SimulatedAds, limits: Limits, seed: int, count: int, form: PostFormat
@@ -347,7 +346,6 @@ def deliver(world: World, delivery: Delivery, window: int, form: PostFormat = FO
     pytest.fail("the delivery does not end")
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     ads=servers(),
     limits=LIMITS,

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.messages import PostFormat, decode, field_texts, item_request
@@ -264,7 +264,6 @@ def test_a_lost_connection_answers_all() -> None:
 # Against the simulated ADS.
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     wanted=st.lists(st.sampled_from([f"R{n}" for n in range(300)]), unique=True, max_size=300),
     held=st.sets(st.integers(0, 299)),

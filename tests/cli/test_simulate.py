@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from cli_site import DEADLINE_S, PROGRAM, PROMPTLY_S, Site, sheet
+from cli_site import DEADLINE_S, PROGRAM, PROMPTLY_S, Site, ads, sheet
 from click.testing import CliRunner
 
 from contrib_watch.cli import main
@@ -79,8 +79,8 @@ def test_it_ends_on_a_signal_with_0(number: signal.Signals) -> None:
     assert out == ""
     assert "Traceback" not in err
 
-    with simulated("--port", address.rpartition(":")[2]) as (_, again):  # and its port is free at once
-        assert again == address
+    with ads(port=int(address.rpartition(":")[2])) as again:  # and its port is free at once
+        assert again.address == address
 
 
 def test_a_port_that_is_taken(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from row_by_row import AWKWARD, NAMES, json_object, tokens
 
@@ -19,7 +19,6 @@ different = st.lists(st.none() | st.dictionaries(st.sampled_from(NAMES), tokens)
 BLANKS = st.none() | st.just("") | st.sampled_from(AWKWARD)
 
 
-@settings(deadline=None, max_examples=300)
 @example([{"BID": "1"}, {}])
 @example([{"BID": "1", "ASK": "2"}, {"ASK": "2", "BID": "1"}])
 @example([{"BID": "1", "ASK": "2"}, {"BID": '","'}])
@@ -34,7 +33,6 @@ def test_each_object_is_taken_apart_into_the_tokens_it_was_made_of(rows: list[Ro
         assert column.to_pylist() == [(row or {}).get(name) for row in rows]
 
 
-@settings(deadline=None, max_examples=100)
 @given(alike | different)
 def test_tokens_are_put_together_to_the_object_that_they_are_of(rows: list[Row | None]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row or ()))
@@ -44,7 +42,6 @@ def test_tokens_are_put_together_to_the_object_that_they_are_of(rows: list[Row |
 
 
 @pytest.mark.parametrize("separator", ["; ", ","])
-@settings(deadline=None, max_examples=60)
 @given(rows=st.lists(st.tuples(BLANKS, BLANKS), max_size=4))
 def test_what_is_missing_is_left_out_of_an_enumeration(separator: str, rows: list[tuple[str | None, ...]]) -> None:
     columns = {name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(("A ", "B "))}

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.messages import decode, field_texts, item_request, login_request, quoted
@@ -85,7 +85,6 @@ def test_every_kind_of_field_is_among_the_built_in_ones() -> None:
     }
 
 
-@settings(max_examples=50, deadline=None)
 @given(tokens=fields())
 def test_what_was_posted_is_what_is_held(tokens: dict[str, str]) -> None:
     wanted = json_object(tokens)
@@ -93,7 +92,6 @@ def test_what_was_posted_is_what_is_held(tokens: dict[str, str]) -> None:
     assert differences(wanted, read_back(wanted), DICTIONARY) == ()
 
 
-@settings(max_examples=50, deadline=None)
 @given(tokens=fields(), data=st.data())
 def test_another_value_is_a_difference(tokens: dict[str, str], data: st.DataObject) -> None:
     assume(tokens)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, quotes, row_by_row, snapshot
 
 from contrib_watch.core.columns import object_column, text_columns
@@ -26,7 +26,6 @@ def posted(case: Case) -> list[str]:
     return list(changes(case).rics)
 
 
-@settings(deadline=None, max_examples=200)
 @example(EVERYTHING_BLANK)
 @example(NOTHING)
 @example(NO_COLUMNS)
@@ -47,7 +46,6 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
     assert len(case.rows) == len(found.problems) + found.unchanged + len(found.rics)
 
 
-@settings(deadline=None, max_examples=60)
 @given(cases())
 def test_what_was_acknowledged_is_unchanged_at_once(case: Case) -> None:
     """Whatever a drop posted, the same drop after its Acks posts nothing."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from row_by_row import CONFIGURED, FEED, Case, Known, Tokens
 
@@ -40,7 +40,6 @@ def one(new: Tokens, known: Known | None) -> Case:
 NUMBERS = st.integers(-(10**10), 10**10).map(lambda number: plain(Decimal(number).scaleb(-4)).replace(",", ""))
 
 
-@settings(deadline=None, max_examples=150)
 @example("10", "12", Limit(Decimal(20), percent=True))
 @example("10", "12.00000000000001", TWENTY)
 @example("0.1", "0.3", Limit(Decimal("0.2")))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.config import Fields, load_dictionary
@@ -217,7 +217,6 @@ def test_a_sheet_that_is_read_has_no_hints() -> None:
     assert hints(csv("RIC,BID,MATUR_DATE", ["A", "1.5", "2026-11-22"], ["B", None, None])) == []
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.sampled_from(["1,5", "1.5", "1.234,5", "1,234.5", "1,234", "12", "4%", "n/a", "abc", "1 000", ""]),

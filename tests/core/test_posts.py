@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pandas as pd
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from row_by_row import CONFIGURED, FEED, NAMES, Case, Known, cases, exactly, json_object, quotes, row_by_row, snapshot
 
@@ -28,7 +28,6 @@ def separated(text: str, separator: str) -> set[str]:
     return set(text.split(separator)) if text else set()
 
 
-@settings(deadline=None, max_examples=200)
 @example(Case([], {}, {}))
 @example(Case([], {"A": {}}, {"A": Known(attempted={"BID": "1"}, acked_on=None)}))
 @given(cases())
@@ -52,7 +51,6 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert ("gains a field" in one.note) == (rule.gains and not rule.in_doubt)
 
 
-@settings(deadline=None, max_examples=60)
 @given(cases())
 def test_the_ads_ends_with_the_file_over_what_it_had(case: Case) -> None:
     """A Refresh replaces an item's field list, an Update changes values of fields that are there."""
@@ -136,7 +134,6 @@ drops = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(drops, st.sets(st.sampled_from(NAMES)), st.randoms(use_true_random=False))
 def test_coverage_is_the_newest_drop_with_a_value_for_every_field(
     sheets: dict[int, dict[str, dict[str, str]]], changed: set[str], random: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -93,18 +94,26 @@ def test_the_scenario_has_all_that_it_is_for(dictionary: Dictionary) -> None:
         assert ("E=", "acked") in [tuple(row) for row in repairs]
 
 
-def commits_in_all(dictionary: Dictionary) -> int:
+@pytest.fixture(scope="module")
+def commits(dictionary: Dictionary) -> int:
+    """How many a process makes that nothing happens to."""
     with folder_in_memory() as folder:
         return Scenario(dictionary, folder).play()
 
 
-@pytest.mark.parametrize("first", [1, 2, 3])
-@pytest.mark.parametrize("blow", Blow)
-def test_every_commit(dictionary: Dictionary, blow: Blow, first: int) -> None:
-    """Every third one from ``first`` on, so that several cores share them."""
-    commits = commits_in_all(dictionary)
+DEATHS_FROM, FAILURES_FROM = ((1, 2), (1, 2)) if "HISTORY_EXAMPLES" in os.environ else ((1,), (2,))
+"""Deaths at odd commits and failures at even ones: what is done between two commits is next to one of each."""
+BLOWS = [
+    *((blow, first) for blow in (Blow.DIE_BEFORE, Blow.DIE_AFTER) for first in DEATHS_FROM),
+    *((blow, first) for blow in (Blow.FAIL_BEFORE, Blow.FAIL_AFTER) for first in FAILURES_FROM),
+]
+
+
+@pytest.mark.parametrize(("blow", "first"), BLOWS)
+def test_every_commit(dictionary: Dictionary, commits: int, blow: Blow, first: int) -> None:
+    """Every second one from ``first`` on; with HISTORY_EXAMPLES, every blow at every one."""
     assert commits > 30
-    for number in range(first, commits + 1, 3):
+    for number in range(first, commits + 1, 2):
         with folder_in_memory() as folder:
             scenario = Scenario(dictionary, folder)
             assert scenario.play((number, blow)) == number

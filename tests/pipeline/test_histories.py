@@ -1,6 +1,7 @@
 """The promises, held against random histories; tests/bench/histories.py plays as many more as one has time for.
 
-Set HISTORY_EXAMPLES for another number of them, and for a death at every single step in test_loop.
+Set HISTORY_EXAMPLES for another number of them, and for a death at every single step in test_loop
+and every blow at every commit in test_every_commit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from virtual_site import Blow
 
 from contrib_watch.core.fields import Dictionary
 
-COUNT = int(os.environ.get("HISTORY_EXAMPLES", "160"))
+COUNT = int(os.environ.get("HISTORY_EXAMPLES", "80"))
 BLOCKS = 10
 """Tests that the histories are spread over, so that several cores share them."""
 
