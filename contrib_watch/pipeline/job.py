@@ -47,7 +47,7 @@ def examine(
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     changes = diff(
         quotes,
-        desk.ledger.snapshot(feed.service, quotes.values.index.tolist(), drop),
+        desk.ledger.snapshot(feed.service, quotes.values.index, drop),
         feed=feed.name,
         configured=desk.feeds,
         owned=desk.ledger.owned(feed.service, feed.name) if lists_all(feed) else None,

@@ -1,10 +1,12 @@
-"""Many rows in one statement: SQLAlchemy compiles it once, and the driver takes the rows as they are.
+"""Many rows in one statement, which SQLAlchemy compiles once, and whose values the driver takes as they are.
 
-SQLAlchemy's own executemany looks at every value of every row, which costs several times what SQLite does.
+SQLAlchemy's own executemany looks at every value of every row, which costs several times what SQLite does; the
+driver's takes and gives back Python's lock for each row, so that other threads cannot work beside it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
@@ -13,15 +15,15 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Delete,
     Dialect,
     Insert,
     Select,
     Table,
-    bindparam,
     delete,
     func,
     insert,
@@ -31,29 +33,33 @@ from sqlalchemy.dialects import sqlite
 
 _FETCHED = 10_000
 """Rows that are Python objects at one time."""
+_ROWS_AT_ONCE = 250
+"""Rows in one insertion: 15 columns of them are far from the 32,766 parameters that SQLite takes."""
+_JOINED = 50_000
+"""Rows whose columns are one text each at one time."""
 IN_LIST = 10_000
 """RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 
 
-def add_rows(connection: Connection, table: Table, rows: Iterable[Sequence[Any]]) -> None:
+def add_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
     """Insert rows, each with the values of all columns of the table in their order, of the driver's own types."""
-    _execute(connection, _insertion(table), tuple(column.name for column in table.columns), [*rows])
+    _insert(connection, _insertion(table), tuple(column.name for column in table.columns), rows)
 
 
 def put_rics(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
     """Rows as :func:`add_rows` takes them, which begin with Service and RIC, in place of those of their RICs."""
-    names = tuple(column.name for column in table.columns)
     if connection.dialect.name == "sqlite":  # in place: a deletion before would cost as much again
-        _execute(connection, _replacement(table), names, rows)
+        _insert(connection, _replacement(table), tuple(column.name for column in table.columns), rows)
         return
     for service, found in groupby(rows, key=itemgetter(0)):
         drop_rics(connection, table, service, [row[1] for row in found])
     add_rows(connection, table, rows)
 
 
-def drop_rics(connection: Connection, table: Table, service: str, rics: Iterable[str]) -> None:
+def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
-    _execute(connection, _deletion(table), ("b_service", "b_ric"), [(service, ric) for ric in rics])
+    for wanted in _among(connection, table.c.ric, rics):
+        connection.execute(delete(table).where(table.c.service == service, wanted))
 
 
 def rows_of(
@@ -61,12 +67,33 @@ def rows_of(
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """The rows of some RICs of a Service, each as its RIC and these columns: in pieces and in no order."""
     query = select(table.c.ric, *columns).where(table.c.service == service)
-    if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
-        wanted = func.json_each(_json(rics)).table_valued("value")
-        yield from plain_rows(connection, query.where(table.c.ric.in_(select(wanted.c.value))))
+    for wanted in _among(connection, table.c.ric, rics):
+        yield from plain_rows(connection, query.where(wanted))
+
+
+def columns_of(
+    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: Sequence[str]
+) -> Iterator[list[pa.Array]]:
+    """The same in columns of texts, RIC first, in pieces and, on SQLite, in the order of ``rics``.
+
+    These have each RIC once. For columns without nulls and line ends: SQLite puts each together as one text, so that
+    no value is a Python object.
+    """
+    columns = list(columns)
+    if connection.dialect.name != "sqlite":
+        for rows in rows_of(connection, table, columns, service, rics):
+            yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         return
-    for start in range(0, len(rics), IN_LIST):
-        yield from plain_rows(connection, query.where(table.c.ric.in_(rics[start : start + IN_LIST])))
+    for start in range(0, len(rics), _JOINED):
+        wanted = func.json_each(_json(rics[start : start + _JOINED])).table_valued("value")
+        known = (table.c.service == service) & (table.c.ric == wanted.c.value)
+        # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
+        joined = wanted.outerjoin(table, known)
+        texts = (func.group_concat(column, "\n") for column in (table.c.ric, *columns))
+        query = select(*(text.filter(table.c.ric.is_not(None)) for text in texts)).select_from(joined)
+        found = connection.execute(query).one()
+        if found[0] is not None:
+            yield [pc.split_pattern(pa.array([text]), "\n").flatten() for text in found]
 
 
 def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
@@ -85,15 +112,31 @@ def _json(texts: Sequence[str]) -> str:
     return msgspec.json.encode(texts).decode()
 
 
-def _execute(connection: Connection, statement: Insert | Delete, names: tuple[str, ...], rows: Sequence[Any]) -> None:
-    """Execute a statement once for each row, whose values are those of the parameters ``names``."""
+def _among(connection: Connection, ric: ColumnElement[str], rics: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that are met by these RICs, by one after the other."""
+    if not rics:
+        return
+    if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
+        yield ric.in_(select(func.json_each(_json(rics)).table_valued("value").c.value))
+        return
+    for start in range(0, len(rics), IN_LIST):
+        yield ric.in_(rics[start : start + IN_LIST])
+
+
+def _insert(connection: Connection, statement: Insert, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """Execute an insertion of one row, whose values are those of the parameters ``names``, for all of these rows."""
     if not rows:
         return
-    text, order = _compiled(statement, connection.dialect, names)
-    if order == names:
-        connection.exec_driver_sql(text, list(rows))
-    else:  # a driver that takes parameters by name, or in another order
+    one, many = _compiled(statement, connection.dialect, names)
+    if one is None:  # a driver that takes parameters by name
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    whole = len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    for start in range(0, whole, _ROWS_AT_ONCE):
+        values = itertools.chain.from_iterable(rows[start : start + _ROWS_AT_ONCE])
+        connection.exec_driver_sql(many, tuple(values))
+    if whole < len(rows):
+        connection.exec_driver_sql(one, list(rows[whole:]))
 
 
 @lru_cache
@@ -109,15 +152,10 @@ def _replacement(table: Table) -> Insert:
 
 
 @lru_cache
-def _deletion(table: Table) -> Delete:
-    return delete(table).where(table.c.service == bindparam("b_service"), table.c.ric == bindparam("b_ric"))
-
-
-@lru_cache
-def _compiled(
-    statement: Insert | Delete, dialect: Dialect, names: tuple[str, ...]
-) -> tuple[str, tuple[str, ...] | None]:
-    """The text of a statement and the order of its parameters; None where they have no order."""
+def _compiled(statement: Insert, dialect: Dialect, names: tuple[str, ...]) -> tuple[str | None, str]:
+    """The text of an insertion for one row, and for ``_ROWS_AT_ONCE``; None where parameters have no order."""
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    order = getattr(compiled, "positiontup", None)
-    return str(compiled), None if order is None else tuple(order)
+    if getattr(compiled, "positiontup", None) != list(names):
+        return None, ""
+    head, row, tail = str(compiled).partition(f"({', '.join('?' * len(names))})")
+    return head + row + tail, head + ", ".join([row] * _ROWS_AT_ONCE) + tail

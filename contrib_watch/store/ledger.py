@@ -19,7 +19,7 @@ from sqlalchemy import Column, ColumnElement, Select, String, case, cast, func, 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import IN_LIST, add_rows, drop_rics, plain_rows, put_rics, rows_of
+from contrib_watch.store.bulk import IN_LIST, add_rows, columns_of, drop_rics, plain_rows, put_rics
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
@@ -43,22 +43,27 @@ class Ledger:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def snapshot(self, service: str, rics: Sequence[str], drop: Drop | None = None) -> pd.DataFrame:
-        """What is known of these RICs: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
+    def snapshot(self, service: str, rics: Sequence[str] | pd.Index[str], drop: Drop | None = None) -> pd.DataFrame:
+        """What is known of these RICs, each given once: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
 
         RICs never posted are left out. ``attempts`` counts the unanswered posts of ``drop``.
         """
         known, lost = schema.snapshot, schema.dirty
+        asked = pd.Index(rics)
+        wanted = asked.tolist()
         acked_on = func.substr(known.c.acked_at_utc, 1, 10).concat(" ").concat(cast(known.c.drop_id, String))
         mine = drop.id if drop is not None else None
-        attempts = case((lost.c.drop_id == mine, lost.c.attempts), else_=0)
+        attempts = case((lost.c.drop_id == mine, cast(lost.c.attempts, String)), else_="0")
         with self._state.transaction() as connection:
             held = known.c.feed, known.c.fields, known.c.carried, acked_on
-            acked = rows_of(connection, known, held, service, rics)
-            found = _table(acked, ("ric", "feed", "fields", "carried", "acked_on")).set_index("ric")
+            pieces = columns_of(connection, known, held, service, wanted)
+            found = _by_ric(pieces, ("feed", "fields", "carried", "acked_on"))
+            if found.index.equals(asked):
+                found.index = asked  # the very same, so that no RIC has to be looked up in it
+            in_doubt = connection.scalar(select(lost.c.ric).where(lost.c.service == service).limit(1)) is not None
             attempted = lost.c.feed, lost.c.full, cast(lost.c.drop_id, String), attempts
-            doubted = rows_of(connection, lost, attempted, service, rics)
-            doubts = _table(doubted, ("ric", "feed", "attempted", "attempted_by", "attempts")).set_index("ric")
+            pieces = columns_of(connection, lost, attempted, service, wanted if in_doubt else ())
+            doubts = _by_ric(pieces, ("feed", "attempted", "attempted_by", "attempts"))
         if len(doubts):
             found = found.reindex(found.index.append(doubts.index.difference(found.index, sort=False)))
             found["feed"] = found["feed"].fillna(doubts["feed"])
@@ -138,14 +143,15 @@ class Ledger:
                 drop_rics(connection, table, service, rics)
             put_rics(connection, schema.snapshot, rows)
 
-    def refused(self, service: str, rics: Iterable[str]) -> None:
+    def refused(self, service: str, rics: Sequence[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
         with self._state.transaction() as connection:
             drop_rics(connection, schema.in_flight, service, rics)
 
     def unknown(self, service: str, rics: Iterable[str]) -> None:
         """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
-        wanted = list(rics)
+        asked = pd.Index(rics)
+        wanted = asked.tolist()
         table = schema.in_flight
         with self._state.transaction():
             for start in range(0, len(wanted), IN_LIST):
@@ -219,6 +225,13 @@ def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> p
         batches.append(pa.record_batch([pa.array(column, kind) for kind, column in columns], schema=shape))
     table = pa.Table.from_batches(batches, shape).combine_chunks()
     return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _by_ric(pieces: Iterable[list[pa.Array]], names: Sequence[str]) -> pd.DataFrame:
+    """Columns of texts, of which the first are RICs, as a table indexed by these."""
+    shape = pa.schema([(name, pa.string()) for name in ("ric", *names)])
+    table = pa.Table.from_batches([pa.record_batch(piece, schema=shape) for piece in pieces], shape)
+    return table.combine_chunks().to_pandas(types_mapper=pd.ArrowDtype).set_index("ric")
 
 
 def _post_id(key: int) -> int:
