@@ -100,4 +100,8 @@ def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
         raise ConfigurationError(f"drop {drop_id} is {drop.status.value}; this is for a drop that is {wanted}")
     if drop.feed not in desk.feeds:
         raise ConfigurationError(f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration")
+    report = desk.drops.report(drop)
+    if report is not None and not report.whole:  # it would never be: the next run of the drop has its own
+        hint = "The process that runs, or else the next start, writes it: decide when you have seen it"
+        raise ConfigurationError(f"the report of drop {drop_id} is not written yet", hint=hint)
     return drop

@@ -127,11 +127,12 @@ class Job:
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
         replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
         unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
+        goes_on = drop.status is DropStatus.SENDING
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING)
             desk.ledger.record(drop, unsent)
             if ruling.status is not None:
-                stopped = _stopped(planned, Status(ruling.status), ruling.reason)
+                stopped = _stopped(planned, Status(ruling.status), ruling.reason, goes_on=goes_on)
                 desk.ledger.record(drop, list(_with_twins(stopped, quotes)))
         if ruling.status is not None:
             return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
@@ -328,8 +329,7 @@ def _replaced(row: int, ric: str) -> Outcome:
 def _superseded(post: Post, by: int) -> Outcome:
     text = f"drop {by} is newer and gives a value for each of its fields"
     if post.attempts:
-        times = "once" if post.attempts == 1 else f"{post.attempts} times"
-        text += f"; it was posted {times} before, without being taken"
+        text += f"; it was posted {_times(post)} before, without being taken"
     return Outcome(
         post.row,
         post.ric,
@@ -352,9 +352,22 @@ def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
     return [Outcome(row, rics[row], Status.REJECTED, text="; ".join(reasons)) for row, reasons in texts.items()]
 
 
-def _stopped(planned: pd.DataFrame, status: Status, why: str) -> Iterator[Outcome]:
-    """What would have been posted, and is not."""
-    return (_unsent(post, status, why) for post in posts(planned))
+def _times(post: Post) -> str:
+    return "once" if post.attempts == 1 else f"{post.attempts} times"
+
+
+def _stopped(planned: pd.DataFrame, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcome]:
+    """What would have been posted, and is not.
+
+    ``goes_on``: the program was stopped in this run, so what has no answer may have been posted in it.
+    """
+    for post in posts(planned):
+        if not post.attempts:
+            yield _unsent(post, status, why)
+            continue
+        text = f"{why}; it was posted {_times(post)} before, without an answer"
+        unsent = _unsent(post, Status.UNCONFIRMED if goes_on else status, text)
+        yield unsent._replace(attempts=post.attempts)
 
 
 def _unsent(post: Post, status: Status, why: str) -> Outcome:

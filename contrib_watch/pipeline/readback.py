@@ -101,9 +101,11 @@ class ReadBack:
     def hear(self, answers: Iterable[ItemAnswer], is_claimed: IsClaimed) -> None:
         """Compare what came with what should be there.
 
-        Where that has changed since it was asked for, or may just be changing, the item is asked for again.
+        Where that has changed since it was asked for, or may just be changing, the item is asked for again. Of an
+        item for which others have asked as well, several answers may come at once: the last one counts.
         """
-        mine = [one for one in answers if one.service == self.service and one.name in self._asked]
+        heard = {one.name: one for one in answers if one.service == self.service and one.name in self._asked}
+        mine = list(heard.values())
         now = self._repairs.wanted(self.service, [answer.name for answer in mine]) if mine else {}
         present: list[str] = []
         for answer in mine:

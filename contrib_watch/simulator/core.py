@@ -118,6 +118,7 @@ class SimulatedAds:
         errors_first: bool = False,
         errors_lost: bool = False,
         keep_posts: bool = True,
+        readable: bool = True,
     ) -> None:
         """``services`` and ``users`` (names or authentication tokens): None lets any pass. A post without a Service
         goes to the alphabetically first of ``services``, or to ``DEFAULT``.
@@ -125,13 +126,14 @@ class SimulatedAds:
         ``max_msg_size`` is in bytes. ``packed_acks`` puts all Acks of a frame into one; ``errors_first`` sends a
         frame's Error before the Acks of the posts that stand before it. ``errors_lost`` sends no Error at all: a
         provider on LSEG's SDK for Java was seen to drop the rest of the frame in silence. ``keep_posts`` False
-        leaves ``posts`` empty, for load tests.
+        leaves ``posts`` empty, for load tests. ``readable`` False: nobody is entitled to read items.
         """
         self.ping_timeout_s = ping_timeout_s
         self.max_msg_size = max_msg_size
         self.packed_acks = packed_acks
         self.errors_first = errors_first
         self.errors_lost = errors_lost
+        self.readable = readable
         self.converter = Converter(dictionary, Services(tuple(sorted(services or ()))))
         self.posts: list[PostRecord] = []
         self._keep_posts = keep_posts
@@ -433,6 +435,9 @@ class ServerSession:
     def _open_item(self, stream_id: int, request: ItemRequest, name: str) -> None:
         key = (request.service or "", name)
         self._forget_stream(stream_id)
+        if not self._ads.readable:
+            self._send(answers.closed_item(stream_id, key, "NotEntitled", "Access denied to this item"))
+            return
         cached = self._ads.cache.get(key)
         if cached is None:
             text = "The record could not be found" if key[0] else "No service has this id"

@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import datetime
 from glob import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
@@ -53,8 +54,22 @@ _END_REPAIRS = (
     "DELETE FROM meta WHERE key = 'suspect'",
 )
 """A repair that was under way would go on by itself, and post what is older than what the ADS holds."""
-_NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'drops'"
-_NUMBER_POSTS_ANEW = "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE key = 'next_post_key'"
+_NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = max(seq, ?) + ? WHERE name = 'drops'"
+_NUMBER_POSTS_ANEW = "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) + ? WHERE key = 'next_post_key'"
+_LAST_NUMBERS = """
+    SELECT (SELECT value FROM meta WHERE key = ?),
+           (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'next_post_key'),
+           (SELECT seq FROM sqlite_sequence WHERE name = 'drops')
+"""
+
+
+class _Replaced(NamedTuple):
+    """How far the database has come that is replaced, which may itself have been restored from the same backup."""
+
+    record: str = ""
+    """Number and hash of its last record; empty where it cannot be read."""
+    post_key: int = 0
+    drop: int = 0
 
 
 def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetime) -> Path | None:
@@ -64,7 +79,8 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
 
     - every RIC is dirty: its next post is a full Refresh, whether or not its values seem changed;
     - a drop that was not over is to be held, because newer prices may have gone out since;
-    - the numbers of posts and drops have jumped, so that none is given twice.
+    - the numbers of posts and drops have jumped, beyond those of the database that is replaced, so that none is
+      given twice.
 
     Raises StateError: a process uses the state; the file is no backup, one of a newer program or for another target;
     or it cannot be copied. Nothing is replaced then.
@@ -76,8 +92,9 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
         remove_interrupted(url)
         copy_database(file, prepared)
         version = _checked_version(prepared, file, target)
-        _make_uncertain(prepared, version, now_utc)
-        _record(prepared, file, database, now_utc)
+        replaced = _replaced(database)
+        _make_uncertain(prepared, version, now_utc, replaced)
+        _record(prepared, file, now_utc, replaced)
         kept = _set_aside(database, now_utc)
         prepared.replace(database)
     except (OSError, sqlite3.Error) as error:
@@ -121,7 +138,7 @@ def _checked_version(prepared: Path, file: Path, target: str) -> int:
     return version
 
 
-def _make_uncertain(prepared: Path, version: int, now_utc: datetime) -> None:
+def _make_uncertain(prepared: Path, version: int, now_utc: datetime, replaced: _Replaced) -> None:
     reason = f"not over in the backup that was restored on {now_utc:%Y-%m-%d}: newer prices may have gone out since"
     with closing(sqlite3.connect(prepared)) as connection, connection:
         for statement in _END_REPAIRS:
@@ -129,11 +146,11 @@ def _make_uncertain(prepared: Path, version: int, now_utc: datetime) -> None:
         connection.execute(_MAKE_DIRTY)
         why = "held_because" if version >= schema.HELD_APART else "reason"  # which the next start will move
         connection.execute(_HOLD_UNFINISHED.format(why=why), [reason])
-        connection.execute(_NUMBER_DROPS_ANEW, [DROP_STEP])
-        connection.execute(_NUMBER_POSTS_ANEW, [POST_KEY_STEP])
+        connection.execute(_NUMBER_DROPS_ANEW, [replaced.drop, DROP_STEP])
+        connection.execute(_NUMBER_POSTS_ANEW, [replaced.post_key, POST_KEY_STEP])
 
 
-def _record(prepared: Path, file: Path, database: Path, now_utc: datetime) -> None:
+def _record(prepared: Path, file: Path, now_utc: datetime, replaced: _Replaced) -> None:
     """Say in the restored record what it is restored from, and what the replaced one ended with."""
     engine = create_engine(f"sqlite:///{prepared}")
     try:
@@ -142,24 +159,24 @@ def _record(prepared: Path, file: Path, database: Path, now_utc: datetime) -> No
                 return  # older than the record, which then begins with the migration
             with file.open("rb") as backup:
                 body = {"backup": file.name, "sha256": hashlib.file_digest(backup, "sha256").hexdigest()}
-            facts = {**body, "replaced": _last_record(database)}
-            replaced = int(facts["replaced"].partition(" ")[0] or 0)
-            step = RECORD_STEP + max(0, replaced - last_number(connection))  # beyond what reports of both name
+            facts = {**body, "replaced": replaced.record}
+            number = int(replaced.record.partition(" ")[0] or 0)
+            step = RECORD_STEP + max(0, number - last_number(connection))  # beyond what reports of both name
             chained(connection, utc_text(now_utc), "restored", facts, step=step)
     finally:
         engine.dispose()
 
 
-def _last_record(database: Path) -> str:
-    """Number and hash of the last record of the database that is replaced; empty where it cannot be read."""
+def _replaced(database: Path) -> _Replaced:
+    """What can be read of the database that is replaced."""
     if not database.exists():
-        return ""
+        return _Replaced()
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            found = connection.execute("SELECT value FROM meta WHERE key = ?", [HEAD]).fetchone()
+            record, post_key, drop = connection.execute(_LAST_NUMBERS, [HEAD]).fetchone()
     except sqlite3.Error:
-        return ""  # damaged, which is why it is replaced
-    return str(found[0]) if found else ""
+        return _Replaced()  # damaged, which is why it is replaced
+    return _Replaced(str(record or ""), post_key or 0, drop or 0)
 
 
 def _set_aside(database: Path, now_utc: datetime) -> Path | None:

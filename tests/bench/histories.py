@@ -26,7 +26,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
-from random_histories import World, live, shrunk, world_of
+from random_histories import live
+from random_worlds import World, shrunk, world_of
 
 from contrib_watch.config import Fields, load_dictionary
 

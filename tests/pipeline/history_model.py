@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
-from virtual_site import SERVICE, Item, Site, read_report
+from virtual_site import Item, Site, read_report
+
+from contrib_watch.core.model import Drop
 
 FIELDS = ("BID", "ASK", "BIDSIZE")
 CLEAR = "#CLEAR"
@@ -50,23 +53,30 @@ def _value(cell: str) -> object:
     return None if cell == CLEAR else Decimal(cell)
 
 
+def table_of(site: Site, drop: Drop) -> Table:
+    """The content of a drop that the program made, a revert or a withdrawal."""
+    spooled = site.settings.state.folder / "spool" / drop.sha256[:2] / drop.sha256
+    header, *rows = csv.reader(spooled.read_text("utf-8").splitlines())
+    return Table(tuple(header[1:]), tuple((ric, tuple(cells)) for ric, *cells in rows))
+
+
 def check_drops(site: Site) -> None:
-    """What lies in the folders has become a drop, the latest of its path."""
+    """What lies in the folders has become a drop, the latest of its path; or the feed was new, and it is old."""
     latest = {drop.path: drop.sha256 for drop in site.drops()}
     for path in site.base.glob("inbox/*/*.csv"):
-        if not path.name.endswith(".ack.csv"):
+        if not path.name.endswith(".ack.csv") and not site.is_backlog(path):
             assert latest.get(str(path)) == sha256(path.read_bytes()).hexdigest(), path.name
 
 
 def check_reports(site: Site, tables: dict[str, Table]) -> None:
     """Every row of every drop has exactly one outcome, in the report and in the store alike."""
     for drop in site.drops():
-        assert drop.status in ("done", "rejected"), f"drop {drop.id} is {drop.status}: {drop.reason}"
+        assert drop.status in ("done", "held", "rejected"), f"drop {drop.id} is {drop.status}: {drop.reason}"
         table = tables[drop.sha256]
         report = site.report(drop.id)
         assert report.with_name(report.name.replace(".ack.csv", ".ack.html")).exists()
         rows = read_report(report)
-        if drop.status == "rejected":
+        if drop.status == "rejected" and not drop.reason.startswith(BY_A_PERSON):
             assert [row["status"] for row in rows] == ["rejected"]
             assert not site.outcomes(drop.id)
             continue
@@ -78,6 +88,8 @@ def check_reports(site: Site, tables: dict[str, Table]) -> None:
         assert sum(counts.values()) == len(table.rows)
         recorded = {record["row"]: record for record in site.outcomes(drop.id)}
         for row in rows:
+            if table.must_be_rejected(int(row["row"]) - 2):
+                assert row["status"] == "rejected", row
             record = recorded.pop(int(row["row"]), None)
             if record is None:
                 assert row["status"] == "unchanged"
@@ -86,42 +98,52 @@ def check_reports(site: Site, tables: dict[str, Table]) -> None:
             post_id = "" if record["post_id"] is None else f"{record['post_id']:.0f}"
             assert told == (record["ric"], record["status"], post_id, str(record["attempts"]))
         assert not recorded
-        for index, (ric, _) in enumerate(table.rows):
-            status = rows[[int(row["row"]) for row in rows].index(index + 2)]["status"]
-            if table.must_be_rejected(index):
-                assert status == "rejected", (ric, index)
-    assert len(site.report_files()) == 2 * len(site.drops())
 
 
-def check_snapshot(site: Site, *, cache_was_lost: bool) -> None:
-    """The snapshot is what the ADS acknowledged; of what is not dirty, it is what the ADS holds."""
+def check_approvals(site: Site, feed: str) -> None:
+    """Nothing of a feed whose drops all wait for an approval is sent in the run that nobody has decided about."""
+    for drop in site.drops():
+        if drop.feed == feed and (first := site.reports(drop.id)[:1]):
+            assert not any(row["attempts"] not in ("", "0") for row in read_report(first[0])), f"drop {drop.id}"
+
+
+def check_snapshot(site: Site, *, may_lack: bool, forgot: bool) -> None:
+    """The snapshot is what the ADS acknowledged; of what is not dirty, it is what the ADS holds.
+
+    ``may_lack``: the ADS has lost items, and nobody could read that back. ``forgot``: the state is an older one.
+    """
     snapshot, cache, dirty = site.snapshot(), site.cache(), site.dirty()
     for item, fields in snapshot.items():
-        if not cache_was_lost:  # which may happen between two posts of one frame, unseen
-            assert fields in site.wire.held[item], f"the ADS never held {item} like this"
-        if item in dirty or (cache_was_lost and item not in cache):
+        assert fields in site.wire.held[item], f"the ADS never held {item} like this"
+        if item in dirty or (may_lack and item not in cache):
             continue
-        assert fields == cache[item], item
+        assert fields == cache.get(item), item
     unexplained = set(cache) - set(snapshot) - dirty
-    assert not unexplained
+    assert forgot or not unexplained
 
 
-def check_prices(site: Site, tables: dict[str, Table], feeds: int) -> None:
-    """Each field of each item has the newest value that an acceptable row gives, or a report says why not."""
-    snapshot, dirty = site.snapshot(), site.dirty()
-    newest_first: defaultdict[Item, list[tuple[dict[str, object], dict[str, str]]]] = defaultdict(list)
+def check_prices(site: Site, tables: dict[str, Table], *, feeds: int, forgot: bool) -> None:
+    """Each field of each item has the newest value that an acceptable row gives, or a report says why not.
+
+    ``feeds``: how many share a Service. ``forgot``: the state is an older one, in which nothing is certain.
+    """
+    snapshot, dirty, repaired = site.snapshot(), site.dirty(), site.dirty(0)
+    newest_first: defaultdict[Item, list[Told]] = defaultdict(list)
     for drop in reversed(site.drops()):
-        if drop.status == "rejected":
-            continue
-        table = tables[drop.sha256]
-        for row in site.rows(drop.id):
-            index = int(row["row"]) - 2
-            newest_first[SERVICE, row["ric"]].append((table.given(index), row))
-            if row["status"] == "rejected" and not table.must_be_rejected(index):
-                assert feeds > 1 or not any(value is not None for value in table.given(index).values()), row
+        table, service = tables[drop.sha256], site.service(drop.feed)
+        reports = site.reports(drop.id)
+        for run, report in reversed([*enumerate(reports, start=1)]):
+            for row in read_report(report):
+                if not row["ric"]:
+                    continue  # the line of a file that could not be read
+                given = table.given(int(row["row"]) - 2)
+                newest_first[service, row["ric"]].append(Told(given, row, late=run > 1, revert=is_revert(drop)))
+                if row["status"] == "rejected" and BY_A_PERSON not in row["text"] and feeds == 1:
+                    must = table.must_be_rejected(int(row["row"]) - 2)
+                    assert must or not any(value is not None for value in given.values()), row
     for item, told in newest_first.items():
         if item in dirty:
-            assert any(uncertain(row) for _, row in told)
+            assert forgot or item in repaired or any(uncertain(one.row) for one in told), item
             continue
         for field in FIELDS:
             expected = newest(field, told)
@@ -129,26 +151,48 @@ def check_prices(site: Site, tables: dict[str, Table], feeds: int) -> None:
                 assert snapshot.get(item, {}).get(field) == expected, (item, field)
 
 
+BY_A_PERSON = "rejected by a person"
 UNKNOWN = object()
 
 
-def newest(field: str, told: list[tuple[dict[str, object], dict[str, str]]]) -> object:
+@dataclass(frozen=True)
+class Told:
+    """A row and what a report says of it."""
+
+    given: dict[str, object]
+    row: dict[str, str]
+    late: bool
+    """Of a run that a person asked for: it may have left fields to what was said meanwhile."""
+    revert: bool
+    """It may have left fields to what has replaced them."""
+
+
+def newest(field: str, told: list[Told]) -> object:
     """What a field of an item should be, by what its rows gave and what was reported of them, newest first.
 
     None where no row gave anything; UNKNOWN where an answer was lost.
     """
-    for given, row in told:
-        if field not in given or row["status"] == "rejected":
+    for one in told:
+        if field not in one.given or one.row["status"] == "rejected":
             continue
-        if row["status"] in ("acked", "unchanged"):
-            return given[field]
-        if uncertain(row):
+        if uncertain(one.row):
             return UNKNOWN
+        if one.row["status"] in ("acked", "unchanged"):
+            if (one.late or one.revert) and f"{field} " not in f" {one.row['changes']}":
+                if one.revert:
+                    return UNKNOWN
+                continue  # left as it was, which other rows explain
+            return one.given[field]
     return None
+
+
+def is_revert(drop: Drop) -> bool:
+    """Whether a drop puts back what another one replaced."""
+    return drop.origin.startswith("revert")
 
 
 def uncertain(row: dict[str, str]) -> bool:
     """The ADS may have taken the row's values although it never said so."""
     if row["status"] == "nakked":
         return int(row["attempts"]) > 1 or row["nak_code"] == "NoResponse"
-    return row["status"] == "unconfirmed" or (row["status"] == "superseded" and row["attempts"] != "0")
+    return row["status"] == "unconfirmed" or (row["status"] in ("held", "superseded") and row["attempts"] != "0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -40,17 +40,18 @@ class SharedParts:
         in_memory = replace(settings, state=replace(settings.state, url="sqlite://"))
         self._desk = replace(Desk.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
         self._empty = sqlite3.connect(":memory:")
-        self._database().backup(self._empty)
+        self.database().backup(self._empty)
 
     def lend(self, settings: Settings, clock: Clock) -> Desk:
         """A desk with the state as it was before its first drop; whoever had it before has it no more."""
-        self._empty.backup(self._database())
+        self._empty.backup(self.database())
         state = self._desk.state
         state.folder, state._utc = settings.state.folder, clock.utc
         feeds = {feed.name: feed for feed in settings.feeds}
         return replace(self._desk, settings=settings, clock=clock, feeds=feeds)
 
-    def _database(self) -> sqlite3.Connection:
+    def database(self) -> sqlite3.Connection:
+        """What is lent."""
         with self._desk.state._engine.connect() as connection:
             found = connection.connection.dbapi_connection
         assert isinstance(found, sqlite3.Connection)
@@ -65,6 +66,19 @@ def shared_desk(settings: Settings, dictionary: Dictionary, clock: Clock) -> Des
     if not _PARTS:
         _PARTS.append(SharedParts(settings, dictionary))
     return _PARTS[0].lend(settings, clock)
+
+
+def copied(path: Path) -> None:
+    """Copy the database that is lent into a file, in the place of what was there."""
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as copy:
+        _PARTS[0].database().backup(copy)
+
+
+def put_back(path: Path) -> None:
+    """Have the database that is lent be what a file holds."""
+    with closing(sqlite3.connect(path)) as copy:
+        copy.backup(_PARTS[0].database())
 
 
 class ReaderHere:

@@ -10,24 +10,42 @@ import os
 
 import pytest
 from history_model import Table
-from random_histories import Save, Step, World, live, shrunk, world_of
+from random_histories import live
+from random_worlds import Act, Deed, Save, Step, World, shrunk, world_of
 from virtual_site import Blow
 
 from contrib_watch.core.fields import Dictionary
+from contrib_watch.simulator.faults import Fault, FaultKind
 
 COUNT = int(os.environ.get("HISTORY_EXAMPLES", "80"))
 BLOCKS = 10
 """Tests that the histories are spread over, so that several cores share them."""
 
 
-def one_price(**happens: object) -> World:
-    """One file with one price, and what happens to the process that sends it."""
-    return World((Step((Save(Table(("BID",), (("A=", ("1",)),))),), **happens),))
+def one_price(*then: Step, rules: str = "", faults: tuple[Fault, ...] = (), **happens: object) -> World:
+    """One file with one price, what happens to the process that sends it, and what comes ``then``."""
+    save = Save(Table(("BID",), (("A=", ("1",)),)))
+    return World((Step((save,), **happens), *then), faults=faults, rules=rules)
 
 
 FOUND = {
     "a database that fails is no fault of the drop in hand": one_price(at_commit=(6, Blow.FAIL_BEFORE)),
     "not even where it has committed all the same (seed 19)": one_price(at_commit=(11, Blow.FAIL_AFTER)),
+    "what is verified and in the sample is answered twice at once (seed 132)": one_price(
+        Step(die_at=85), rules="verify", faults=(Fault(kind=FaultKind.REFUSE_LOGIN, nth=1, code="Suspect"),)
+    ),
+    "a report that a death left unwritten is not forgotten for a retry (seed 336)": one_price(
+        Step(acts=(Act(Deed.RETRY),)), die_at=106
+    ),
+    "what was posted before a death, and is held after it, may have been taken (seed 1176)": one_price(
+        rules="valid_for",
+        faults=(Fault(kind=FaultKind.LOSE_ACK, times=4),),
+        at_commit=(11, Blow.DIE_AFTER),
+    ),
+    "a backup is restored twice (seed 1738)": one_price(
+        Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),
+        Step(acts=(Act(Deed.RESTORE),), saves=(Save(Table(("BID",), (("A=", ("3",)),))),)),
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 

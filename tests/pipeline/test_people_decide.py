@@ -90,6 +90,19 @@ def test_only_a_held_drop_can_be_decided_about(site: Site, decision: str) -> Non
         getattr(site, decision)(7)
 
 
+def test_nobody_decides_about_a_drop_before_its_report_is_written(site: Site) -> None:
+    hold(site)
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("UPDATE reports SET whole = 0")  # as where the process dies before it
+    for decide in (site.approve, site.reject):
+        with pytest.raises(ConfigurationError, match="the report of drop 2 is not written yet"):
+            decide(2)
+    with pytest.raises(ConfigurationError, match="the report of drop 1 is not written yet"):
+        site.retry(1)
+    site.run()
+    site.approve(2)
+
+
 def test_a_held_drop_cannot_be_retried(site: Site) -> None:
     with pytest.raises(ConfigurationError, match="drop 2 is held"):
         site.retry(hold(site))

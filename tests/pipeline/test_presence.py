@@ -255,22 +255,10 @@ def test_a_drop_that_comes_during_a_repair_wins(new_site: NewSite) -> None:
         newest[ric] = fields["BID"]
 
 
-def deny(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on items cannot be read back."""
-
-    def denied(session: Any, stream_id: int, request: Any, name: str) -> None:
-        key = (request.service, name)
-        session._send(answers.closed_item(stream_id, key, "NotEntitled", "Access denied to this item"))
-
-    monkeypatch.setattr(core.ServerSession, "_open_item", denied)
-
-
-def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(site: Site) -> None:
     site.save(many(5))
     site.run()
-    deny(site, monkeypatch)
+    site.ads.readable = False
     site.ads.items.forget()
     site.run(once=False, meanwhile={20: Loop.stop})
     assert len(site.posts) == 5
@@ -468,6 +456,17 @@ def test_an_item_is_asked_for_again_where_the_snapshot_has_moved_on_meanwhile(si
         assert (read.done, read.findings) == (False, [])
         assert read.ask(free) is not None
         read.hear([ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, {"BID": "7", "ASK": "8.0"})], free)
+        assert (read.done, read.findings, read.same) == (True, [], 1)
+
+
+def test_two_answers_at_once_are_one_item(site: Site) -> None:
+    site.save(many(1))
+    site.run()
+    with site.desk() as desk:
+        read = ReadBack(desk, SERVICE, ["R0000="])
+        assert read.ask(lambda *_: False) is not None
+        answer = ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, {"BID": "0.5", "ASK": "0"})
+        read.hear([answer, answer], lambda *_: False)  # a drop that is verified had asked for it, too
         assert (read.done, read.findings, read.same) == (True, [], 1)
 
 

@@ -13,6 +13,7 @@ from contrib_watch.core.limits import Guards, Limit
 from contrib_watch.core.model import DropStatus, Person, Source
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline import arrivals, decisions
+from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 BOB = Person("bob", Source.ASSERTED, "root")
@@ -235,3 +236,19 @@ class TestValidFor:
         assert site.totals(1) == {"unconfirmed": 1}
         assert "expired" in site.rows(1)[0]["text"]
         assert site.dirty() == {("NIPROV", "R0=")}
+
+    def test_nor_is_it_held_where_the_program_was_stopped_meanwhile(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=20.0), rate_limit=1)
+        site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+        site.save(sheet("RIC,BID", *(f"R{number}=,10" for number in range(9))))
+        site.run(once=False, meanwhile={2: Loop.stop})
+        site.clock.now_s += 60
+        posted = {post.ric for post in site.posts}
+        assert 0 < len(posted) < 9
+        site.run()
+        rows = {row["ric"]: row for row in site.rows(1)}
+        assert {ric for ric, row in rows.items() if row["status"] == "unconfirmed"} == posted
+        assert {row["status"] for ric, row in rows.items() if ric not in posted} == {"held"}
+        assert rows["R0="]["attempts"] == "1"
+        assert "expired" in rows["R0="]["text"]
+        assert "it was posted once before, without an answer" in rows["R0="]["text"]

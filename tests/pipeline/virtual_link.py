@@ -102,6 +102,11 @@ class VirtualLink:
         """Something from outside that happens at a moment of the clock."""
         heapq.heappush(self._agenda, (when_s, next(self._tie), happens))
 
+    def cut(self, reason: str) -> None:
+        """The connection is gone, where there is one."""
+        if self._server is not None:
+            self._lose(reason)
+
     # The Link of the loop.
 
     def start(self) -> None:

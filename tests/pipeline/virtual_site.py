@@ -9,6 +9,7 @@ its n-th step: a reading of the clock, something said on the link, a transaction
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import sqlite3
@@ -20,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from shared_parts import shared_desk
+from shared_parts import copied, put_back, shared_desk
 from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
@@ -39,9 +40,11 @@ from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
 from contrib_watch.store import names, schema
+from contrib_watch.store.restore import restore
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SERVICE = "NIPROV"
@@ -51,6 +54,8 @@ NewSite = Callable[..., "Site"]
 
 Item = tuple[str, str]
 """Service and RIC."""
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -67,14 +72,24 @@ class Blow(StrEnum):
 
 
 class Life:
-    """Counts the steps and the commits of one process, and ends it, or lets its database fail, at a given one."""
+    """Counts the steps and the commits of one process, and ends it, or lets its database or disk fail, at a given one.
 
-    def __init__(self, die_at: int | None = None, at_commit: tuple[int, Blow] | None = None) -> None:
+    ``full_at``: from its n-th change on the disk or commit on, nothing more can be written.
+    """
+
+    def __init__(
+        self,
+        die_at: int | None = None,
+        at_commit: tuple[int, Blow] | None = None,
+        full_at: int | None = None,
+    ) -> None:
         self.steps = 0
         self.commits = 0
         self.dead = False
         self._die_at = die_at
         self._at_commit = at_commit
+        self._full_at = full_at
+        self._writes = 0
         self._changes = 0
 
     def step(self) -> None:
@@ -83,6 +98,11 @@ class Life:
         if self.dead or self.steps == self._die_at:
             self.dead = True
             raise Killed
+
+    def write(self) -> bool:
+        """Something is to be written; False: the disk is full."""
+        self._writes += 1
+        return self._full_at is None or self._writes < self._full_at
 
     def begin(self, connection: Connection) -> None:
         """A transaction has begun."""
@@ -95,6 +115,8 @@ class Life:
         if _changes(connection) == self._changes:
             return
         self.commits += 1
+        if not self.write():
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
         number, blow = self._at_commit or (None, None)
         if self.commits != number:
             return
@@ -146,18 +168,23 @@ class Site:
         *feeds: Feed,
         faults: Sequence[Fault] = (),
         quick: bool = False,
+        answers: str = "",
         **ads: Any,
     ) -> None:
         """Without ``feeds`` there is one, ``fx``. Further keywords are keys of ``[ads]``.
+
+        ``answers``: a keyword of SimulatedAds that is true.
 
         ``quick``: all processes have one open state, in memory, and read files themselves; one such site at a time.
         """
         self.base = base
         self.dictionary = dictionary
         self.clock = VirtualClock()
-        self.ads = SimulatedAds(dictionary, FaultScript(tuple(faults)))
+        self.ads = SimulatedAds(dictionary, FaultScript(tuple(faults)), **({answers: True} if answers else {}))
         self.wire = Wire(self.ads)
         self.link: VirtualLink | None = None
+        self.closed = ""
+        """Why no file may be taken at present, for want of room; empty: it may."""
         for feed in feeds or (make_feed("fx"),):
             (base / feed.folder).mkdir(parents=True, exist_ok=True)
         state = base / "state"
@@ -189,23 +216,15 @@ class Site:
         once: bool = True,
         scan: bool = True,
         die_at: int | None = None,
+        full_at: int | None = None,
         at_commit: tuple[int, Blow] | None = None,
         meanwhile: Mapping[float, Callable[[Loop], object]] | None = None,
         aside: Aside = at_once,
     ) -> list[Finished]:
         """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
-        life = self.clock.life = Life(die_at, at_commit)
+        life = self.clock.life = Life(die_at, at_commit, full_at)
         with self.desk() as desk, _mortal(life, desk, self.base):
-            session = Session(
-                Login(user="analyst", app_id="256", position="127.0.0.1"),
-                Limits(
-                    window=desk.settings.ads.window,
-                    pack=desk.settings.ads.pack,
-                    rate_limit=desk.settings.ads.rate_limit,
-                    ack_timeout_s=desk.settings.ads.ack_timeout_s,
-                ),
-            )
-            self.link = VirtualLink(session, self.wire, self.clock)
+            self.link = VirtualLink(_session(desk), self.wire, self.clock)
             loop = Loop(desk, self.link, _form, Silent(), aside=aside)
             for after_s, happens in (meanwhile or {}).items():
                 self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
@@ -218,12 +237,23 @@ class Site:
                 self.wire.hang_up()
             return loop.finished
 
+    def task(self, work: Callable[[Task], T], *, die_at: int | None = None) -> T:
+        """One process that reads items back, or posts again, at a person's wish."""
+        life = self.clock.life = Life(die_at)
+        with self.desk() as desk, _mortal(life, desk, self.base):
+            self.link = VirtualLink(_session(desk), self.wire, self.clock)
+            try:
+                return work(Task(desk, self.link, _form))
+            finally:
+                self.wire.hang_up()
+
     def scan(self, desk: Desk, feed: Feed) -> Scan:
         """What a process's scans find once everything has settled."""
         known = names(desk.drops.files(feed.name))
-        folder = Folder(feed, desk.settings.state.folder / "spool", known, is_whole, self.clock.monotonic)
+        spool = desk.settings.state.folder / "spool"
+        folder = Folder(feed, spool, known, is_whole, self.clock.monotonic, lambda: self.closed)
         scan = folder.scan()
-        while scan.next_look_s is not None:
+        while scan.next_look_s is not None and not scan.postponed:
             self.clock.now_s += scan.next_look_s
             scan = folder.scan()
         return scan
@@ -259,6 +289,34 @@ class Site:
         with self.desk() as desk:
             decisions.retry(desk, drop_id)
 
+    def ads_restarts(self) -> None:
+        """The ADS is gone for a moment, and with it its cache."""
+        self.ads.items.forget()
+        if self.link is not None:
+            self.link.cut("the ADS restarts")
+
+    @property
+    def has_backup(self) -> bool:
+        return (self.base / "backup.db").exists()
+
+    def back_up(self) -> None:
+        """Copy the database; of a quick site."""
+        copied(self.base / "backup.db")
+
+    def restore(self) -> None:
+        """Put the last copy in the database's place; of a quick site that has one."""
+        state, database = self.settings.state, self.settings.state.folder / "state.db"
+        database.parent.mkdir(exist_ok=True)
+        copied(database)
+        restore(
+            self.base / "backup.db",
+            url=state.url,
+            folder=state.folder,
+            target=self.settings.ads.target,
+            now_utc=self.clock.utc(),
+        )
+        put_back(database)
+
     # What can be seen afterwards.
 
     @property
@@ -283,11 +341,12 @@ class Site:
         with self.desk() as desk:
             return {(service, ric): values(fields) for service, ric, fields in desk.ledger.everything()}
 
-    def dirty(self) -> set[Item]:
-        """Items of which nobody knows what the ADS holds."""
+    def dirty(self, drop_id: int | None = None) -> set[Item]:
+        """Items of which nobody knows what the ADS holds; by a drop's fault, or (0) by a repair's."""
         with self.desk() as desk, desk.state.transaction() as connection:
-            found = [connection.execute(select(t.c.service, t.c.ric)) for t in (schema.dirty, schema.in_flight)]
-            return {(service, ric) for rows in found for service, ric in rows}
+            tables = (schema.dirty, schema.in_flight)
+            rows = [row for t in tables for row in connection.execute(select(t.c.service, t.c.ric, t.c.drop_id))]
+            return {(service, ric) for service, ric, by in rows if drop_id in (None, by)}
 
     def drops(self) -> list[Drop]:
         """All drops, in order."""
@@ -315,6 +374,13 @@ class Site:
         assert name.whole
         return Path(name.folder) / f"{name.base}.ack.csv"
 
+    def reports(self, drop_id: int) -> list[Path]:
+        """The CSV reports of all runs of a drop that have ended, in order."""
+        table = schema.reports
+        query = select(table.c.folder, table.c.base).where(table.c.drop_id == drop_id).order_by(table.c.run)
+        with self.desk() as desk, desk.state.transaction() as connection:
+            return [Path(row.folder) / f"{row.base}.ack.csv" for row in connection.execute(query)]
+
     def rows(self, drop_id: int) -> list[dict[str, str]]:
         """The report's rows."""
         return read_report(self.report(drop_id))
@@ -326,6 +392,16 @@ class Site:
     def report_files(self) -> set[Path]:
         """Every report in every place."""
         return set(self.base.rglob("*.ack.*"))
+
+    def is_backlog(self, path: Path) -> bool:
+        """Whether a file was there, and old, when its feed's folder was first looked at."""
+        with self.desk() as desk:
+            files = [file for feed in self.settings.feeds for file in desk.drops.files(feed.name)]
+        return any(Path(file.path) == path and file.state == "backlog" for file in files)
+
+    def service(self, feed: str) -> str:
+        """To what a feed posts."""
+        return self._feed(feed).service
 
     def _feed(self, name: str) -> Feed:
         return next(feed for feed in self.settings.feeds if feed.name == name)
@@ -363,6 +439,14 @@ def read_report(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _session(desk: Desk) -> Session:
+    ads = desk.settings.ads
+    limits = Limits(
+        window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s
+    )
+    return Session(Login(user="analyst", app_id="256", position="127.0.0.1"), limits)
+
+
 def _form(service: str) -> PostFormat:
     return PostFormat(service=service, address="127.0.0.1", user_id=7)
 
@@ -388,6 +472,15 @@ def _on_audit(name: str, arguments: tuple[Any, ...]) -> None:
     reads = name == "open" and not (isinstance(arguments[1], str) and arguments[1][0] in "wxa")
     if not reads and os.fsdecode(_path(arguments)).startswith(base):
         life.step()
+        if _writes(name, arguments) and not life.write():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _writes(name: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether it needs room on the disk: not so where a folder is opened to be flushed, or something is removed."""
+    if name == "open":
+        return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+    return name in ("os.link", "os.mkdir")
 
 
 def _path(arguments: tuple[Any, ...]) -> Any:

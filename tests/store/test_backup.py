@@ -220,6 +220,17 @@ def test_a_restored_state_knows_what_it_does_not_know(place: Place, tmp_path: Pa
     assert place.known() == {"A=T": ('{"BID":3}', None)}  # an acknowledged Refresh ends the doubt
 
 
+def test_a_backup_that_is_restored_twice_gives_no_number_twice(place: Place, tmp_path: Path) -> None:
+    place.post(1)
+    backup = back_up(place.url, tmp_path / "backup.db")
+    place.restore(backup)
+    drop, post_id = place.post(2)
+    place.restore(backup)
+    later_drop, later_post_id = place.post(3)
+    assert later_drop > drop + 1000
+    assert later_post_id > post_id + 1000
+
+
 def test_what_a_post_may_have_left_stays_before_the_snapshot(place: Place, tmp_path: Path) -> None:
     place.post(1)
     place.post(2, acked=False)
