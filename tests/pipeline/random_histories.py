@@ -138,7 +138,8 @@ class History:
         check_drops(site)
         check_reports(site, self._tables)
         check_snapshot(site, may_lack=self._may_lack, forgot=self._restored)
-        check_prices(site, self._tables, feeds=1 if self._world.two_services else len(self._feeds), forgot=self._restored)
+        sharing = 1 if self._world.two_services else len(self._feeds)
+        check_prices(site, self._tables, feeds=sharing, forgot=self._restored)
         if self._world.rules == "approval":
             check_approvals(site, "fx")
         reports = {path for drop in site.drops() for path in site.reports(drop.id)}

@@ -40,7 +40,7 @@ FOUND = {
     "what was posted before a death, and is held after it, may have been taken (seed 1176)": one_price(
         rules="valid_for",
         faults=(Fault(kind=FaultKind.LOSE_ACK, times=4),),
-        at_commit=(11, Blow.DIE_AFTER),
+        at_commit=(10, Blow.DIE_AFTER),
     ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),

@@ -25,7 +25,6 @@ from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.presence import Presence
 from contrib_watch.pipeline.readback import ReadBack
 from contrib_watch.pipeline.repair import Repair
-from contrib_watch.simulator import answers, core
 from contrib_watch.simulator.faults import Fault, FaultKind
 from contrib_watch.store import schema
 from contrib_watch.store.repairs import Repairs

@@ -72,7 +72,7 @@ class Blow(StrEnum):
 
 
 class Life:
-    """Counts the steps and the commits of one process, and ends it, or lets its database or disk fail, at a given one.
+    """Counts the steps and the commits of one process, and at a given one ends it, or lets its database fail.
 
     ``full_at``: from its n-th change on the disk or commit on, nothing more can be written.
     """
@@ -441,9 +441,7 @@ def read_report(path: Path) -> list[dict[str, str]]:
 
 def _session(desk: Desk) -> Session:
     ads = desk.settings.ads
-    limits = Limits(
-        window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s
-    )
+    limits = Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s)
     return Session(Login(user="analyst", app_id="256", position="127.0.0.1"), limits)
 
 
