@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -65,6 +67,14 @@ def own_address(ads: Ads, cloud: Account | None = None) -> str:
         return own_ipv4(endpoints_of(ads)[0])
     asked = urlsplit(cloud.discovery_url)
     return own_ipv4(endpoint_at(ads, Host(asked.hostname or "", asked.port or HTTPS_PORT)))
+
+
+def poster_address(ads: Ads, cloud: Account | None = None) -> str:
+    """PostUserInfo's Address: the IPv4 of the configured Position (``10.1.2.3``, ``10.1.2.3/net``), else this
+    machine's own; a whole ``ip/net`` would be an Error (seen on LSEG's SDK provider)."""
+    with suppress(ValueError):
+        return str(IPv4Address(ads.position.partition("/")[0]))
+    return own_address(ads, cloud)
 
 
 def session_of(ads: Ads, address: str) -> Session:

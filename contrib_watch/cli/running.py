@@ -17,7 +17,7 @@ from contrib_watch.adapters.folder import FileStatus, Scan
 from contrib_watch.adapters.lease import Leases
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.cli.linking import link, own_address
+from contrib_watch.cli.linking import link, poster_address
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, recorded_run
 from contrib_watch.cli.stopping import Stopping, signals
@@ -246,17 +246,12 @@ def worst(result: Result) -> int:
 
 def _form(settings: Settings) -> Forms:
     ads = settings.ads
-    position = ads.position if _is_ipv4(ads.position) else own_address(ads, settings.cloud)
+    address = poster_address(ads, settings.cloud)
     on_stream = {feed.service for feed in settings.feeds if feed.posting == "on-stream"}
 
     @cache
     def form(service: str) -> PostFormat:
         user_id = ads.user_id or os.getpid()
-        return PostFormat(service=service, address=position, user_id=user_id, on_stream=service in on_stream)
+        return PostFormat(service=service, address=address, user_id=user_id, on_stream=service in on_stream)
 
     return form
-
-
-def _is_ipv4(text: str) -> bool:
-    parts = text.split(".")
-    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)

@@ -24,6 +24,7 @@ def simulate(host: str, port: int, faults: Path | None, dictionary: Dictionary) 
     ended = _ended()
     with SimulatedServer(ads, host=host, port=port) as server:
         click.echo(f"simulated ADS at {server.url} (subprotocol tr_json2); Ctrl-C ends it", err=True)
+        click.echo('to post to it, set ads.target = "trial": then its Acks never count for a real ADS', err=True)
         ended.wait()
     click.echo("stopped", err=True)
 

@@ -200,6 +200,11 @@ def print_status(found: Mapping[str, Any]) -> None:
     _print_drops(console, "waiting for a decision", found["waiting_for_a_decision"])
     _print_drops(console, "failed: do what the reason says; `retry` processes a drop again", found["failed"])
     _print_drops(console, "newest drops", found["drops"])
+    own = Path(found["state"]["folder"]) / "reports"
+    diverted = [str(drop["drop"]) for drop in found["drops"] if drop["report"] and Path(drop["report"]).parent == own]
+    if diverted:
+        where = f"not beside its file but in {own}: the report of drop {', '.join(diverted)}"
+        console.print(f"[yellow]{escape(where)}[/]")
 
 
 def print_answers(answers: Iterable[Mapping[str, Any]]) -> None:

@@ -255,7 +255,7 @@ def judge(
         if latest.mtime_ns == mtime_ns:
             return Judgement(Verdict.SAME, f"same as drop {latest.id}", latest.id)
         if latest.is_feed_latest and not latest.has_problem_rows:
-            return Judgement(Verdict.SAME, f"saved again with the content of drop {latest.id}", latest.id)
+            return Judgement(Verdict.SAME, f"saved again, same as drop {latest.id}", latest.id)
     age_s = (first_seen_ns - mtime_ns) / _NS_PER_S
     if age_s > max_age_s:
         verdict = Verdict.BACKLOG if feed_is_new else Verdict.HELD

@@ -15,7 +15,7 @@ from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
 from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plan, posts
-from contrib_watch.core.report import PROBLEM_STATUSES, Report
+from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
@@ -28,6 +28,9 @@ from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.verifying import Verification
 from contrib_watch.store import Advance, Findings
+
+_UNDONE = (Status.NAKKED, Status.UNCONFIRMED, Status.REJECTED)
+"""Rows because of which a file that is saved again unchanged is another drop; of what is held, a person decides."""
 
 
 def examine(
@@ -120,7 +123,7 @@ class Job:
         planned = plan(changes)
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
         missing = changes.missing if desk.feed_of(drop).complete else ()
-        warnings = (*_blanks(changes), *facts, *ruling.notes)
+        warnings = (*_blanks(changes), *_columns_gone(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
         findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
         planned = planned[~planned["row"].isin(recorded)]
@@ -282,13 +285,13 @@ class Job:
         warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)
-        problem_rows = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, PROBLEM_STATUSES))
+        undone = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, _UNDONE))
         with desk.state.transaction():
             self.drop = desk.drops.finish(
                 self.drop,
                 totals={status.value: count for status, count in report.totals.items()},
                 findings=findings,
-                has_problem_rows=problem_rows,
+                has_problem_rows=undone,
                 now_utc=desk.clock.utc(),
                 service=report.service,
                 told=facts_of(desk, self.drop, self._quotes),
@@ -400,6 +403,13 @@ def _blanks(changes: Changes) -> tuple[str, ...]:
     since = f", the oldest from {changes.oldest_kept}" if changes.oldest_kept else ""
     cells = "blank cell kept its" if changes.kept_blanks == 1 else "blank cells kept their"
     return (f"{changes.kept_blanks:,} {cells} last value{since}",)
+
+
+def _columns_gone(feed: Feed, quotes: Quotes, changes: Changes) -> tuple[str, ...]:
+    """What a partial list lacks, beyond the mapped columns that its reading has told of; a complete one is held."""
+    told = {feed.columns.get(header) for header in quotes.missing_columns}
+    gone = [] if feed.complete else [name for name in changes.lost_fields if name not in told]
+    return (f"no column for {', '.join(gone)}, which RICs of this file have: the last values stay",) if gone else ()
 
 
 def _cache_lost(healed: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from cli_site import CLOSED, PROGRAM, Site, ads, posts, sheet
@@ -146,6 +147,20 @@ def test_drops_and_what_waits_for_a_decision(site: Site) -> None:
     assert "1 acked" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "…" not in done.stdout
+
+
+def test_reports_that_are_not_beside_their_files(site: Site) -> None:
+    """Nobody can make a file in /proc, not even root."""
+    with ads() as server:
+        site.configure(server.address, feed={"report_folder": "/proc"})
+        site.drop("prices.csv", sheet("A=T,1"))
+        done = site.invoke("run", "--once")
+    own = site.home / ".contrib_watch" / "reports"
+    assert "report not beside its file" in done.stderr
+    told = " ".join(site.invoke("status").stdout.split())
+    assert f"not beside its file but in {own}: the report of drop 1" in told
+    (drop,) = site.status()["drops"]
+    assert Path(drop["report"]).parent == own
 
 
 def test_brackets_in_names_are_no_markup(site: Site) -> None:

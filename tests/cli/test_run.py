@@ -22,12 +22,22 @@ from cli_site import CLOSED, DEADLINE_S, PROGRAM, PROMPTLY_S, Site, ads, eventua
 from click.testing import CliRunner
 
 from contrib_watch.cli import main
+from contrib_watch.cli.linking import poster_address
+from contrib_watch.config import Ads
 
 MANY = 5_000
 
 
 def many(value: str) -> str:
     return sheet(*(f"R{n:04}=T,{value}" for n in range(MANY)))
+
+
+@pytest.mark.parametrize(
+    ("position", "address"),
+    [("10.1.2.3", "10.1.2.3"), ("10.1.2.3/net", "10.1.2.3"), ("desk-7", "127.0.0.1"), ("", "127.0.0.1")],
+)
+def test_posts_name_the_ipv4_of_the_position(position: str, address: str) -> None:
+    assert poster_address(Ads(hosts=("simulated",), position=position)) == address
 
 
 # What it prints.

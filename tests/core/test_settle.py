@@ -265,6 +265,7 @@ def test_saved_again_is_new_only_when_it_can_matter(
     judgement = verdict(A, NOW_NS + moved_ns, latest=before)
     assert judgement.verdict is expected
     assert judgement.same_as == (41 if expected is Verdict.SAME else None)
+    assert judgement.reason.endswith("same as drop 41" if expected is Verdict.SAME else "")
 
 
 def test_a_file_at_the_age_limit_is_sent_and_an_older_one_is_not() -> None:

@@ -61,6 +61,18 @@ def test_a_file_saved_again_after_a_nak_is_a_drop_again(site: Site) -> None:
     assert site.statuses(2) == {"A=": "acked"}
 
 
+def test_a_held_file_saved_again_unchanged_still_waits_for_its_decision(site: Site) -> None:
+    site.save(sheet("RIC,BID", "A=,1"), "new.csv")
+    site.run()
+    for age_s in (OLD_S, 0.0):
+        site.save(sheet("RIC,BID", "A=,2"), "old.csv", age_s=age_s)
+        site.run()
+    assert [drop.status for drop in site.drops()] == [DropStatus.DONE, DropStatus.HELD]
+    assert site.value("A=", "BID") == 1
+    with site.desk() as desk:
+        assert {file.name: file.reason for file in desk.drops.files("fx")}["old.csv"] == "saved again, same as drop 2"
+
+
 def test_a_file_that_vanishes_withdraws_nothing(site: Site) -> None:
     path = site.save(sheet("RIC,BID", "A=,1"))
     site.run()

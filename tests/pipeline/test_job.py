@@ -110,6 +110,17 @@ def test_a_blank_keeps_a_clear_clears_and_a_field_gained_is_a_full_refresh(site:
     assert site.cache() == site.snapshot()
 
 
+def test_a_column_that_a_partial_file_lacks_is_blank_and_told(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", columns={"Middle": "MID_PRICE"}))
+    site.save(sheet("RIC,BID,ASK,Middle", "A=,1,2,1.5", "B=,3,4,3.5"))
+    site.save(sheet("RIC,BID", "A=,1", "B=,5"), "more.csv")
+    site.run()
+    page = page_of(site.report(2)).read_text("utf-8")
+    assert "no column for ASK, which RICs of this file have: the last values stay" in page
+    assert "the column &#34;Middle&#34; is missing: nothing is contributed to MID_PRICE" in page
+    assert (site.value("B=", "BID"), site.value("B=", "ASK"), site.value("B=", "MID_PRICE")) == (5, 4, 3.5)
+
+
 def test_a_partial_drop_leaves_the_others_alone(site: Site) -> None:
     site.save(sheet("RIC,BID,ASK", "A=,1,2", "B=,3,4"))
     site.run()
