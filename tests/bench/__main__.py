@@ -1,19 +1,21 @@
 """Times and peak memory of the product beside what others do, and beside the limit of the wire.
 
-    python tests/bench --rows 1000 10000 100000
-    python tests/bench --rows 1000 --delay-ms 1 --lseg-python ~/lseg/bin/python
-    python tests/bench --rows 1000000 --without loop --repeat 1
+    python tests/bench
+    python tests/bench --rows 100000 --format xlsx --cases first same
+    python tests/bench --rows 1000 --delay-ms 1 --packed --lseg-python ~/lseg/bin/python
+    python tests/bench --rows 1000000 --without loop "warm loop" --repeat 1
 
-All sides are measured one after the other, ``--repeat`` times, against one fast server; medians are shown. Only the
-ratios mean something where a machine is shared.
+The first one takes five minutes on two quiet cores. All sides are measured one after the other, ``--repeat`` times,
+against one fast server; medians are shown. Only the ratios mean something where a machine is shared.
 
 Cases: ``first`` load; ``1 %`` of the rows have another value; the ``same`` values in another order; ``all`` values
 are others. Sides: ``run`` is ``contrib-watch run --once``, its start included; ``daemon`` is a running one, from a
-file's appearance to its report's; ``loop`` is the loop that every example teaches, its start included; ``lseg`` and
-``lseg 16`` are LSEG's lseg-data package, from the open session on, by its contribute and 16 at a time by its
-contribute_async, timed on at most ``--lseg-rows`` rows and scaled; ``wire`` are the same posts, encoded before the
-clock starts, over a raw socket. ``MB`` is the run's peak, ``x file`` what of it is above a run with nothing to do, in
-sizes of the file.
+file's appearance to its report's; ``loop`` is the loop that every example teaches, its start included, and ``warm
+loop`` without it; ``lseg`` and ``lseg 16`` are LSEG's lseg-data package, from the open session on, by its contribute
+and 16 at a time by its contribute_async, timed on at most ``--lseg-rows`` rows and scaled; ``wire`` are the same
+posts, encoded before the clock starts, over a raw socket. A ratio is how many times as long the first side takes;
+``wire/daemon`` is the share of the wire's limit that the product reaches. ``MB`` is the run's peak, ``x file`` what
+of it is above a run with nothing to do, in sizes of the file.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ from rich.table import Table
 HERE = Path(__file__).parent
 FIELDS = ("BID", "ASK", "TRDPRC_1", "HIGH_1", "LOW_1", "OPEN_PRC", "HST_CLOSE", "YIELD", "NETCHNG_1", "PCTCHNG")
 CASES = ("first", "1 %", "same", "all")
-SIDES = ("run", "daemon", "loop", "lseg", "lseg 16", "wire")
+BEFORE = {"first": (), "1 %": ("first",), "same": ("first", "1 %"), "all": ("first",)}
+"""The drops that must come before each case's."""
+SIDES = ("run", "daemon", "loop", "warm loop", "lseg", "lseg 16", "wire")
+RATIOS = (("loop", "run"), ("warm loop", "daemon"), ("lseg", "daemon"), ("lseg 16", "daemon"), ("wire", "daemon"))
+"""What starts beside what starts, and what runs already beside what runs already."""
 MORE = ("CPU s, run / loop", "MB", "x file")
 CONFIG = """
 [ads]
@@ -70,22 +76,24 @@ class Measured(NamedTuple):
     """Processor time of the command, its own processes included; what a busy machine disturbs least."""
     peak_files: float = 0.0
     """Peak memory above that of a run with nothing to do, in sizes of the file."""
+    output: str = ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--format", choices=["csv", "xlsx"], nargs="+", default=["csv"])
     parser.add_argument("--cases", choices=CASES, nargs="+", default=list(CASES))
-    parser.add_argument("--without", choices=["loop", "daemon", "wire"], nargs="+", default=[])
+    parser.add_argument("--without", choices=SIDES[1:], nargs="+", default=[])
     parser.add_argument("--packed", action="store_true", help="the server packs its Acks")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="the server's delay before an Ack")
     parser.add_argument("--lseg-python", help="a Python with lseg-data; without it, that package is left out")
     parser.add_argument("--lseg-rows", type=int, default=2_000)
     options = parser.parse_args()
     sides = [side for side in SIDES if side not in options.without and (options.lseg_python or "lseg" not in side)]
-    table = Table("rows", "case", *(f"{side} s" for side in sides), *(f"{side}/run" for side in sides[1:]), *MORE)
+    ratios = [(one, other) for one, other in RATIOS if one in sides and other in sides]
+    table = Table("rows", "case", *(f"{side} s" for side in sides), *map("/".join, ratios), *MORE)
     for file_format, rows in itertools.product(options.format, options.rows):
         runs: dict[str, list[dict[str, Measured]]] = {}
         for _ in range(options.repeat):
@@ -93,17 +101,19 @@ def main() -> None:
                 for case, found in Round(work, rows, file_format, port, sides, options).measure():
                     runs.setdefault(case, []).append(found)
         for case, measured in runs.items():
-            table.add_row(f"{rows:,} {file_format}", case, *cells(sides, measured))
+            table.add_row(f"{rows:,} {file_format}", case, *cells(sides, ratios, measured))
     Console(width=170).print(table)
 
 
-def cells(sides: Sequence[str], runs: Sequence[dict[str, Measured]]) -> Iterator[str]:
-    """The medians of the sides, their ratios to the product's, and its memory."""
+def cells(
+    sides: Sequence[str], ratios: Sequence[tuple[str, str]], runs: Sequence[dict[str, Measured]]
+) -> Iterator[str]:
+    """The medians of the sides, their ratios, and the product's memory."""
     seconds = {side: [run[side].seconds for run in runs if side in run] for side in sides}
     medians = {side: statistics.median(found) if found else None for side, found in seconds.items()}
     yield from ("" if one is None else f"{one:.2f}" for one in medians.values())
-    ratios = [medians[side] and medians[side] / medians["run"] for side in sides[1:]]
-    yield from ("" if one is None else f"{one:.2f}" for one in ratios)
+    for one, other in ratios:
+        yield "" if medians[one] is None else f"{medians[one] / medians[other]:.2f}"
     spent = {side: statistics.median(run[side].cpu_s for run in runs) for side in ("run", "loop") if side in sides}
     yield " / ".join(f"{one:.2f}" for one in spent.values())
     yield f"{max(run['run'].peak_mb for run in runs):.0f}"
@@ -125,9 +135,10 @@ class Round:
         config, inbox = self._site("run")
         product = [Path(sys.executable).with_name("contrib-watch"), "run", "--once", "--config", config]
         idle_mb = run(product).peak_mb
+        wanted = {case for one in self._options.cases for case in (*BEFORE[one], one)}
         with ExitStack() as stack:
             daemon = stack.enter_context(self._daemon()) if "daemon" in self._sides else None
-            for case in CASES:
+            for case in filter(wanted.__contains__, CASES):
                 file = self._files[case]
                 shutil.copyfile(file, inbox / f"prices{self._ending}")
                 once = run(product)
@@ -140,8 +151,10 @@ class Round:
                     yield case, found
 
     def _others(self, case: str, file: Path) -> Iterator[tuple[str, Measured]]:
-        if "loop" in self._sides:
-            yield "loop", run([sys.executable, HERE / "seed_loop.py", self._port, file, self._work / "sent.csv"])
+        if "loop" in self._sides or "warm loop" in self._sides:
+            loop = run([sys.executable, HERE / "seed_loop.py", self._port, file, self._work / "sent.csv"])
+            yield "loop", loop
+            yield "warm loop", Measured(float(loop.output))
         if case not in ("first", "all"):
             return  # the others do not look for what changed
         if "wire" in self._sides:
@@ -187,14 +200,17 @@ class Round:
 
 def run(command: Sequence[object]) -> Measured:
     """Run a command to its end: wall time and peak memory, its own start included."""
-    start = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return Measured(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as messages:
+        start = time.perf_counter()
+        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=messages)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        messages.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{command} ended with {process.returncode}: {messages.read()}")
+        return Measured(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime, output=out.read())
 
 
 def told(command: Sequence[object]) -> Measured:

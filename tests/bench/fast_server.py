@@ -19,6 +19,8 @@ LOGIN = (
     b'[{"ID":%s,"Type":"Refresh","Domain":"Login","State":{"Stream":"Open","Data":"Ok"},'
     b'"Elements":{"MaxMsgSize":61430,"PingTimeout":30}}]'
 )
+CLOSE = 8
+"""The opcode of a frame that ends the connection."""
 HEAD_BYTES = 96
 """Where this program's posts have their PostID: nothing behind it is looked at."""
 
@@ -89,6 +91,8 @@ class Server(asyncio.Protocol):
             start = at + header + 4
             if end < start + size:
                 break
+            if buffer[at] & 0x0F == CLOSE:
+                self._transport.close()  # a client would wait three seconds for that
             mask = bytes(buffer[at + header : start])
             text = unmasked(bytes(buffer[start : start + min(HEAD_BYTES, size)]), mask)
             found = POST_ID.findall(text)

@@ -1,12 +1,14 @@
 """The loop that every example teaches: read_csv, iterrows, a post at a time, waiting for its Ack.
 
-Reads what was sent before from a CSV beside it, posts new RICs as Refresh and changed fields as Update.
+Reads what was sent before from a CSV beside it, posts new RICs as Refresh and changed fields as Update. Prints the
+seconds of all that, without those of its own start.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +16,12 @@ import websocket
 
 
 def main(port: str, file: str, sent: str) -> None:
+    start = time.perf_counter()
     ws = websocket.create_connection(f"ws://127.0.0.1:{port}/WebSocket", subprotocols=["tr_json2"])
     ws.send(json.dumps({"ID": 1, "Domain": "Login", "Key": {"Name": "u", "Elements": {"ApplicationId": "256"}}}))
     ws.recv()
-    table = (pd.read_excel if file.endswith(".xlsx") else pd.read_csv)(file).set_index("RIC")
+    table = pd.read_excel(file, engine="openpyxl") if file.endswith(".xlsx") else pd.read_csv(file)
+    table = table.set_index("RIC")
     before = pd.read_csv(sent).set_index("RIC") if Path(sent).exists() else None
     post_id = 0
     for ric, row in table.iterrows():
@@ -34,6 +38,7 @@ def main(port: str, file: str, sent: str) -> None:
         json.loads(ws.recv())
     table.to_csv(sent)
     ws.close()
+    print(time.perf_counter() - start)
 
 
 if __name__ == "__main__":
