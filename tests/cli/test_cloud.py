@@ -265,8 +265,8 @@ def test_a_fault_script_of_the_platform_that_is_wrong(tmp_path: Path) -> None:
 
 def test_the_demo_by_token(tmp_path: Path) -> None:
     home = tmp_path / "demo"
-    done = subprocess.run([PROGRAM, "demo", "--cloud", "--folder", home], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(main, ["demo", "--cloud", "--folder", str(home)])
+    assert done.exit_code == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "6 drops: 95 rows acknowledged, 1 nakked, 3 rejected" in done.stdout
     assert done.stdout.rstrip().endswith("2 tokens were given, 2 logins accepted with them")

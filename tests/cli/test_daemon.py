@@ -140,8 +140,8 @@ def test_status_while_it_runs(site: Site) -> None:
             site.drop("prices.csv", sheet("A=T,1", "B=T,2"))
             (site.inbox / "notes.txt").write_text("call Anna")
             eventually(lambda: site.over(1), "the drop is reported")
-            found = json.loads(site.run("status", "--json").stdout)
-            table = site.run("status", COLUMNS="80").stdout
+            found = site.status()
+            table = site.invoke("status", COLUMNS="80").stdout
             assert "notes.txt" in table
     assert found["running"] == process.pid
     assert found["connection"]["state"] == "up"
@@ -151,7 +151,7 @@ def test_status_while_it_runs(site: Site) -> None:
     assert drop["report"] == str(site.reports("prices.csv")[0])
     assert f"run by process {process.pid}" in table.replace("\n", " ")
     assert "1 acked, 1 nakked" in table
-    over = json.loads(site.invoke("status", "--json").stdout)
+    over = site.status()
     assert (over["running"], over["connection"]["state"]) == (None, "closed")
 
 

@@ -86,7 +86,7 @@ def test_a_first_look_makes_no_state(site: Site) -> None:
     before = sorted(site.home.rglob("*"))
     path = site.home / "next.csv"
     path.write_text(sheet("A=T,1"))
-    assert site.run("preview", str(path)).returncode == 0
+    assert site.invoke("preview", str(path)).exit_code == 0
     assert sorted(site.home.rglob("*")) == sorted([*before, path])
 
 
@@ -104,8 +104,8 @@ def test_a_file_that_cannot_be_read(site: Site) -> None:
     site.configure(CLOSED)
     path = site.home / "next.xlsx"
     path.write_text("<html><table>")
-    done = site.run("preview", str(path))
-    assert (done.returncode, done.stdout) == (3, "")
+    done = site.invoke("preview", str(path))
+    assert (done.exit_code, done.stdout) == (3, "")
     assert "next.xlsx" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -156,6 +156,6 @@ class TestWhichFeed:
 def test_the_thousands_mark_may_be_the_delimiter_where_quotes_tell_them_apart(site: Site) -> None:
     site.configure(CLOSED, feed={"thousands": ","})
     file = site.drop("us.csv", sheet('A,"1,234.50"', "B,1,234.50", 'C,"12,34.5"'))
-    seen = json.loads(site.run("preview", str(file), "--json").stdout)
+    seen = json.loads(site.invoke("preview", str(file), "--json").stdout)
     assert [(post["ric"], post["fields"]) for post in seen["posts"]] == [("A", {"BID": 1234.5})]
     assert seen["totals"]["rejected"] == 2, "a field too many, and groups that are none of three digits"

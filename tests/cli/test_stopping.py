@@ -22,13 +22,13 @@ IN_GOOD_ORDER_S = 2 * FAREWELL_S + 5.0
 """A stop may take this long, whatever hangs, even where the machine has much else to do."""
 AT_ONCE_S = 2.0
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-ROWS = [f"R{n}=T,{n}" for n in range(1500)]
+ROWS = [f"R{n}=T,{n}" for n in range(800)]
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> float:
+def stop(process: subprocess.Popen[str]) -> float:
     """Stop it in good order; how long that took."""
     begun_s = time.monotonic()
-    process.send_signal(number)
+    process.terminate()
     code = process.wait(DEADLINE_S)
     assert code == 0
     return time.monotonic() - begun_s
@@ -47,19 +47,19 @@ def every_row_once(site: Site, rows: int) -> None:
     assert site.query("SELECT count(*) FROM in_flight") == [(0,)]
 
 
-@BOTH
-def test_while_sending(site: Site, number: signal.Signals) -> None:
+def test_while_sending(site: Site) -> None:
     with ads() as server:
-        site.configure(server.address, rate_limit=500)
+        site.configure(server.address, rate_limit=300)
         site.drop("prices.csv", sheet(*ROWS))
         with site.running() as process:
             eventually(lambda: len(posts(server)) > 100, "it sends")
-            assert stop(process, number) < IN_GOOD_ORDER_S
+            assert stop(process) < IN_GOOD_ORDER_S
         sent = len(posts(server))
         assert sent < len(ROWS)
         assert site.query("SELECT count(*) FROM in_flight") == [(0,)]  # what was on the wire was waited for
         assert site.query("SELECT count(*) FROM snapshot") == [(sent,)]
         assert site.query("SELECT status FROM drops") == [("sending",)]
+        site.configure(server.address)
         finish(site)
         assert len(posts(server)) == len(ROWS)
         assert len(held(server)) == len(ROWS)
@@ -70,7 +70,7 @@ def test_while_sending(site: Site, number: signal.Signals) -> None:
 @BOTH
 def test_twice_while_answers_are_waited_for(site: Site, number: signal.Signals) -> None:
     with ads({"kind": "lose_ack", "nth": 50}) as server:
-        site.configure(server.address, rate_limit=500)
+        site.configure(server.address, rate_limit=300)
         site.drop("prices.csv", sheet(*ROWS))
         with site.running() as process:
             eventually(lambda: len(posts(server)) > 100, "it sends")
@@ -80,6 +80,7 @@ def test_twice_while_answers_are_waited_for(site: Site, number: signal.Signals) 
             process.send_signal(number)
             assert process.wait(DEADLINE_S) == 128 + number
             assert time.monotonic() - begun_s < AT_ONCE_S
+        site.configure(server.address)
         finish(site)
         assert len(held(server)) == len(ROWS)
         every_row_once(site, len(ROWS))
@@ -100,13 +101,12 @@ def test_an_answer_that_does_not_come_is_not_waited_for_long(site: Site) -> None
         assert held(server) == {"A=T": "1"}
 
 
-@BOTH
-def test_while_waiting_for_a_connection(site: Site, number: signal.Signals) -> None:
+def test_while_waiting_for_a_connection(site: Site) -> None:
     site.configure(CLOSED)
     site.drop("prices.csv", sheet("A=T,1"))
     with site.running() as process:
         eventually(lambda: site.query("SELECT 1 FROM drops WHERE status = 'sending'"), "the drop is in hand")
-        assert stop(process, number) < FAREWELL_S
+        assert stop(process) < FAREWELL_S
     with ads() as server:
         site.configure(server.address)
         finish(site)
@@ -120,7 +120,7 @@ def test_while_a_file_is_read(site: Site) -> None:
         book = openpyxl.Workbook(write_only=True)
         lines = book.create_sheet("Sheet")
         lines.append(["RIC", *(f"C{n}" for n in range(40))])
-        for n in range(12_000):
+        for n in range(6_000):
             lines.append([f"R{n}=T", *range(40)])
         being_written = site.home / "being_written"
         book.save(being_written)

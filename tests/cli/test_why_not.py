@@ -231,8 +231,8 @@ def test_no_name_does_harm_in_logs_reports_pages_or_status(site: Site) -> None:
         os.mkfifo(site.inbox / "pipe.csv")
         (site.inbox / "out.csv").symlink_to("/etc/passwd")
         before = set(site.home.rglob("*"))
-        done = site.run("run", "--once")
-    assert done.returncode == 3, done.stderr
+        done = site.invoke("run", "--once")
+    assert done.exit_code == 3, done.stderr
     made = {path for path in set(site.home.rglob("*")) - before if ".contrib_watch" not in path.parts}
     assert {path.parent for path in made} == {site.inbox}
     assert len(made) == 2 * len(AWKWARD)
@@ -259,6 +259,6 @@ def test_no_name_breaks_a_json_log_line(site: Site) -> None:
     site.configure(CLOSED, more='[log]\nformat = "json"\n', feed={"service": "TEST"}, connect_timeout_s=0.5)
     for name in AWKWARD:
         site.drop(name, "")
-    done = site.run("run", "--once")
+    done = site.invoke("run", "--once")
     seen = [line for line in map(json.loads, done.stderr.splitlines()) if line["event"] == "file seen"]
     assert {line["file"] for line in seen} == set(AWKWARD)
