@@ -98,17 +98,17 @@ def _explain(settings: Settings, dictionary: Dictionary, finished: list[Finished
     with desk.state:
         for one in sorted(finished, key=lambda one: one.drop.id)[len(settings.feeds) :]:
             name = escape(Path(one.drop.path).name)
-            rows = rebuilt(desk, one.drop).rows
-            acked = rows[rows["status"] == Status.ACKED]
+            rows = rebuilt(desk, one.drop).rows.to_pylist()
+            acked = [row for row in rows if row["status"] == Status.ACKED]
             changed += [(f"[bold]{name}[/]", "")] + [
-                (f"  {escape(row.ric)}", escape(_first_changes(row.changes)))
-                for row in acked.head(CHANGES_SHOWN).itertuples()
+                (f"  {escape(row['ric'])}", escape(_first_changes(row["changes"]))) for row in acked[:CHANGES_SHOWN]
             ]
             if len(acked) > CHANGES_SHOWN:
                 changed.append((f"  {len(acked) - CHANGES_SHOWN} more", "in its report"))
-            for row in rows[rows["status"].isin([Status.NAKKED, Status.REJECTED])].itertuples():
-                text = f"{row.nak_code} {row.text}".strip()
-                problems.append((name, f"{escape(row.ric)} {coloured(row.status)}: {escape(text)}"))
+            for row in rows:
+                if row["status"] in (Status.NAKKED, Status.REJECTED):
+                    text = f"{row['nak_code']} {row['text']}".strip()
+                    problems.append((name, f"{escape(row['ric'])} {coloured(row['status'])}: {escape(text)}"))
     print_list(console, "day two: some of what the simulated ADS acknowledged", changed)
     print_list(console, "day two: not published, on purpose", problems)
     print_outcomes(finished)
