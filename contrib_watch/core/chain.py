@@ -50,7 +50,17 @@ def link(number: int, previous: str, *, at_utc: str, kind: str, body: Mapping[st
 
 def root(leaves: Iterable[bytes]) -> str:
     """The root of the tree over these rows, in hex; without any it is the hash of nothing."""
-    level = _hashed(leaves)
+    return root_over(hashed(leaves))
+
+
+def hashed(leaves: Iterable[bytes]) -> list[bytes]:
+    """The hashes of rows as leaves of a tree."""
+    return [sha256(_LEAF + leaf).digest() for leaf in leaves]
+
+
+def root_over(hashes: Sequence[bytes]) -> str:
+    """The root of the tree over rows with these hashes, in hex."""
+    level = hashes
     if not level:
         return sha256().hexdigest()
     while len(level) > 1:
@@ -60,7 +70,7 @@ def root(leaves: Iterable[bytes]) -> str:
 
 def path(leaves: Iterable[bytes], index: int) -> list[str]:
     """The hashes (hex) that lead from one row to the root, from the bottom; IndexError where there is no such row."""
-    level = _hashed(leaves)
+    level = hashed(leaves)
     if not 0 <= index < len(level):
         raise IndexError(index)
     found = []
@@ -89,10 +99,6 @@ def leads_to(row: bytes, index: int, count: int, hashes: Sequence[str]) -> str:
     if next(steps, None) is not None:
         raise ValueError("the path is too long")
     return found.hex()
-
-
-def _hashed(leaves: Iterable[bytes]) -> list[bytes]:
-    return [sha256(_LEAF + leaf).digest() for leaf in leaves]
 
 
 def _parents(level: Sequence[bytes]) -> list[bytes]:

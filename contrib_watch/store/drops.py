@@ -301,10 +301,12 @@ class Drops:
         now_utc: datetime,
         service: str = "",
         told: Mapping[str, Any] | None = None,
+        leaves: Leaves | None = None,
     ) -> Drop:
         """A drop is over, with the status and the reason that it has: ``totals`` counts its rows by status.
 
         ``told`` is what its record says beside that, of JSON's types; ``sheet`` and ``places`` are those of Quotes.
+        ``leaves`` are its rows' (Ledger.leaves); None: they are read from the table.
         """
         with self._state.transaction() as connection:
             facts = {
@@ -319,7 +321,7 @@ class Drops:
                 "reason": drop.reason,
                 "totals": dict(totals),
                 "findings": asdict(findings),
-                "leaves": self._leaves(drop)._asdict(),
+                "leaves": (leaves or self._leaves(drop))._asdict(),
             }
             record = self._state.append("run", facts, drop.id)
             table = schema.runs

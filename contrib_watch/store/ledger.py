@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Column, ColumnElement, Select, String, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Select, String, case, cast, func, select
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import IN_LIST, add_rows, columns_of, drop_rics, plain_rows, put_rics
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, Tree, leaves_of, outcome_leaves
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
@@ -42,6 +43,8 @@ class Ledger:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._trees: dict[tuple[int, int], Tree | None] = {}
+        """By drop and run, while it goes on: hashed as it is recorded, so that it need not be read again for that."""
 
     def snapshot(self, service: str, rics: Sequence[str] | pd.Index[str], drop: Drop | None = None) -> pd.DataFrame:
         """What is known of these RICs, each given once: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
@@ -187,9 +190,32 @@ class Ledger:
 
     def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
         """The rows of a drop that have ended in its present run."""
+        if not outcomes:
+            return
         rows = [(drop.id, drop.run, row, ric, status.value, *rest) for row, ric, status, *rest in outcomes]
         with self._state.transaction() as connection:
+            tree = self._tree(connection, drop)
             add_rows(connection, schema.outcomes, rows)
+        if tree is not None:
+            tree.add(outcomes)
+
+    def leaves(self, drop: Drop) -> Leaves:
+        """The hash tree over what was recorded of the drop's present run, which is over."""
+        tree = self._trees.pop((drop.id, drop.run), None)
+        count = self._rows_of(drop, func.count())
+        with self._state.transaction() as connection:
+            # It has all of the table, and what was undone beside: where they are as many, they are the same.
+            if tree is not None and len(tree) == connection.scalar(count):
+                return tree.leaves()
+            return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
+
+    def _tree(self, connection: Connection, drop: Drop) -> Tree | None:
+        """The leaves of the drop's present run; None: not all of it was recorded by this process."""
+        run = drop.id, drop.run
+        if run not in self._trees:
+            is_first = connection.execute(self._rows_of(drop, schema.outcomes.c.row).limit(1)).first() is None
+            self._trees[run] = Tree() if is_first else None
+        return self._trees[run]
 
     def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: these fields of Outcome, in Arrow's types."""
@@ -203,7 +229,7 @@ class Ledger:
             return set(connection.scalars(self._rows_of(drop, schema.outcomes.c.row)))
 
     @staticmethod
-    def _rows_of(drop: Drop, *columns: Column[Any]) -> Select[Any]:
+    def _rows_of(drop: Drop, *columns: ColumnElement[Any]) -> Select[Any]:
         table = schema.outcomes
         return select(*columns).where(table.c.drop_id == drop.id, table.c.run == drop.run)
 

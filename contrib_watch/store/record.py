@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
 
-from contrib_watch.core.chain import BEGINNING, Link, link, root
+from contrib_watch.core.chain import BEGINNING, Link, hashed, link, root, root_over
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import plain_rows
@@ -33,6 +35,7 @@ ROW_COLUMNS = Outcome._fields
 """What a leaf of a drop's tree is made of: a JSON array of these. A record names its own, since they may grow."""
 REPAIR_COLUMNS = tuple(column.name for column in schema.repairs.columns)
 """The same for posts without a drop."""
+_ENCODER = msgspec.json.Encoder()
 HEAD = "record_head"
 """The meta key with number and hash of the last record, which tells that later ones were cut off."""
 
@@ -149,6 +152,28 @@ def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
     return Leaves(next(counter), top, columns)
 
 
+class Tree:
+    """The leaves of a processing, hashed as its outcomes are recorded, in any order: 40 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows = array("q")
+        self._hashes = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes that were recorded."""
+        self._rows.extend([one.row for one in outcomes])
+        self._hashes += b"".join(hashed(_texts(outcomes)))
+
+    def leaves(self) -> Leaves:
+        """The same as :func:`leaves_of` finds in the table."""
+        order = np.argsort(np.frombuffer(self._rows, np.int64))
+        hashes: list[bytes] = np.frombuffer(self._hashes, "V32")[order].tolist()  # a SHA-256 each
+        return Leaves(len(hashes), root_over(hashes), ROW_COLUMNS)
+
+
 def _leaves(
     connection: Connection,
     table: Table,
@@ -156,8 +181,11 @@ def _leaves(
     where: Sequence[ColumnElement[bool]],
     order: ColumnElement[Any],
 ) -> Iterator[bytes]:
-    """Rows as JSON arrays. Every value is text, a whole number or null, so that each row has one such text."""
-    encode_lines = msgspec.json.Encoder().encode_lines
     query = select(*(table.c[name] for name in columns)).where(*where).order_by(order)
     for rows in plain_rows(connection, query):
-        yield from encode_lines(rows).split(b"\n")[:-1]  # a line end within a text is escaped
+        yield from _texts(rows)
+
+
+def _texts(rows: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Rows as JSON arrays. Every value is text, a whole number or null, so that each row has one such text."""
+    return _ENCODER.encode_lines(rows).split(b"\n")[:-1]  # a line end within a text is escaped

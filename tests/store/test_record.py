@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from contrib_watch.core.chain import canonical
@@ -17,6 +20,7 @@ from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, St
 from contrib_watch.store import Advance, Drops, Findings, Ledger, State
 from contrib_watch.store.history import History
 from contrib_watch.store.proof import Proven, hash_of, prove
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
 from contrib_watch.store.repairs import Repaired, Repairs
 
 NOW = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
@@ -304,3 +308,53 @@ def test_a_day_tells_what_did_not_come(state: State) -> None:
     assert prove(state).misfit is None
     sql(state, "DELETE FROM absences")
     assert "no file of feed 'other' came on 2026-11-20" in str(prove(state).misfit)
+
+
+# the tree over the rows of a drop, which grows as they are recorded
+
+
+def in_the_table(state: State, drop: Drop) -> Leaves:
+    with state.transaction() as connection:
+        return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+some_outcomes = st.builds(
+    Outcome, st.integers(-3, 2**40), texts, st.sampled_from(Status), texts, st.none() | st.integers(1, 2**32 - 1),
+    texts, texts, texts, texts, texts, st.integers(0, 9), texts, texts,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """One state for all examples of a promise."""
+    with opened(tmp_path_factory.mktemp("state")) as state:
+        yield state
+
+
+@given(st.lists(some_outcomes, unique_by=lambda one: one.row), st.data())
+def test_the_tree_that_grew_is_that_over_the_table(
+    lasting: State, outcomes: list[Outcome], data: st.DataObject
+) -> None:
+    """Rows come in any order; some were undone, and some are of an earlier process."""
+    ledger, drop = Ledger(lasting), processed(lasting)
+    for one in outcomes:
+        then = data.draw(st.sampled_from(["recorded", "recorded", "undone", "undone before", "stopped"]))
+        if then == "stopped":
+            ledger = Ledger(lasting)
+        if then.startswith("undone"):
+            with contextlib.suppress(ZeroDivisionError), lasting.transaction():
+                ledger.record(drop, [one._replace(text="undone")])
+                raise ZeroDivisionError
+        if then != "undone":
+            ledger.record(drop, [one])
+    assert ledger.leaves(drop) == in_the_table(lasting, drop)
+
+
+def test_a_tree_of_many_rows_is_that_over_the_table(state: State) -> None:
+    ledger, drop = Ledger(state), processed(state)
+    outcomes = [Outcome(row, f"R{row}", Status.ACKED, post_id=row, full="{}") for row in range(1_000)]
+    random.Random(1).shuffle(outcomes)
+    for start in range(0, 1_000, 300):
+        ledger.record(drop, outcomes[start : start + 300])
+    assert ledger.leaves(drop) == in_the_table(state, drop)
