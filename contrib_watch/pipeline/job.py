@@ -295,6 +295,7 @@ class Job:
                 now_utc=desk.clock.utc(),
                 service=report.service,
                 told=facts_of(desk, self.drop, self._quotes),
+                leaves=desk.ledger.leaves(self.drop),
             )
             warning_told(desk, self.drop.feed)
             reserve(desk, self.drop)
