@@ -334,7 +334,8 @@ class Connection:
         with selectors.DefaultSelector() as selector:
             selector.register(channel.fileno(), selectors.EVENT_READ)  # type: ignore[no-untyped-call]
             selector.register(self._wake_out, selectors.EVENT_READ)
-            session.connected(time.monotonic(), token)
+            here = channel.sock.getsockname()[0] if channel.sock else ""
+            session.connected(time.monotonic(), token, here)
             try:
                 while True:
                     self._hand_over()

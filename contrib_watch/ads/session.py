@@ -119,7 +119,8 @@ class Login:
 
     user: str
     app_id: str
-    position: str
+    position: str = ""
+    """Empty: the address from which it connects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,14 +243,15 @@ class Session:
 
     # What happens to it.
 
-    def connected(self, now_s: float, token: str = "") -> None:
-        """A WebSocket is open: log in, with the token where there is one, else as the user."""
+    def connected(self, now_s: float, token: str = "", address: str = "") -> None:
+        """A WebSocket is open, from ``address``: log in, with the token where there is one, else as the user."""
         self.phase = Phase.LOGGING_IN
         self.max_msg_size = DEFAULT_MAX_MSG_SIZE
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._heard_s = now_s
         self._login_due_s = now_s + LOGIN_TIMEOUT_S
         self._token, self._previous_token = token, ""
+        self._position = self._login.position or address
         self._output = [self._login_request(refresh=True)]
 
     def renew(self, token: str) -> None:
@@ -359,9 +361,9 @@ class Session:
     def _login_request(self, *, refresh: bool) -> str:
         login = self._login
         if not self._token:
-            return messages.login_request(user=login.user, app_id=login.app_id, position=login.position)
+            return messages.login_request(user=login.user, app_id=login.app_id, position=self._position)
         return messages.token_login_request(
-            token=self._token, app_id=login.app_id, position=login.position, refresh=refresh
+            token=self._token, app_id=login.app_id, position=self._position, refresh=refresh
         )
 
     def _on_ack(self, message: ServerMessage, now_s: float) -> None:

@@ -30,7 +30,7 @@ def link(
     use already. Raises ConfigurationError where the account has no secret.
     """
     endpoints = [] if ads.discovered else endpoints_of(ads)
-    session = session_of(ads, own_address(ads, cloud))
+    session = session_of(ads)
     if access is None and cloud is not None:
         access = token_login(ads, cloud)
     return Connection(endpoints, session, connect_timeout_s=ads.connect_timeout_s, trace=trace, access=access)
@@ -59,8 +59,12 @@ def endpoint_at(ads: Ads, host: Host) -> Endpoint:
     return Endpoint(host=host.name, port=host.port, tls=ads.tls, ca_file=ads.ca_file, proxy=ads.proxy)
 
 
-def own_address(ads: Ads, cloud: Account | None = None) -> str:
-    """This machine's IPv4 as the first host sees it; where hosts are discovered, as discovery sees it."""
+def poster_address(ads: Ads, cloud: Account | None = None) -> str:
+    """PostUserInfo's Address: the IPv4 of the configured Position (``10.1.2.3``, ``10.1.2.3/net``), else this
+    machine's own as the first host sees it, or discovery; a whole ``ip/net`` would be an Error (seen on LSEG's SDK
+    provider)."""
+    with suppress(ValueError):
+        return str(IPv4Address(ads.position.partition("/")[0]))
     if ads.simulated:
         return "127.0.0.1"
     if cloud is None or not ads.discovered:
@@ -69,17 +73,9 @@ def own_address(ads: Ads, cloud: Account | None = None) -> str:
     return own_ipv4(endpoint_at(ads, Host(asked.hostname or "", asked.port or HTTPS_PORT)))
 
 
-def poster_address(ads: Ads, cloud: Account | None = None) -> str:
-    """PostUserInfo's Address: the IPv4 of the configured Position (``10.1.2.3``, ``10.1.2.3/net``), else this
-    machine's own; a whole ``ip/net`` would be an Error (seen on LSEG's SDK provider)."""
-    with suppress(ValueError):
-        return str(IPv4Address(ads.position.partition("/")[0]))
-    return own_address(ads, cloud)
-
-
-def session_of(ads: Ads, address: str) -> Session:
-    """The protocol's state, with the configured limits; ``address`` is the Position where none is configured."""
+def session_of(ads: Ads) -> Session:
+    """The protocol's state, with the configured login and limits."""
     return Session(
-        Login(user=ads.user, app_id=ads.app_id, position=ads.position or address),
+        Login(user=ads.user, app_id=ads.app_id, position=ads.position),
         Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s),
     )

@@ -246,12 +246,12 @@ def worst(result: Result) -> int:
 
 def _form(settings: Settings) -> Forms:
     ads = settings.ads
-    address = poster_address(ads, settings.cloud)
     on_stream = {feed.service for feed in settings.feeds if feed.posting == "on-stream"}
 
     @cache
     def form(service: str) -> PostFormat:
         user_id = ads.user_id or os.getpid()
+        address = poster_address(ads, settings.cloud)  # now that there is a connection, and so a network
         return PostFormat(service=service, address=address, user_id=user_id, on_stream=service in on_stream)
 
     return form

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from contrib_watch.adapters.connection import Connection
-from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
+from contrib_watch.adapters.endpoint import Endpoint
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.cli.linking import session_of
 from contrib_watch.config import Settings
@@ -45,8 +45,7 @@ class _SimulatedLink(Connection):
     def __init__(self, desk: Desk, server: SimulatedServer, trace: Trace | None) -> None:
         ads = desk.settings.ads
         here = [Endpoint(host=server.host, port=server.port)]
-        session = session_of(ads, own_ipv4(here[0]))
-        super().__init__(here, session, connect_timeout_s=ads.connect_timeout_s, trace=trace)
+        super().__init__(here, session_of(ads), connect_timeout_s=ads.connect_timeout_s, trace=trace)
         self._desk = desk
         self._server = server
 

@@ -41,7 +41,7 @@ def test_every_frame_of_a_connection_is_in_it(tmp_path: Path) -> None:
     form = PostFormat(service="S", address="127.0.0.1", user_id=1)
     ads = SimulatedAds(load_dictionary(Fields()), FaultScript())
     with SimulatedServer(ads) as server, Trace(tmp_path / "trace.txt") as trace:
-        session = Session(Login(user="analyst", app_id="256", position="127.0.0.1"), Limits())
+        session = Session(Login(user="analyst", app_id="256"), Limits())
         here = Endpoint(host=server.host, port=server.port)
         connection = Connection([here], session, connect_timeout_s=10, trace=trace)
         texts = [form.text(n, f"R{n}", Action.REFRESH, '{"BID":22.1}') for n in range(1, 4)]
@@ -56,6 +56,7 @@ def test_every_frame_of_a_connection_is_in_it(tmp_path: Path) -> None:
     assert (told[0][0], told[0][2], told[-1][0], told[-1][2]) == ("*", "connected", "*", "ended: stopped")
     sent = [text for mark, _, text in told if mark == ">"]
     assert '"Domain":"Login"' in sent[0]
+    assert '"Position":"127.0.0.1"' in sent[0]  # the socket's own, where none is configured
     assert sent[1:4] == texts
     received = [json.loads(text) for mark, _, text in told if mark == "<"]
     assert [message["AckID"] for pack in received for message in pack if message["Type"] == "Ack"] == [1, 2, 3]

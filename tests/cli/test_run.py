@@ -53,7 +53,8 @@ def test_json_alone_on_stdout_and_messages_on_stderr(site: Site) -> None:
     assert list(json.loads(done.stdout)) == ["drops", "files", "stopped", "waiting"]
     totals = drop.pop("totals")
     assert drop == {"drop": 1, "feed": "prices", "file": str(path), "status": "done", "report": str(report)}
-    assert {status: count for status, count in totals.items() if count} == {"acked": 2, "rejected": 1}
+    statuses = ["acked", "nakked", "unconfirmed", "unchanged", "rejected", "held", "superseded"]
+    assert totals == dict.fromkeys(statuses, 0) | {"acked": 2, "rejected": 1}
     assert "drop finished" in done.stderr
     assert "Traceback" not in done.stderr
     assert held(server) == {"A=T": "1.5", "B=T": "2"}

@@ -139,6 +139,7 @@ def test_a_drop_that_failed_may_come_again_though_it_never_finished(drops: Drops
 
 
 def test_what_is_pending_and_what_is_newer(drops: Drops) -> None:
+    assert [*DropStatus] == ["waiting", "sending", "done", "held", "rejected", "failed"]
     by_status = {status: accept(drops, path=f"/in/{status}.csv") for status in DropStatus}
     for status, drop in by_status.items():
         drops.set_status(drop, status, "because")

@@ -320,8 +320,11 @@ def test_a_row_ends_once(ledger: Ledger, drop: Drop) -> None:
 def test_outcomes_can_be_asked_for_with_sql(state: State, ledger: Ledger, drop: Drop) -> None:
     ledger.record(drop, [Outcome(2, "A", Status.ACKED, post_id=7)])
     with state.transaction() as connection:
-        rows = connection.exec_driver_sql("select drop_id, row, ric, status, post_id from outcomes").all()
-    assert [tuple(row) for row in rows] == [(drop.id, 2, "A", "acked", 7)]
+        found = connection.exec_driver_sql(
+            "select drop_id, run, row, ric, status, action, post_id, changes, nak_code, text, sent_at_utc, "
+            "acked_at_utc, attempts from outcomes"
+        ).all()
+    assert [tuple(row) for row in found] == [(drop.id, 1, 2, "A", "acked", "", 7, "", "", "", "", "", 0)]
 
 
 # any history
