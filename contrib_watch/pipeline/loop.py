@@ -35,6 +35,7 @@ from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.later import stated_by
+from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.store import PENDING
@@ -51,9 +52,6 @@ FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
 MISMATCH_CODE = 3
 """The exit code where the ADS holds something else than it acknowledged."""
-AHEAD_S = 0.5
-"""How much more than the rate limit lets go at once is handed to the connection, in seconds: what waits there is not
-overtaken by a drop that comes later."""
 
 
 class Link(Protocol):
@@ -142,8 +140,7 @@ class Loop:
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._started = False
-        self._handed = 0  # posts that the link has and has not answered
-        self._paid_until_s = 0.0  # until when the posts handed over use up the rate limit
+        self._pace = Pace(window=desk.settings.ads.window, rate_limit=desk.settings.ads.rate_limit)
 
     @property
     def stopped(self) -> bool:
@@ -194,7 +191,7 @@ class Loop:
             if once and idle and not self._scans:
                 if self._is_over():
                     return
-                if not self._handed and self._reading is None:
+                if not self._pace.handed and self._reading is None:
                     jobs = (job.service for job in self._jobs.values())
                     self._availability.check_services((*jobs, *self._presence.posting_to))
             self._turn(once=once)
@@ -342,7 +339,7 @@ class Loop:
             self._woken.clear()
             return
         answers, events, items, _ = self._link.collect(self._patience_s())
-        self._handed -= len(answers)
+        self._pace.answered(len(answers), self._desk.clock.monotonic())
         self._availability.heard(answers)
         for event in events:
             self._availability.note(event)
@@ -422,35 +419,19 @@ class Loop:
         room = self._room()
         served: list[Job] = []
         for position, job in enumerate(jobs):
-            handed = self._handed
+            handed = self._pace.handed
             yield job, -(-room // (len(jobs) - position))
-            room -= self._handed - handed
-            if self._handed > handed:
+            room -= self._pace.handed - handed
+            if self._pace.handed > handed:
                 served.append(job)
         self._jobs = {job.drop.feed: job for job in (*waiting, *(job for job in jobs if job not in served), *served)}
 
     def _room(self) -> int:
-        """Posts that the link may be handed now: a second window is made ready while the first is on the wire.
-
-        Where the rate limit is what holds posts back, they are kept here, where feeds take turns.
-        """
-        if not self._availability.up:
-            return 0
-        ads = self._desk.settings.ads
-        room = max(2 * ads.window - self._handed, 0)
-        if not ads.rate_limit:
-            return room
-        now_s = self._desk.clock.monotonic()
-        if now_s < self._paid_until_s - AHEAD_S:  # compared as _patience_s adds it up
-            return 0
-        left_s = AHEAD_S - max(self._paid_until_s - now_s, 0.0)
-        return min(room, 1 + max(int(left_s * ads.rate_limit), 0))
+        """Posts that the link may be handed now."""
+        return self._pace.room(self._desk.clock.monotonic()) if self._availability.up else 0
 
     def _hand_over(self, posts: int) -> None:
-        self._handed += posts
-        if posts and self._desk.settings.ads.rate_limit:
-            paid_s = max(self._paid_until_s, self._desk.clock.monotonic())
-            self._paid_until_s = paid_s + posts / self._desk.settings.ads.rate_limit
+        self._pace.hand_over(posts, self._desk.clock.monotonic())
 
     def _patience_s(self) -> float:
         """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
@@ -462,9 +443,10 @@ class Loop:
             return LONGEST_TURN_S
         due_s = min(due)
         if not self._room():
-            if self._handed >= 2 * self._desk.settings.ads.window:
+            room_s = self._pace.due_s
+            if room_s is None:
                 return LONGEST_TURN_S
-            due_s = max(due_s, self._paid_until_s - AHEAD_S)
+            due_s = max(due_s, room_s)
         return min(max(due_s - self._desk.clock.monotonic(), 0.0), LONGEST_TURN_S)
 
     def _end(self, job: Job) -> None:
@@ -529,6 +511,6 @@ class Loop:
         until_s = self._desk.clock.monotonic() + FAREWELL_S
         while self._desk.clock.monotonic() < until_s:
             self._publish()
-            if not (self._availability.up and self._handed) and not self._publisher.busy:
+            if not (self._availability.up and self._pace.handed) and not self._publisher.busy:
                 return
             self._turn(once=False)
