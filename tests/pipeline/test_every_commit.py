@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from history_model import Table, check_drops, check_prices, check_reports, check_snapshot
-from random_histories import check_quiet, check_record
 from shared_parts import folder_in_memory
 from virtual_site import Blow, Killed, Site, make_feed, script
 
@@ -16,6 +15,7 @@ from contrib_watch.core.fields import Dictionary
 from contrib_watch.errors import StateError
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
+from contrib_watch.store.proof import prove
 
 FIRST = Table(("BID", "ASK"), (("A=", ("1", "2")), ("B=", ("1", "")), ("B=", ("1", "")), ("E=", ("1", "2"))))
 SECOND = {
@@ -63,12 +63,20 @@ class Scenario:
         """The promises."""
         check_drops(self.site)
         check_reports(self.site, self.tables)
-        check_snapshot(self.site, cache_was_lost=False)
-        check_prices(self.site, self.tables, feeds=2)
+        check_snapshot(self.site, may_lack=False, forgot=False)
+        check_prices(self.site, self.tables, feeds=2, forgot=False)
         assert not self.site.dirty()
         assert self.site.cache() == self.site.snapshot()
-        check_quiet(self.site)
-        check_record(self.site)
+        self._check_quiet()
+        with self.site.desk() as desk:
+            assert prove(desk.state).misfit is None
+
+    def _check_quiet(self) -> None:
+        """A further run finds nothing to do."""
+        posts, reports = len(self.site.posts), self.site.report_files()
+        assert self.site.run() == []
+        assert len(self.site.posts) == posts
+        assert self.site.report_files() == reports
 
     def _save(self, table: Table, feed: str) -> None:
         self._saves += 1
