@@ -245,7 +245,8 @@ class State:
                 self.put("schema_version", str(schema.VERSION))
             made_for = self.get("target")
             if made_for != target:
-                hint = f"Set ads.target = {json.dumps(made_for)}, or give {target!r} a state.folder of its own"
+                same = f"only if it is the very same system, set ads.target = {json.dumps(made_for)}"
+                hint = f"Give {target!r} a state.folder of its own; {same}"
                 what = f"this state was made for the target {made_for!r}, and the configuration says {target!r}"
                 raise StateError(what, where=str(self.folder), hint=hint)
 
