@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,20 +16,22 @@ import pyarrow.compute as pc
 
 Columns = Mapping[str, pa.Array]
 
+_TEXT = pa.string()
+
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
 _NAME = re.compile(r'"([^"]+)"')
 _MEMBER = re.compile(rf'"([^"]+)":{_VALUE}')
 
 
-def text_column(column: pd.Series[str] | pd.Index[str]) -> pa.StringArray:
-    """A column of texts as one Arrow array."""
-    texts = pa.array(column.array, pa.string())
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+def arrow_column(column: pd.Series[Any] | pd.Index[Any], kind: pa.DataType = _TEXT) -> pa.Array:
+    """A column of a pandas table as one Arrow array."""
+    found = pa.array(column.array, kind)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def text_columns(table: pd.DataFrame) -> dict[str, pa.StringArray]:
     """All columns of a table of texts."""
-    return {name: text_column(column) for name, column in table.items()}
+    return {name: arrow_column(column) for name, column in table.items()}
 
 
 def table_of(columns: Columns, index: pd.Index[str]) -> pd.DataFrame:
@@ -67,28 +70,31 @@ def joined(*parts: str | pa.Array) -> pa.StringArray:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def enumeration(members: Columns, separator: str, rows: int) -> pa.StringArray:
+def enumeration(members: Columns, separator: str, rows: int, around: tuple[str, str] = ("", "")) -> pa.StringArray:
     """The texts of each row, each behind its name, with a separator between them; what is missing is left out.
 
     Arrow's own way of skipping what is missing drops the rows in which everything is.
     """
+    before, after = around
     if not members:
-        return repeated("", rows)
+        return repeated(before + after, rows)
     if any(texts.null_count for texts in members.values()):
         ended = [pc.coalesce(joined(name, texts, separator), "") for name, texts in members.items()]
-        return pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator))
+        return joined(before, pc.utf8_slice_codeunits(joined(*ended), 0, -len(separator)), after)
     parts = [part for name, texts in members.items() for part in (f"{separator}{name}", texts)]
-    return joined(next(iter(members)), *parts[1:])
+    return joined(before + next(iter(members)), *parts[1:], after)
 
 
 def marked_names(marks: Columns, rows: int) -> pa.StringArray:
     """The names of the columns that are marked in each row, with a comma between them."""
-    return enumeration({name: pc.if_else(marked, "", None) for name, marked in marks.items()}, ",", rows)
+    if not marks:
+        return repeated("", rows)
+    return pc.utf8_slice_codeunits(joined(*(pc.if_else(one, f"{name},", "") for name, one in marks.items())), 0, -1)
 
 
 def object_column(tokens: Columns, rows: int) -> pa.StringArray:
     """Each row's tokens as one JSON object, in the order of the columns; blanks are left out."""
-    return joined("{", enumeration({f'"{name}":': column for name, column in tokens.items()}, ",", rows), "}")
+    return enumeration({f'"{name}":': column for name, column in tokens.items()}, ",", rows, around=("{", "}"))
 
 
 def token_columns(objects: pa.StringArray, first: Collection[str]) -> dict[str, pa.StringArray]:

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from contrib_watch.core.columns import (
     Columns,
     any_of,
+    arrow_column,
     differs,
     filtered,
     joined,
     marked_names,
     object_column,
     only,
-    text_column,
+    repeated,
     text_columns,
     token_columns,
 )
@@ -38,6 +39,8 @@ JSON object that was posted without an answer, by the drop of the number ``attem
 older such texts for the fields that the last post only carried on. ``attempts`` counts the posts without an answer
 that the drop at hand has already made.
 """
+
+_TYPES = {**dict.fromkeys(SNAPSHOT_COLUMNS, pa.string()), "attempts": pa.int64()}
 
 
 @dataclass(frozen=True)
@@ -130,16 +133,14 @@ def diff(
     """
     rics = quotes.values.index
     given = text_columns(quotes.values)
-    known = _known(snapshot.reindex(rics))
+    known = _joined(rics, snapshot)
     others = pa.array([one for one in configured if one != feed], pa.string())
     foreign = pc.is_in(known["feed"], value_set=others)
     problems = [
         _foreign_row(quotes, rics[index], f"feed {known['feed'][index].as_py()!r}")
         for index in pc.indices_nonzero(foreign).to_pylist()
     ]
-    same_text = pc.fill_null(pc.equal(object_column(given, len(rics)), known["fields"]), False)
-    unchanged = pc.and_not(same_text, pc.is_valid(known["attempted"]))
-    looked_at = pc.invert(pc.or_(foreign, unchanged))
+    looked_at = pc.invert(pc.or_(foreign, _are_unchanged(given, known, len(rics))))
     marked = looked_at.to_numpy(zero_copy_only=False)
     rics, numbers = rics[marked], pa.array(quotes.rows.to_numpy()[marked])
     given, known = filtered(given, looked_at), filtered(known, looked_at)
@@ -160,7 +161,8 @@ def diff(
         has_any = any_of(map(pc.is_valid, given.values()), len(rics))
     changing = _asks(given, held, pc.and_(is_new, has_any), len(rics)) if newer else asks
     to_post = pc.and_not(pc.or_(changing, dirty), empty)
-    kept = {name: _is_kept(column, held[name], newer.get(name)) for name, column in given.items()}
+    blanks = {name: column for name, column in given.items() if column.null_count}
+    kept = {name: _is_kept(column, held[name], newer.get(name)) for name, column in blanks.items()}
 
     facts = {
         "row": numbers,
@@ -198,16 +200,28 @@ def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     return {name: only(pc.coalesce(older[name], acked_on), marks) for name, marks in kept.items()}
 
 
-def _known(snapshot: pd.DataFrame) -> dict[str, pa.Array]:
-    """The columns of a snapshot table that is in the order of the file's rows."""
-    texts = {name: text_column(snapshot[name]) for name in SNAPSHOT_COLUMNS if name != "attempts"}
-    return {**texts, "attempts": pa.array(snapshot["attempts"].fillna(0).to_numpy("int64"))}
+def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:
+    """What the snapshot has for each RIC of the file, in the file's order: pandas' left join of the two by RIC."""
+    columns = {name: arrow_column(snapshot[name], kind) for name, kind in _TYPES.items()}
+    known = snapshot.index.astype(rics.dtype)
+    if known.equals(rics):
+        return columns
+    at = known.get_indexer(rics)
+    return {name: column.take(pa.array(at, mask=at < 0)) for name, column in columns.items()}
+
+
+def _are_unchanged(given: Columns, known: Columns, rows: int) -> pa.BooleanArray:
+    """Which rows are the very text that the ADS acknowledged, and are not in doubt."""
+    if known["fields"].null_count == rows:
+        return repeated(False, rows)
+    same = pc.equal(object_column(given, rows), known["fields"])
+    return pc.and_not(pc.fill_null(same, False), pc.is_valid(known["attempted"]))
 
 
 def _without_idle_clears(given: pa.StringArray, held: pa.StringArray) -> pa.StringArray:
     """Clearing a field that the item does not have is nothing to do, and gives it no such field."""
-    idle = pc.and_(pc.equal(given, CLEARED), pc.is_null(held))
-    return pc.if_else(idle, None, given) if pc.any(idle).as_py() else given
+    clears = pc.equal(given, CLEARED)
+    return pc.if_else(pc.and_(clears, pc.is_null(held)), None, given) if pc.any(clears).as_py() else given
 
 
 def _asks(given: Columns, held: Columns, is_new: pa.BooleanArray, rows: int) -> pa.BooleanArray:

@@ -19,15 +19,12 @@ MAX_DECIMALS = 14
 SAFE_DIGITS = 15
 """So many significant decimal digits survive a double, which is what some servers keep a REAL in."""
 
+_CANONICAL = "^(?:0|-?(?:[1-9][0-9]*|(?:0|[1-9][0-9]*)[.][0-9]*[1-9]))$"
+"""What is a token already where it is safe: no exponent, plus sign, leading or trailing zeros."""
+_SAFE_BYTES = 16
+"""A token that is no longer is safe: its digits fit int64, and at most 14 of them are decimals."""
+
 # Numbers that are safe by their length alone: at most 18 digits, which always fit int64, and 14 decimals.
-_CANONICAL = (
-    "^(?:0|-?(?:"
-    "(?:0|[1-9][0-9]{0,3})[.][0-9]{0,13}[1-9]|"
-    "[1-9][0-9]{0,9}[.][0-9]{0,7}[1-9]|"
-    "[1-9][0-9]{0,13}[.][0-9]{0,3}[1-9]|"
-    "[1-9][0-9]{0,17}))$"
-)
-"""What is a token already: no exponent, plus sign, leading or trailing zeros."""
 _SHORT = "^[+-]?(?:[0-9]{0,4}[.][0-9]{1,14}|[0-9]{1,10}[.][0-9]{1,8}|[0-9]{1,14}[.][0-9]{1,4}|[0-9]{1,18})$"
 """What becomes a token by trimming zeros and the plus sign."""
 
@@ -120,7 +117,8 @@ class NumberReader:
 
     def read(self, texts: pa.StringArray) -> pa.StringArray:
         numbers = _shifted(self._with_point(pc.ascii_trim(texts, characters=" ")), self.shift)
-        canonical = matches(numbers, _CANONICAL)
+        is_safe = pc.less_equal(pc.binary_length(numbers), _SAFE_BYTES)
+        canonical = pc.and_(matches(numbers, _CANONICAL), pc.fill_null(is_safe, False))
         if not pc.all(canonical).as_py():
             others = pc.invert(canonical)
             numbers = pc.replace_with_mask(numbers, others, self._rewritten(numbers.filter(others)))

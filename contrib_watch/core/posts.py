@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from contrib_watch.core.columns import (
     Columns,
     any_of,
+    arrow_column,
     differs,
     enumeration,
     filtered,
@@ -26,7 +27,6 @@ from contrib_watch.core.columns import (
     only,
     repeated,
     table_of,
-    text_column,
 )
 from contrib_watch.core.diff import Changes, dates_kept
 from contrib_watch.core.model import Action, Post, Quotes
@@ -48,9 +48,11 @@ def plan(changes: Changes) -> pd.DataFrame:
     """
     given, held, facts, rows = changes.given, changes.held, changes.facts, len(changes.rics)
     new, dirty = facts["new"], facts["dirty"]
-    full = {name: pc.coalesce(given[name], old) if name in given else old for name, old in held.items()}
+    full = {name: _over(given.get(name), old) for name, old in held.items()}
     differing = {name: differs(column, held[name]) for name, column in given.items()}
-    gains = any_of((pc.and_(pc.is_valid(column), pc.is_null(held[name])) for name, column in given.items()), rows)
+    changed = {name: only(column, differing[name]) for name, column in given.items()}
+    lacked = {name: pc.is_null(old) for name, old in held.items() if name in given and old.null_count}
+    gains = any_of((pc.and_(lacks, pc.is_valid(given[name])) for name, lacks in lacked.items()), rows)
     refresh = pc.or_(pc.or_(new, dirty), gains)
     everything = object_column(full, rows)
     # Whether the ADS has what was attempted is unknown: of a RIC in doubt all of it has to go.
@@ -61,13 +63,12 @@ def plan(changes: Changes) -> pd.DataFrame:
         "fields": everything,
         "full": everything,
         "changed": marked_names(to_go, rows),
-        "changes": _change_texts(full, _known_before(full, changes), rows),
+        "changes": _change_texts(changed, held, rows) if not dirty.true_count else _told_of_doubt(full, changes),
         "note": _notes(pc.and_not(gains, new), dirty, facts["newer"]),
         "carried": _carried(changes),
         "attempts": facts["attempts"],
     }
     if refresh.true_count < rows:
-        changed = {name: only(column, differing[name]) for name, column in given.items()}
         columns["fields"] = pc.if_else(refresh, everything, object_column(changed, rows))
     return table_of(columns, changes.rics)
 
@@ -122,7 +123,7 @@ def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
 
 def _strings(column: pd.Series[str] | pd.Index[str]) -> list[str]:
     """A column of texts as strings; by way of NumPy, which is several times faster than tolist()."""
-    return text_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+    return arrow_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
 
 
 def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, newer: pa.StringArray) -> pa.StringArray:
@@ -131,24 +132,33 @@ def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, newer: pa.StringArray
     return pc.if_else(pc.not_equal(newer, ""), joined(f"{KEPT_NEWER}: ", newer), notes)
 
 
-def _known_before(full: Columns, changes: Changes) -> Columns:
-    """What a report names as the old values.
+def _over(given: pa.StringArray | None, held: pa.StringArray) -> pa.StringArray:
+    """What a field has once the file is posted: the file's value where it gives one."""
+    if given is None:
+        return held
+    return pc.coalesce(given, held) if given.null_count else given
 
-    Of a RIC in doubt these are the acknowledged ones, so that a value which was only attempted does not come to the
-    market untold; where the post goes back to what was acknowledged, it is the attempted one.
+
+def _told_of_doubt(full: Columns, changes: Changes) -> pa.StringArray:
+    """What changes where some RICs are in doubt.
+
+    Their old values are the acknowledged ones, so that a value which was only attempted does not come to the market
+    untold; where the post goes back to what was acknowledged, it is the attempted one.
     """
     held, acked = changes.held, changes.acknowledged()
-    if acked is held:
-        return held
-    return {name: pc.if_else(differs(full[name], acked[name]), acked[name], held[name]) for name in held}
+    before = {name: pc.if_else(differs(full[name], acked[name]), acked[name], held[name]) for name in held}
+    changed = {name: only(column, differs(column, before[name])) for name, column in full.items()}
+    return _change_texts(changed, before, len(changes.rics))
 
 
-def _change_texts(full: Columns, before: Columns, rows: int) -> pa.StringArray:
+def _change_texts(changed: Columns, before: Columns, rows: int) -> pa.StringArray:
     """``BID 22.1 -> 22.3; ASK 24.5 -> 24.6``; for a value that was not there ``BID 22.1``."""
     texts = {}
-    for name, column in full.items():
-        old, new = before[name], _readable(only(column, differs(column, before[name])))
-        if old.null_count < rows:
+    for name, column in changed.items():
+        old, new = before[name], _readable(column)
+        if not old.null_count:
+            new = joined(_readable(old), " -> ", new)
+        elif old.null_count < rows:
             new = joined(pc.coalesce(joined(_readable(old), " -> "), ""), new)
         texts[f"{name} "] = new
     return enumeration(texts, "; ", rows)

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contrib_watch.core.columns import arrow_column, filtered, table_of
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.numerals import SAFE_DIGITS
@@ -34,7 +35,7 @@ from contrib_watch.errors import UnreadableFile
 MAX_RIC_BYTES = 255
 """A longer ``Key.Name`` is an Error (seen on LSEG's SDK provider)."""
 
-_RIC = rf"^[ !#-\[\]-~]{{1,{MAX_RIC_BYTES}}}$"
+_RIC = r"^[ !#-\[\]-~]+$"
 """Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""
 
 MAX_NAME_LENGTH = 255
@@ -291,7 +292,8 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
         return None if cells.kinds is None else cells.kinds[column]
 
     rics = pc.ascii_trim(cells.columns[layout.ric].cast(pa.string()).fill_null(""), characters=" ")
-    is_ric = pc.and_not(matches(rics, _RIC), matches(rics, ERROR_TEXT))
+    fits = pc.less_equal(pc.binary_length(rics), MAX_RIC_BYTES)
+    is_ric = pc.and_not(pc.and_(matches(rics, _RIC), fits), matches(rics, ERROR_TEXT))
     if feed.ric_pattern:
         is_ric = pc.and_(is_ric, matches(rics, shell_pattern(feed.ric_pattern)))
     if cells.kinds is not None:
@@ -423,12 +425,8 @@ def _frame(cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]) -
     """The accepted rows as ``Quotes.values`` and ``Quotes.rows``."""
     mask = pa.array(accepted)
     index = pd.Index(table.rics.filter(mask).to_pandas(), dtype="str", name="RIC")
-    columns = {
-        acronym: pd.Series(pd.arrays.ArrowExtensionArray(tokens.filter(mask)), index=index, dtype=TOKENS)
-        for acronym, tokens in table.tokens.items()
-    }
     rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, dtype="int64", name="row")
-    return pd.DataFrame(columns, index=index), rows
+    return table_of(filtered(table.tokens, mask), index), rows
 
 
 def _as_of(
@@ -475,7 +473,7 @@ def _precision_warnings(values: pd.DataFrame, reals: Sequence[str]) -> list[str]
     """LSEG's SDK for Java acknowledges a REAL of more digits than a double has, and stores another one."""
     count, example = 0, ""
     for acronym in reals:
-        tokens = pa.array(values[acronym])
+        tokens = arrow_column(values[acronym])
         if (pc.max(pc.binary_length(tokens)).as_py() or 0) <= SAFE_DIGITS:
             continue
         digits = pc.replace_substring(pc.ascii_ltrim(tokens, characters="-0."), ".", "")

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.chain import Witness
-from contrib_watch.core.columns import joined, repeated
+from contrib_watch.core.columns import arrow_column, joined, repeated
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
@@ -229,8 +229,7 @@ def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Pr
     """Every row of the file with COLUMNS, once, in the report's order; ``row`` is still the file's number."""
     recorded = _recorded(outcomes)
     _check_recorded(recorded, quotes, problems)
-    rics = pa.array(quotes.values.index.array, pa.string())
-    first = pa.table({"row": pa.array(quotes.rows.to_numpy()), "ric": rics})
+    first = pa.table({"row": pa.array(quotes.rows.to_numpy()), "ric": arrow_column(quotes.values.index)})
     unchanged = _unchanged(_unrecorded(first, recorded))
     rows = pa.concat_tables([recorded, unchanged, *_twin_rows(quotes, first, recorded)]).combine_chunks()
     if len(rows) != quotes.rows_read:
@@ -240,7 +239,7 @@ def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Pr
 
 def _recorded(outcomes: pd.DataFrame) -> pa.Table:
     """COLUMNS of outcomes; absent text becomes empty."""
-    columns = {name: pa.array(outcomes[name].array, kind) for name, kind in _TYPES.items()}
+    columns = {name: arrow_column(outcomes[name], kind) for name, kind in _TYPES.items()}
     absent = {name: pc.fill_null(column, "") for name, column in columns.items() if _TYPES[name] == pa.string()}
     return pa.table({**columns, **absent})
 
