@@ -187,6 +187,10 @@ def _attempt(
         log.error("the folder of a feed cannot be read", feed=feed, why=why)
     for feed, why in postponed.items():
         log.error("files of a feed were not taken", feed=feed, why=why)
+    backlog = desk.drops.backlog()
+    for feed in desk.feeds.keys() & backlog.keys():
+        decide = f"contrib-watch adopt {feed} --ignore, --newest or --all"
+        log.warning("old files are not sent before somebody decides", feed=feed, files=backlog[feed], decide=decide)
     pending = [drop.feed for drop in desk.drops.pending() if drop.feed in desk.feeds]
     braked = frozenset(pending) & {*paused(desk)}
     for feed in braked:

@@ -132,6 +132,13 @@ class Drops:
                 found.setdefault(sha256, {})[feed] = last_seen_utc
         return found
 
+    def backlog(self) -> dict[str, int]:
+        """Feed to the number of its old files about which nobody has decided."""
+        table = schema.files
+        query = select(table.c.feed, func.count()).where(table.c.state == Verdict.BACKLOG).group_by(table.c.feed)
+        with self._state.transaction() as connection:
+            return dict(connection.execute(query).tuples().all())
+
     def note_absence(self, feed: str, day: date, due_utc: datetime, now_utc: datetime) -> bool:
         """Record that no file came on that day; False where that is recorded already."""
         table = schema.absences

@@ -107,6 +107,12 @@ class TestAdopt:
             site.drop(f"{n}.csv", sheet(f"R{n}=T,{n}"), age_days=age_days)
         assert site.once() == (0, [])
 
+    def test_each_run_tells_of_what_waits(self, site: Site) -> None:
+        told = site.invoke("run", "--once").stderr
+        assert "old files are not sent before somebody decides" in told
+        assert "contrib-watch adopt prices --ignore, --newest or --all" in told
+        assert "files=3" in told
+
     @pytest.mark.parametrize(
         ("choice", "sent"),
         [("--ignore", {}), ("--newest", {"R2=T": "2"}), ("--all", {f"R{n}=T": f"{n}" for n in range(3)})],
