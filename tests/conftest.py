@@ -18,3 +18,8 @@ settings.load_profile("shared machine")
 MEMORY_DISK, ROOM_BYTES = Path("/dev/shm"), 4 << 30
 if MEMORY_DISK.is_dir() and os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > ROOM_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a good part of the tests' time is waiting, for a server or a time limit."""
+    return 1 + (os.cpu_count() or 1)

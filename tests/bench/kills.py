@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
 from cli_site import SERVICE, Site, dictionary
-from history_model import BAD, CLEAR, FIELDS, UNKNOWN, Table, newest
+from history_model import BAD, CLEAR, FIELDS, UNKNOWN, Table, Told, newest
 from virtual_site import read_report
 
 from contrib_watch.cli import main as program
@@ -51,7 +51,7 @@ FAULTS = FaultScript(
 )
 SECOND_FEED = f'[[feeds]]\nname = "desk"\nfolder = "desk"\nservice = "{SERVICE}"\nsettle_seconds = 0\n'
 SOON_S = 1.5
-PATIENCE_S = 10.0
+PATIENCE_S = 4.0
 """How long a process that is to die while it sends has for getting there."""
 DEADLINE_S = 60.0
 
@@ -158,7 +158,7 @@ class Round:
             for row in rows:
                 index = int(row["row"]) - 2
                 assert row["status"] == "rejected" or not table.must_be_rejected(index), row
-                told[row["ric"]].append((table.given(index), row))
+                told[row["ric"]].append(Told(table.given(index), row, late=False, revert=False))
                 self.seen[row["status"]] += 1
         self._check_files()
         cache = self._server.ask("cache")
