@@ -136,7 +136,7 @@ class Job:
             desk.ledger.record(drop, unsent)
             if ruling.status is not None:
                 stopped = _stopped(planned, Status(ruling.status), ruling.reason, goes_on=goes_on)
-                desk.ledger.record(drop, list(_with_twins(stopped, quotes)))
+                desk.ledger.record(drop, _with_twins(stopped, quotes))
         if ruling.status is not None:
             return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
         return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings, breaker)
@@ -303,7 +303,7 @@ class Job:
 
     def _record(self, outcomes: Iterable[Outcome]) -> None:
         if self._quotes is not None:
-            self._desk.ledger.record(self.drop, list(_with_twins(outcomes, self._quotes)))
+            self._desk.ledger.record(self.drop, _with_twins(outcomes, self._quotes))
 
 
 def _read(
@@ -387,15 +387,12 @@ def _unsent(post: Post, status: Status, why: str) -> Outcome:
     )
 
 
-def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> Iterator[Outcome]:
+def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> list[Outcome]:
     """These outcomes, and the same for the equal copies of their rows, which share a row's post and so its fate."""
     if not quotes.twins:
-        yield from outcomes
-        return
-    for one in outcomes:
-        yield one
-        for row in quotes.twins.get(one.ric, ()):
-            yield one._replace(row=row)
+        return list(outcomes)
+    rows = ((one, (one.row, *quotes.twins.get(one.ric, ()))) for one in outcomes)
+    return [one._replace(row=row) for one, equal in rows for row in equal]
 
 
 def _blanks(changes: Changes) -> tuple[str, ...]:
