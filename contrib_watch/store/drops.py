@@ -135,9 +135,9 @@ class Drops:
     def backlog(self) -> dict[str, int]:
         """Feed to the number of its old files about which nobody has decided."""
         table = schema.files
-        query = select(table.c.feed, func.count()).where(table.c.state == Verdict.BACKLOG).group_by(table.c.feed)
+        query = select(table.c.feed, func.count().label("files")).where(table.c.state == Verdict.BACKLOG)
         with self._state.transaction() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.feed: row.files for row in connection.execute(query.group_by(table.c.feed))}
 
     def note_absence(self, feed: str, day: date, due_utc: datetime, now_utc: datetime) -> bool:
         """Record that no file came on that day; False where that is recorded already."""
