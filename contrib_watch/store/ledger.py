@@ -192,7 +192,7 @@ class Ledger:
         """The rows of a drop that have ended in its present run."""
         if not outcomes:
             return
-        rows = [(drop.id, drop.run, row, ric, status.value, *rest) for row, ric, status, *rest in outcomes]
+        rows = [(drop.id, drop.run, *outcome) for outcome in outcomes]
         with self._state.transaction() as connection:
             tree = self._tree(connection, drop)
             add_rows(connection, schema.outcomes, rows)
