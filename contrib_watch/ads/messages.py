@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -183,6 +184,9 @@ class ServerMessage(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 _FRAME = msgspec.json.Decoder(list[ServerMessage] | ServerMessage)
+_MESSAGE = msgspec.json.Decoder(ServerMessage)
+_PARTS = msgspec.json.Decoder(list[msgspec.Raw])
+_NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode(frame: str | bytes) -> list[ServerMessage]:
@@ -192,9 +196,19 @@ def decode(frame: str | bytes) -> list[ServerMessage]:
     """
     try:
         decoded = _FRAME.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_READ as error:
         raise ValueError(f"the server sent what is no message: {error}") from error
     return decoded if isinstance(decoded, list) else [decoded]
+
+
+def sound_ones(frame: str | bytes) -> list[ServerMessage]:
+    """The messages of an array some of whose members are none; empty where it is no array."""
+    found: list[ServerMessage] = []
+    with suppress(*_NOT_READ):
+        for part in _PARTS.decode(frame):
+            with suppress(*_NOT_READ):
+                found.append(_MESSAGE.decode(part))
+    return found
 
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -290,7 +290,7 @@ class Session:
                 received = messages.decode(frame)
             except ValueError as error:
                 self._events.append(Notice(str(error)))
-                continue
+                received = messages.sound_ones(frame)
             for message in received:
                 if message.type == "Ack":
                     self._on_ack(message, now_s)

@@ -75,7 +75,7 @@ The README says the same."""
 
 _ERROR = Explanation(
     "the ADS could not read the post and answered with an Error",
-    "compare the fields that the text names with your site's field dictionary (fields.dictionary)",
+    "compare what the text names with your site's field dictionary (fields.dictionary), or with the feed's service",
 )
 _UNNAMED = Explanation(
     "the ADS refused it with a code that has no published name",

@@ -345,6 +345,13 @@ class TestLife:
         session.receive(ack(1), 29.5)
         assert verdicts(session) == {1: Verdict.ACKED}
 
+    def test_acks_beside_what_is_no_message_still_count(self) -> None:
+        session = opened()
+        session.post(posts(1, 2), 0.0)
+        session.receive(f'[{ack(1)[1:-1]},{{"ID":"one"}},17,{ack(2)[1:-1]}]', 1.0)
+        assert [type(event) for event in session.events()] == [Notice]
+        assert verdicts(session) == {1: Verdict.ACKED, 2: Verdict.ACKED}
+
     def test_disconnected_session_has_nothing_due(self) -> None:
         session = Session(LOGIN, Limits())
         assert session.due_s is None
