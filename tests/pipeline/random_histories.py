@@ -86,7 +86,8 @@ class History:
         self._names: list[tuple[str, str]] = []
         self._reports: dict[Path, bytes] = {}  # all that have been there
         self._forgotten: set[Path] = set()  # those of drops that the state has lost
-        self._may_lack = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
+        self._unseen = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
+        self._may_lack = self._unseen
         self._restored = False
 
     # What happens.
@@ -137,7 +138,7 @@ class History:
         self._tables |= {drop.sha256: table_of(site, drop) for drop in site.drops() if drop.origin}
         check_drops(site)
         check_reports(site, self._tables)
-        check_snapshot(site, may_lack=self._may_lack, forgot=self._restored)
+        check_snapshot(site, may_lack=self._may_lack, unseen=self._unseen, forgot=self._restored)
         sharing = 1 if self._world.two_services else len(self._feeds)
         check_prices(site, self._tables, feeds=sharing, forgot=self._restored)
         if self._world.rules == "approval":

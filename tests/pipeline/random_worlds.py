@@ -19,7 +19,7 @@ from contrib_watch.simulator.faults import Fault, FaultKind
 
 RICS = ("A=", "B=", "C=")
 FEEDS = ("fx", "fx", "desk")
-CELLS = ("", "1", "1", "2", "2", "3.5", "3.50", CLEAR, BAD[0])
+CELLS = ("", "1", "1", "1.5", "2", "2", "3", "3.5", "3.50", CLEAR, "", "1", "1.5", "2", "2", "3", BAD[0])
 NAK_CODES = ("AccessDenied", "GatewayDown", "NoResponse", "SymbolUnknown", "132")
 POST_FAULTS = tuple(sorted(set(FaultKind) - {FaultKind.REFUSE_LOGIN}))
 DAY_S = 86_400.0
@@ -58,6 +58,7 @@ class Deed(StrEnum):
     RESTORE = "state restore"
 
 
+DECISIONS = (Deed.APPROVE, Deed.REJECT, Deed.RETRY, Deed.REVERT, Deed.WITHDRAW, Deed.PAUSE, Deed.RESUME)
 ALONE = (Deed.RESEND, Deed.RECONCILE, Deed.REPAIR, Deed.BACK_UP, Deed.RESTORE)
 """What can only be done while no process sends."""
 
@@ -119,25 +120,40 @@ class World:
 def world_of(seed: int) -> World:
     """The world of a seed."""
     dice = Random(seed)
-    eventful = dice.random() < 0.6
+    rules = dice.choice(("", "", "approval", "complete", "guarded", "valid_for", "verify"))
+    eventful = dice.random() < 0.7
     return World(
-        history=tuple(_step(dice, eventful=eventful) for _ in range(dice.choice((1, 2, 2, 3)))),
+        history=_eventful(dice, rules) if eventful else tuple(_step(dice) for _ in range(dice.choice((1, 2, 2, 3)))),
         faults=tuple(_fault(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
         window=dice.choice((1, 2, 256)),
         pack=dice.choice((1, 1, 3)),
         rate_limit=dice.choice((0, 0, 2)),
-        rules=dice.choice(("", "", "approval", "complete", "guarded", "valid_for", "verify")),
+        rules=rules,
         two_services=dice.random() < 0.3,
         readable=dice.random() > 0.15,
         answers=dice.choice(("", "", "packed_acks", "errors_first", "errors_lost")),
     )
 
 
-def _step(dice: Random, *, eventful: bool) -> Step:
-    end = dice.random()
+def _eventful(dice: Random, rules: str) -> tuple[Step, ...]:
+    """Steps of which most end in order, so that there is something to decide about in the next."""
+    deeds = [*DECISIONS, *DECISIONS, Deed.EMPTY, Deed.RESEND, Deed.RECONCILE, Deed.REPAIR]
+    deeds += [Deed.APPROVE] * (12 if rules in ("approval", "guarded", "valid_for") else 0)
+    steps = [_step(dice, calm=dice.random() < 0.6) for _ in range(dice.choice((2, 3, 3, 4)))]
+    for number, step in enumerate(steps[1:], start=1):
+        acts = tuple(_act(dice, dice.choice(deeds)) for _ in range(dice.choice((0, 1, 1, 2))))
+        steps[number] = replace(step, acts=acts)
+    if dice.random() < 0.2:
+        first = dice.randrange(len(steps) - 1)
+        for number, deed in ((first, Deed.BACK_UP), (dice.randrange(first + 1, len(steps)), Deed.RESTORE)):
+            steps[number] = replace(steps[number], acts=(Act(deed), *steps[number].acts))
+    return tuple(steps)
+
+
+def _step(dice: Random, *, calm: bool = False) -> Step:
+    end = 0.6 if calm else dice.random()
     return Step(
         saves=tuple(_save(dice) for _ in range(dice.choice((0, 1, 1, 1, 2)))),
-        acts=tuple(_act(dice) for _ in range(dice.choice((0, 1, 1, 2)))) if eventful else (),
         die_at=dice.randint(1, 250) if end < 0.4 else None,
         full_at=dice.randint(1, 40) if 0.4 <= end < 0.5 else None,
         at_commit=(dice.randint(1, 12), dice.choice(tuple(Blow))) if end > 0.8 else None,
@@ -146,14 +162,13 @@ def _step(dice: Random, *, eventful: bool) -> Step:
     )
 
 
-def _act(dice: Random) -> Act:
-    deed = dice.choice(tuple(Deed))
-    meanwhile = deed not in ALONE and dice.random() < 0.4
+def _act(dice: Random, deed: Deed) -> Act:
+    meanwhile = deed not in ALONE and dice.random() < 0.3
     return Act(
         deed,
         feed=dice.choice(FEEDS),
-        which=dice.choice((1, 1, 1, 2, 3)),
-        after_s=dice.choice((0.005, 0.3, 1.0, 5.0, 16.0)) if meanwhile else None,
+        which=dice.choice((1, 1, 1, 1, 2, 3)),
+        after_s=dice.choice((0.005, 0.015, 0.025, 0.3, 1.0, 5.0)) if meanwhile else None,
         die_at=dice.randint(1, 60) if deed in (Deed.RESEND, Deed.REPAIR) and dice.random() < 0.4 else None,
     )
 
@@ -170,7 +185,9 @@ def _save(dice: Random) -> Save:
 
 def _table(dice: Random) -> Table:
     fields = tuple(dice.sample(FIELDS, dice.randint(1, len(FIELDS))))
-    rows = [(dice.choice(RICS), tuple(dice.choice(CELLS) for _ in fields)) for _ in range(dice.randint(1, 4))]
+    twins = dice.random() < 0.1
+    rics = [dice.choice(RICS) for _ in range(4)] if twins else dice.sample(RICS, dice.randint(1, len(RICS)))
+    rows = [(ric, tuple(dice.choice(CELLS) for _ in fields)) for ric in rics]
     return Table(fields, tuple(rows))
 
 

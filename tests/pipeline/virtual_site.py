@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 from shared_parts import copied, put_back, shared_desk
@@ -225,7 +226,8 @@ class Site:
         life = self.clock.life = Life(die_at, at_commit, full_at)
         with self.desk() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
-            loop = Loop(desk, self.link, _form, Silent(), aside=aside)
+            dice = Random(self.wire.connections)
+            loop = Loop(desk, self.link, _form, Silent(), aside=aside, dice=dice)
             for after_s, happens in (meanwhile or {}).items():
                 self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
             if scan:
@@ -355,10 +357,11 @@ class Site:
 
     def outcomes(self, drop_id: int) -> list[dict[str, Any]]:
         """The recorded rows of the drop's present run."""
-        with self.desk() as desk:
-            table = desk.ledger.outcomes(desk.drops.drop(drop_id))
-        records: list[dict[str, Any]] = table.astype(object).to_dict("records")
-        return records
+        table, drops = schema.outcomes, schema.drops
+        present = select(drops.c.run).where(drops.c.id == drop_id).scalar_subquery()
+        query = select(table).where(table.c.drop_id == drop_id, table.c.run == present).order_by(table.c.row)
+        with self.desk() as desk, desk.state.transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def totals(self, drop_id: int) -> dict[str, int]:
         """The drop's recorded counts, those that are not 0."""
