@@ -107,7 +107,7 @@ def check_approvals(site: Site, feed: str) -> None:
             assert not any(row["attempts"] not in ("", "0") for row in read_report(first[0])), f"drop {drop.id}"
 
 
-def check_snapshot(site: Site, *, may_lack: bool, unseen: bool, forgot: bool) -> None:
+def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = False) -> None:
     """The snapshot is what the ADS acknowledged; of what is not dirty, it is what the ADS holds.
 
     ``may_lack``: the ADS has lost items, and nobody could read that back; ``unseen``: between two posts of a frame.
