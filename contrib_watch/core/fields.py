@@ -76,7 +76,7 @@ def _read(
     ]
     parts = []
     for reader, mask in wanted:
-        written = text.filter(mask).fill_null("")
+        written = (text if mask.true_count == len(text) else text.filter(mask)).fill_null("")
         read = reader.read(written)
         tokens = read if len(read) == len(text) else pc.replace_with_mask(tokens, mask, read)
         parts.append(_Part(reader, mask, written, read))

@@ -116,12 +116,15 @@ class NumberReader:
         return cls(decimal, thousands, 0, low, high, f"{definition.rwf_type} of {length} bytes", shift)
 
     def read(self, texts: pa.StringArray) -> pa.StringArray:
-        numbers = _shifted(self._with_point(pc.ascii_trim(texts, characters=" ")), self.shift)
+        in_notation = self.decimal == "." and not self.shift  # of tokens: most numbers are left as they are
+        numbers = texts if in_notation else self._in_notation(texts)
         is_safe = pc.less_equal(pc.binary_length(numbers), _SAFE_BYTES)
         canonical = pc.and_(matches(numbers, _CANONICAL), pc.fill_null(is_safe, False))
         if not pc.all(canonical).as_py():
             others = pc.invert(canonical)
-            numbers = pc.replace_with_mask(numbers, others, self._rewritten(numbers.filter(others)))
+            rest = numbers.filter(others)
+            rest = self._rewritten(self._in_notation(rest) if in_notation else rest)
+            numbers = pc.replace_with_mask(numbers, others, rest)
         return numbers if self.max_decimals else self._whole(numbers)
 
     def _rewritten(self, numbers: pa.StringArray) -> pa.StringArray:
@@ -148,6 +151,10 @@ class NumberReader:
                 f"its digits, read as one whole number, must lie within {self.low} and {self.high}",
             )
         return Complaint(f"is outside {self.low} to {self.high}", f"write a whole number that fits {self.holder}")
+
+    def _in_notation(self, texts: pa.StringArray) -> pa.StringArray:
+        """Numbers in the notation of tokens, perhaps with needless zeros; null where marks stand wrong."""
+        return _shifted(self._with_point(pc.ascii_trim(texts, characters=" ")), self.shift)
 
     def _with_point(self, texts: pa.StringArray) -> pa.StringArray:
         """``1.234,5`` -> ``1234.5`` where the feed writes so; null where the marks stand wrong."""
