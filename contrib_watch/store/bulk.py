@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import (
@@ -72,7 +73,7 @@ def rows_of(
 
 
 def columns_of(
-    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: Sequence[str]
+    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: pd.Index[str]
 ) -> Iterator[list[pa.Array]]:
     """The same in columns of texts, RIC first, in pieces and, on SQLite, in the order of ``rics``.
 
@@ -81,11 +82,11 @@ def columns_of(
     """
     columns = list(columns)
     if connection.dialect.name != "sqlite":
-        for rows in rows_of(connection, table, columns, service, rics):
+        for rows in rows_of(connection, table, columns, service, rics.tolist()):
             yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         return
     for start in range(0, len(rics), _JOINED):
-        wanted = func.json_each(_json(rics[start : start + _JOINED])).table_valued("value")
+        wanted = func.json_each(_json(rics[start : start + _JOINED].tolist())).table_valued("value")
         known = (table.c.service == service) & (table.c.ric == wanted.c.value)
         # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
         joined = wanted.outerjoin(table, known)

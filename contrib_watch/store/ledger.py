@@ -53,19 +53,18 @@ class Ledger:
         """
         known, lost = schema.snapshot, schema.dirty
         asked = pd.Index(rics)
-        wanted = asked.tolist()
         acked_on = func.substr(known.c.acked_at_utc, 1, 10).concat(" ").concat(cast(known.c.drop_id, String))
         mine = drop.id if drop is not None else None
         attempts = case((lost.c.drop_id == mine, cast(lost.c.attempts, String)), else_="0")
         with self._state.transaction() as connection:
             held = known.c.feed, known.c.fields, known.c.carried, acked_on
-            pieces = columns_of(connection, known, held, service, wanted)
+            pieces = columns_of(connection, known, held, service, asked)
             found = _by_ric(pieces, ("feed", "fields", "carried", "acked_on"))
             if found.index.equals(asked):
                 found.index = asked  # the very same, so that no RIC has to be looked up in it
             in_doubt = connection.scalar(select(lost.c.ric).where(lost.c.service == service).limit(1)) is not None
             attempted = lost.c.feed, lost.c.full, cast(lost.c.drop_id, String), attempts
-            pieces = columns_of(connection, lost, attempted, service, wanted if in_doubt else ())
+            pieces = columns_of(connection, lost, attempted, service, asked if in_doubt else asked[:0])
             doubts = _by_ric(pieces, ("feed", "attempted", "attempted_by", "attempts"))
         if len(doubts):
             found = found.reindex(found.index.append(doubts.index.difference(found.index, sort=False)))
@@ -153,8 +152,7 @@ class Ledger:
 
     def unknown(self, service: str, rics: Iterable[str]) -> None:
         """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
-        asked = pd.Index(rics)
-        wanted = asked.tolist()
+        wanted = list(rics)
         table = schema.in_flight
         with self._state.transaction():
             for start in range(0, len(wanted), IN_LIST):

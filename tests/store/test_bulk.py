@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +49,7 @@ def test_rics_are_put_dropped_and_read_as_one_by_one(steps: list[tuple[str, list
             columns = TABLE.c.full, cast(TABLE.c.drop_id, String)
             plain = [row for piece in rows_of(connection, TABLE, columns, service, asked) for row in piece]
             told: list[tuple[str, ...]] = []
-            for piece in columns_of(connection, TABLE, columns, service, asked):
+            for piece in columns_of(connection, TABLE, columns, service, pd.Index(asked)):
                 told += zip(*(column.to_pylist() for column in piece), strict=True)
             assert [row[0] for row in told] == [ric for ric in asked if (service, ric) in model]
             assert sorted(told) == sorted(plain)
