@@ -241,3 +241,20 @@ def test_zeros_that_one_of_two_views_hides_are_hidden() -> None:
     assert b"</sheetViews>" in sheet
     found = bids(zipped(content | {SHEET: sheet.replace(b"</sheetViews>", view)}))
     assert found[0][1] is CellKind.DISGUISED
+
+
+@pytest.mark.parametrize(
+    ("written", "other"),
+    [
+        (b"<v>1.5</v>", b"<f>1+0.5</f><v>1.5</v>"),
+        (b"<v>1.5</v>", b'<v>1.5</v><c r="B2"><v>2</v></c>'),
+        (b"<v>1.5</v>", b'<v>1.5</v><row hidden="1"></row>'),
+        (b'r="B2"', b'r="B3"'),
+        (b'r="B2"', b'r="B2" t="e"'),
+    ],
+)
+def test_a_cell_that_its_value_does_not_tell_makes_a_sheet_not_plain(written: bytes, other: bytes) -> None:
+    content = parts()
+    assert plain_sheet(zipped(content))
+    assert content[SHEET].count(written) == 1
+    assert not plain_sheet(zipped(content | {SHEET: content[SHEET].replace(written, other)}))

@@ -178,12 +178,7 @@ def _column(values: list[Any]) -> tuple[pa.Array, pa.Array]:
     """Texts (null: blank) and kinds of one column."""
     types = set(map(type, values))
     if types == {float}:
-        texts = list(map("%.15g".__mod__, values))
-        for index, text in enumerate(texts):
-            # Rare: an exponent, or minus zero.
-            if "e" in text or text == "-0":
-                texts[index] = number_text(values[index])
-        return pa.array(texts, pa.string()), _repeat(CellKind.NUMBER, len(values))
+        return number_texts(values), _repeat(CellKind.NUMBER, len(values))
     if types == {str}:
         column = pa.array(values, pa.string())
         blank = pc.equal(column, "")
@@ -194,6 +189,18 @@ def _column(values: list[Any]) -> tuple[pa.Array, pa.Array]:
     typed = [_typed(value) for value in values]
     texts_or_null = [text if kind else None for text, kind in typed]
     return pa.array(texts_or_null, pa.string()), pa.array([kind for _, kind in typed], pa.uint8())
+
+
+def number_texts(numbers: Sequence[float]) -> pa.Array:
+    """The number_text of each.
+
+    Arrow writes the fewest digits that mean the number: where these are 15 at most, they are the 15 that Excel has.
+    """
+    column = pa.array(numbers, pa.float64())
+    texts = pc.cast(column, pa.string())
+    short = pc.match_substring_regex(texts, r"^(?:-?[1-9]|0|-?0\.)[0-9.]{0,12}$")
+    others = pa.array(map(number_text, column.filter(pc.invert(short)).to_pylist()), pa.string())
+    return pc.replace_with_mask(texts, pc.invert(short), others)
 
 
 def _repeat(kind: CellKind, count: int) -> pa.Array:

@@ -14,20 +14,23 @@ from dataclasses import dataclass
 from contrib_watch.adapters.sheets.markup import Styles, column_of
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
-_CELL = re.compile(rb'<c r="([A-Z]{1,3})\d+"(?: s="\d+")?(?: t="(?:s|str|b|n|inlineStr)")?/?>')
-"""A cell as spreadsheet programs write it; an error (``e``) or an ISO date (``d``) is not among its types."""
-
-_WHOLE_ROWS = re.compile(
-    rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?><c r="[A-Z]{1,3}\1"(?:[^>]*/>|[^>]*>.*?</c>))*+</row>))*+', re.DOTALL
+_CELL = (
+    rb'<c r="[A-Z]{1,3}\1"(?: s="\d++")?(?: t="(?:s|str|b|n|inlineStr)")?'
+    rb"(?:/>|>[^<]*+(?:<(?!/?c|/?row|f|rPh)[^<]*+)*+</c>)"
 )
+"""A cell as spreadsheet programs write it, which says that it stands in the row of group 1.
+
+An error (``e``) or an ISO date (``d``) is not among its types, a formula or a phonetic guide not among its contents.
+"""
+
+_ROWS = re.compile(rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?>%b)*+</row>))*+' % _CELL)
 """Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
+
+_COLUMN = re.compile(rb'<c r="([A-Z]+)')
 
 _STYLE = re.compile(rb' s="(\d+)"')
 
 _SIXTY = re.compile(rb"<v>(?:60[.<]|6(?:\.\d*)?[eE])")
-
-_IN_CELLS = (b"<f", b"_x", b"<rPh")
-"""Formulas, escaped characters, phonetic guides."""
 
 _ATTRIBUTE = (
     rb' (?:hidden="(?:0|false)"|showZeros="(?:1|true)"'
@@ -70,18 +73,15 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
-    if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None or _has(data, _IN_CELLS):
+    if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None or b"_x" in data:  # an escaped character
         return None
     if not _are_plain(data, styles):
         return None
     if styles.rules and _has(sheet, (b" dxfId=",)):
         return None
+    if _ROWS.fullmatch(data) is None:
+        return None
     rows = _ROW.findall(data)
-    columns = _CELL.findall(data)
-    if len(rows) != data.count(b"<row") or len(columns) != data.count(b"<c"):
-        return None
-    if _WHOLE_ROWS.fullmatch(data) is None:
-        return None
     if not all(map(_ATTRIBUTES.fullmatch, {attributes for _, attributes in rows})):
         return None
     numbers = [int(number) for number, _ in rows]
@@ -90,7 +90,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     return Extent(
         filled=data.count(b"<v>") + data.count(b"<is>"),
         last_row=numbers[-1] if numbers else 0,
-        last_column=max((column_of(letters.decode()) for letters in set(columns)), default=0),
+        last_column=max((column_of(letters.decode()) for letters in {*_COLUMN.findall(data)}), default=0),
         has_negatives=b"<v>-" in data,
         has_sixties=b"<v>6" in data and _SIXTY.search(data) is not None,
     )

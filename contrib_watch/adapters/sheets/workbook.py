@@ -103,7 +103,8 @@ def _read_sheet(content: bytes, package: Package, book: Book, entry: SheetEntry)
     extent = plain_extent(markup.sheet, markup.strings, markup.styles)
     if extent is not None and extent.last_row * extent.last_column <= MAX_GRID_CELLS:
         grid = _values(content, entry, package)
-        in_doubt = (extent.has_negatives and _has_dates(grid)) or (extent.has_sixties and _has_leap_day(grid))
+        of_dates = extent.has_negatives or extent.has_sixties
+        in_doubt = of_dates and _has_dates(grid) and (extent.has_negatives or _has_leap_day(grid))
         if _filled(grid) == extent.filled and not in_doubt:
             return grid, Marks(filled=extent.filled)
     marks = markup.scan()
