@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -26,7 +25,7 @@ class Verified(NamedTuple):
 
     rest: str
     """Of the RICs that are not in ``others``."""
-    others: Mapping[str, str] = MappingProxyType({})
+    others: Mapping[str, str]
 
     def of(self, ric: str) -> str:
         return self.others.get(ric, self.rest)
@@ -34,7 +33,7 @@ class Verified(NamedTuple):
 
 def nothing_known(why: str) -> Verified:
     """No row was read back."""
-    return Verified(f"{NOT_AVAILABLE}{why}")
+    return Verified(f"{NOT_AVAILABLE}{why}", {})
 
 
 def with_column(rows: pa.Table, verified: Verified) -> pa.Table:

@@ -225,9 +225,9 @@ class History:
                 self._about(act, (DropStatus.DONE,), lambda drop: undo.revert(desk, drop, ANNA))
 
     def _about(self, act: Act, statuses: tuple[DropStatus, ...], decide: Callable[[int], object]) -> None:
-        fit: list[Drop] = [one for one in self._site.drops() if one.feed == act.feed and one.status in statuses]
-        if act.which <= len(fit):
-            decide(fit[-act.which].id)
+        fit: list[Drop] = [one for one in self._site.drops() if one.status in statuses]
+        if fit:
+            decide(fit[-act.which % len(fit)].id)
 
     def _do_alone(self, act: Act) -> None:
         site = self._site

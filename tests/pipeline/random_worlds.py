@@ -69,8 +69,9 @@ class Act:
 
     deed: Deed
     feed: str = "fx"
-    """To what it is done: this feed, its ``which``-th newest drop of those that fit, or the ``which``-th RIC."""
+    """What is paused, or goes on."""
     which: int = 1
+    """To which it is done: the n-th newest drop of those that fit, counted in a circle, or the n-th RIC."""
     after_s: float | None = None
     """As of a save."""
     die_at: int | None = None

@@ -11,7 +11,7 @@ import os
 import pytest
 from history_model import Table
 from random_histories import live
-from random_worlds import Act, Deed, Save, Step, World, shrunk, world_of
+from random_worlds import DAY_S, Act, Deed, Save, Step, World, shrunk, world_of
 from virtual_site import Blow
 
 from contrib_watch.core.fields import Dictionary
@@ -41,6 +41,11 @@ FOUND = {
         rules="valid_for",
         faults=(Fault(kind=FaultKind.LOSE_ACK, times=4),),
         at_commit=(10, Blow.DIE_AFTER),
+    ),
+    "a drop of a feed that is verified is rejected (seed 0)": one_price(
+        Step(saves=(Save(Table(("BID",), (("A=", ("2",)),)), age_s=8 * DAY_S),)),
+        Step(acts=(Act(Deed.REJECT),)),
+        rules="verify",
     ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),

@@ -157,6 +157,14 @@ def test_a_newer_drop_waits_for_the_read_back(site: Site, monkeypatch: pytest.Mo
         assert verified(site, drop) == dict.fromkeys(("A=", "B=", "C="), "yes")
 
 
+def test_a_drop_that_ends_without_being_posted_needs_no_read_back(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", verify=True, approval="always"))
+    site.save(PRICES)
+    site.run()
+    site.reject(1)
+    assert verified(site, 1) == dict.fromkeys(("A=", "B=", "C="), "")
+
+
 def test_only_what_was_acknowledged(site: Site) -> None:
     site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="B=", code="AccessDenied"))
     site.save(PRICES)
