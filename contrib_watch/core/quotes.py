@@ -447,7 +447,8 @@ def _as_of(
 
 def _problems(cells: Cells, rics: pa.StringArray, refusals: Sequence[_Refusal]) -> tuple[Problem, ...]:
     """The refused cells and malformed lines as people read of them, in file order."""
-    found = [Problem(line.row, "", f"row {line.row}", line.text, line.cause, line.mend) for line in cells.malformed]
+    place = f"row {cells.sheet}!" if cells.sheet else "row "
+    found = [Problem(one.row, "", f"{place}{one.row}", one.text, one.cause, one.mend) for one in cells.malformed]
     found += [
         Problem(
             row=_row(cells, refusal.index),

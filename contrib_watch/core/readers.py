@@ -65,9 +65,9 @@ def shell_pattern(pattern: str) -> str:
 
     found = f"^(?:{_SHELL.sub(expression, pattern)})$"
     try:
-        re.compile(found)
-    except re.error as error:
-        raise ValueError(f"is no shell-style pattern: {error.msg}") from error
+        matches(pa.array([""]), found)
+    except pa.ArrowInvalid as error:
+        raise ValueError("is no shell-style pattern: a range in brackets runs backwards") from error
     return found
 
 

@@ -287,6 +287,8 @@ def test_malformed_lines_are_problems_in_their_place() -> None:
     assert quotes.rows_read == 3
     assert [problem.where for problem in quotes.problems] == ["row 2, BID", "row 3", "row 4, BID"]
     assert (quotes.problems[1].text, quotes.problems[1].cause) == (line.text, line.cause)
+    of_workbook = replace(workbook("RIC,BID", [(CellKind.TEXT, "A"), (CellKind.NUMBER, "1")]), malformed=(line,))
+    assert [problem.where for problem in read(of_workbook).problems] == ["row Prices!3"]
 
 
 # copies of a RIC
