@@ -544,7 +544,7 @@ def test_problems_of_ads(keys: str, problem: str, tmp_path: Path) -> None:
         ('thousands = "."', 'feeds[1].thousands must not be the decimal mark "."'),
         ('thousands = "0"', "feeds[1].thousands must be a comma, a point"),
         ('percent = "percent"', "feeds[1].percent must be '', 'fraction' or 'points'"),
-        ('ric_pattern = "[z-a]"', "feeds[1].ric_pattern is no shell-style pattern: a range in brackets runs backwards"),
+        ('ric_pattern = "[z-a]"', "feeds[1].ric_pattern is no shell-style pattern: a range in brackets"),
         ('service = "SET-ME"', "feeds[1].service must be set: the Service to post to"),
         ('date_format = "%d.%m.%y"', 'feeds[1].date_format must not have "%y"'),
         ('date_format = "%d.%m"', "feeds[1].date_format must be strptime's notation"),
