@@ -41,7 +41,9 @@ def table_of(columns: Columns, index: pd.Index[str]) -> pd.DataFrame:
 
 
 def filtered(columns: Columns, mask: pa.BooleanArray) -> dict[str, pa.Array]:
-    """The rows that are marked."""
+    """The rows that are marked; where all are, nothing is copied."""
+    if mask.true_count == len(mask):
+        return dict(columns)
     return {name: column.filter(mask) for name, column in columns.items()}
 
 
@@ -61,7 +63,9 @@ def differs(given: pa.StringArray, held: pa.StringArray) -> pa.BooleanArray:
 
 
 def only(texts: pa.StringArray, marks: pa.BooleanArray) -> pa.StringArray:
-    """The texts that are marked; all others are missing."""
+    """The texts that are marked, all others missing; where all are, nothing is copied."""
+    if marks.true_count == len(marks):
+        return texts
     return pc.if_else(marks, texts, None)
 
 

@@ -426,8 +426,7 @@ def _frame(cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]) -
     mask = pa.array(accepted)
     index = pd.Index(table.rics.filter(mask).to_pandas(), dtype="str", name="RIC")
     rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, dtype="int64", name="row")
-    tokens = table.tokens if accepted.all() else filtered(table.tokens, mask)
-    return table_of(tokens, index), rows
+    return table_of(filtered(table.tokens, mask), index), rows
 
 
 def _as_of(
