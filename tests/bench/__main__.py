@@ -21,6 +21,7 @@ of it is above a run with nothing to do, in sizes of the file.
 from __future__ import annotations
 
 import argparse
+import compileall
 import itertools
 import os
 import random
@@ -38,6 +39,8 @@ from typing import NamedTuple
 import xlsxwriter
 from rich.console import Console
 from rich.table import Table
+
+import contrib_watch
 
 HERE = Path(__file__).parent
 FIELDS = ("BID", "ASK", "TRDPRC_1", "HIGH_1", "LOW_1", "OPEN_PRC", "HST_CLOSE", "YIELD", "NETCHNG_1", "PCTCHNG")
@@ -91,6 +94,8 @@ def main() -> None:
     parser.add_argument("--lseg-python", help="a Python with lseg-data; without it, that package is left out")
     parser.add_argument("--lseg-rows", type=int, default=2_000)
     options = parser.parse_args()
+    # A start is that of an installed program, also where the environment keeps Python from writing bytecode.
+    compileall.compile_dir(Path(contrib_watch.__file__).parent, quiet=1)
     sides = [side for side in SIDES if side not in options.without and (options.lseg_python or "lseg" not in side)]
     ratios = [(one, other) for one, other in RATIOS if one in sides and other in sides]
     table = Table("rows", "case", *(f"{side} s" for side in sides), *map("/".join, ratios), *MORE)
