@@ -86,7 +86,7 @@ def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv"
             "state_id": "s1",
             "local_tz": UTC,
             "quotes": quotes,
-            "outcomes": pd.DataFrame(list(outcomes), columns=list(Outcome._fields)),
+            "outcomes": pd.DataFrame(list(outcomes), columns=list(Outcome._fields), dtype=object),
             **options,
         }
     )
