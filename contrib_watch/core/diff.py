@@ -81,11 +81,8 @@ class Changes:
     """Blank cells for which the ADS keeps an earlier value."""
     oldest_kept: str = ""
     """The ISO date of the oldest such value."""
-
-    @property
-    def lost_fields(self) -> tuple[str, ...]:
-        """Fields that RICs of this drop have, and for which the file has no column."""
-        return tuple(name for name in self.held if name not in self.given)
+    lost_fields: tuple[str, ...] = ()
+    """Fields for which RICs of this drop have a value, and the file has no column."""
 
     def acknowledged(self) -> Columns:
         """What the ADS acknowledged of the RICs to post, with the fields of ``held``."""
@@ -187,6 +184,7 @@ def diff(
         missing=_missing(quotes, owned),
         kept_blanks=sum(marks.true_count for marks in kept.values()),
         oldest_kept=_oldest(kept, facts),
+        lost_fields=tuple(name for name, column in held.items() if name not in given and _has_value(column)),
     )
 
 
@@ -234,6 +232,11 @@ def _is_kept(given: pa.StringArray, held: pa.StringArray, newer: pa.BooleanArray
     has_value = pc.fill_null(pc.not_equal(held, CLEARED), False)
     kept = pc.and_(pc.is_null(given), has_value)
     return kept if newer is None else pc.and_not(kept, newer)
+
+
+def _has_value(held: pa.StringArray) -> bool:
+    """Whether some item has a value; a cleared field has none."""
+    return pc.any(pc.not_equal(held, CLEARED)).as_py() is True
 
 
 def _oldest(kept: Columns, facts: Columns) -> str:

@@ -127,6 +127,8 @@ def test_lost_fields_are_those_that_the_file_has_no_column_for() -> None:
     case = Case(["BID"], {"A": {"BID": "1"}, "B": {"BID": "1"}}, {"A": Known({"BID": "1", "ASK": "2"})})
     assert changes(case).lost_fields == ("ASK",)
     assert changes(replace(case, columns=["BID", "ASK"])).lost_fields == ()
+    cleared = {"A": Known({"BID": "1", "ASK": "null"})}
+    assert changes(replace(case, known=cleared)).lost_fields == ()
 
 
 def test_rics_that_another_feed_is_posting_are_rejected() -> None:
