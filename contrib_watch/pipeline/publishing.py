@@ -7,6 +7,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 from functools import partial
@@ -114,7 +115,7 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
         name = desk.drops.report(drop) or reserve(desk, drop)
         folder = Path(name.folder)
         try:
-            written, hashes = yield partial(_written, report, folder, name.base)
+            written, hashes = yield partial(_written, report, folder, name.base, make=folder == reports_folder(desk))
         except FileExistsError:  # somebody else's file has the name: take the next one
             others.add(name.base)
             reserve(desk, drop, folder, beside=others)
@@ -129,8 +130,14 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
             return Path(written)
 
 
-def _written(report: Report, folder: Path, base: str) -> tuple[Path, dict[str, str]]:
-    """Write a report; the path of its CSV, and the SHA-256 (hex) of its files as they are on the disk."""
+def _written(report: Report, folder: Path, base: str, *, make: bool) -> tuple[Path, dict[str, str]]:
+    """Write a report; the path of its CSV, and the SHA-256 (hex) of its files as they are on the disk.
+
+    ``make`` the folder where it is not there: of the state's own, and of no other.
+    """
+    if make:
+        with suppress(FileExistsError):  # where it is no folder, writing says so
+            folder.mkdir()
     paths = write_report(report, folder, base)
     return paths[0], {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -139,7 +146,6 @@ def _divert(desk: Desk, drop: Drop, folder: Path, error: OSError) -> None:
     """The report goes to the state's folder instead."""
     fallback = reports_folder(desk)
     log.warning("report not beside its file", folder=str(folder), why=error.strerror, instead=str(fallback))
-    fallback.mkdir(exist_ok=True)
     reserve(desk, drop, fallback)
 
 

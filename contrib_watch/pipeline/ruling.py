@@ -22,6 +22,7 @@ from contrib_watch.store.record import run_record
 
 APPROVE = "approve"
 """What the record calls an approval."""
+_NOT_ACKED = (Status.HELD, Status.NAKKED, Status.UNCONFIRMED)
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,15 @@ def seen_now(desk: Desk, drop: Drop, planned: pd.DataFrame) -> str:
 
 
 def seen_held(desk: Desk, drop: Drop) -> str:
-    """The fingerprint of what the report of a held drop shows as held, and as for which Service."""
+    """The fingerprint of what the report of a held drop shows as not acknowledged, and as for which Service.
+
+    Of a drop that ``valid_for`` held halfway that is more than what is held: an approval sends the rest of it, too.
+    """
     found = run_record(desk.state, drop.id, drop.run)
     told = found[1] if found else {}
     recorded = desk.ledger.outcomes(drop)
-    held = recorded[recorded["status"] == Status.HELD]
-    changes = zip(map(str, held["ric"]), map(str, held["changes"]), strict=True)
+    waiting = recorded[recorded["status"].isin(_NOT_ACKED)]
+    changes = zip(map(str, waiting["ric"]), map(str, waiting["changes"]), strict=True)
     return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, changes)
 
 

@@ -56,7 +56,7 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
     found: dict[str, Values] = {}
     for one in dict.fromkeys(feed.service for feed in desk.feeds.values()):
         if service in (None, one):
-            known = desk.ledger.snapshot(one, list(rics))
+            known = desk.ledger.snapshot(one, list(dict.fromkeys(rics)))
             for ric, feed, held in zip(known.index, known["feed"], known["fields"], strict=True):
                 cleared = {name: CLEARED for name, token in _tokens(held).items() if token != CLEARED}
                 if cleared and feed in desk.feeds:

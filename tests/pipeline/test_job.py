@@ -301,6 +301,22 @@ def test_a_report_that_cannot_stand_beside_its_file_goes_to_the_states_folder(
     assert site.run() == []
 
 
+def test_a_drop_whose_report_can_be_written_nowhere_is_done_and_the_next_start_writes_it(
+    new_site: NewSite, tmp_path: Path
+) -> None:
+    site = new_site(make_feed("fx", report_folder=tmp_path / "gone"))
+    site.run()
+    (reports := tmp_path / "state" / "reports").write_text("no folder")
+    site.save(sheet("RIC,BID", "A=,1"))
+    (finished,) = site.run()
+    assert finished.drop.status is DropStatus.DONE
+    assert not finished.report.exists()
+    reports.unlink()
+    site.run()
+    assert site.report(1).parent == reports
+    assert site.statuses(1) == {"A=": "acked"}
+
+
 def test_reports_of_a_feed_go_where_it_says(new_site: NewSite, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     site = new_site(make_feed("fx", report_folder=tmp_path / "elsewhere"))

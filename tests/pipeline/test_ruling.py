@@ -252,3 +252,19 @@ class TestValidFor:
         assert rows["R0="]["attempts"] == "1"
         assert "expired" in rows["R0="]["text"]
         assert "it was posted once before, without an answer" in rows["R0="]["text"]
+
+    def test_what_was_held_halfway_is_approved_with_what_is_not_acknowledged_of_it(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1, retries=0, ack_timeout_s=2.0)
+        site.ads.faults = script(
+            Fault(kind=FaultKind.LOSE_ACK, ric="R0="), Fault(kind=FaultKind.NAK, ric="R1=", code="AccessDenied")
+        )
+        site.save(OLD)
+        site.run()
+        assert site.totals(1).keys() == {"acked", "held", "nakked", "unconfirmed"}
+        approve(site, 1)
+        site.ads.faults = script()
+        site.settings = replace(site.settings, ads=replace(site.settings.ads, rate_limit=0))
+        site.run()
+        totals = site.totals(1)
+        assert totals.keys() <= {"acked", "unchanged"}
+        assert sum(totals.values()) == 6

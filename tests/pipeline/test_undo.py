@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from virtual_site import EPOCH, NewSite, Site, make_feed, sheet
+from virtual_site import EPOCH, NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.core.model import Drop, DropStatus, Person, Source
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline import arrivals, decisions, undo
+from contrib_watch.simulator.faults import Fault, FaultKind
 from contrib_watch.store import utc_text
 from contrib_watch.store.history import History
 
@@ -158,3 +159,17 @@ def test_where_there_are_approvers_the_name_must_be_the_os_users(new_site: NewSi
     with pytest.raises(ConfigurationError, match="--as must be the OS user"), site.desk() as desk:
         undo.withdraw(desk, ["A="], None, BOB)
     revert(site, 2)
+
+
+def test_a_ric_in_doubt_that_is_named_twice_is_withdrawn_once(new_site: NewSite) -> None:
+    site = new_site(retries=0, ack_timeout_s=1.0)
+    send(site, "A=,1", "B=,1")
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+    send(site, "A=,2")
+    site.ads.faults = script()
+    assert site.dirty() == {("NIPROV", "A=")}
+    with site.desk() as desk:
+        undo.withdraw(desk, ["A=", "B=", "A="], None, ROOT)
+    site.run()
+    assert site.statuses(3) == {"A=": "acked", "B=": "acked"}
+    assert [site.value(ric, "BID") for ric in ("A=", "B=")] == [None, None]
