@@ -70,7 +70,7 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     changes = examine(desk, drop, reading.quotes)
     changes = second_look(desk, file, file.name, feed, reading, changes.rics).applied(changes)
     planned = plan(changes)
-    held = rule(desk, drop, reading.quotes, changes, planned).reason
+    held = rule(desk, drop, reading.quotes, changes).reason
     hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
     return Preview(file, feed, reading.quotes, changes, planned, held, hints)
 

@@ -7,9 +7,11 @@ is unchanged, and is not looked at again; the rest is compared field by field.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,7 +98,25 @@ class Changes:
         """The same changes without the RICs of these problems, which are added to the others."""
         if not problems:
             return self
-        kept = ~self.rics.isin([problem.ric for problem in problems])
+        kept = self._where(~self.rics.isin([problem.ric for problem in problems]))
+        return replace(kept, problems=tuple(sorted([*self.problems, *problems], key=lambda problem: problem.row)))
+
+    def beyond(self, recorded: Collection[int]) -> Changes:
+        """The same changes without rows that have ended already."""
+        if not recorded:
+            return self
+        return self._where(~np.isin(self.facts["row"].to_numpy(), list(recorded)))
+
+    def pieces(self, rows: int) -> Iterator[Changes]:
+        """The rows to post, some after the other, at most so many at a time; nothing is copied."""
+        for start in range(0, len(self.rics), rows):
+            given, held, facts = (
+                {name: column.slice(start, rows) for name, column in columns.items()}
+                for columns in (self.given, self.held, self.facts)
+            )
+            yield Changes(self.rics[start : start + rows], given, held, facts)
+
+    def _where(self, kept: npt.NDArray[np.bool_]) -> Changes:
         mask = pa.array(kept)
         return replace(
             self,
@@ -104,7 +124,6 @@ class Changes:
             given=filtered(self.given, mask),
             held=filtered(self.held, mask),
             facts=filtered(self.facts, mask),
-            problems=tuple(sorted([*self.problems, *problems], key=lambda problem: problem.row)),
         )
 
     def without(self, claimed: Mapping[str, str], quotes: Quotes) -> Changes:

@@ -8,7 +8,7 @@ posted and reported is this same text, so that equal values are equal strings an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from pathlib import PurePath
@@ -299,6 +299,10 @@ class Quotes:
     as_of: pd.Series[str] | None = None
     """ISO dates of the guards' ``as_of`` column, indexed like ``values``, missing where there is no date; None: no
     such column, or none is asked for."""
+
+    def without_values(self) -> Quotes:
+        """The same RICs and rows without a token: what is left to be told of a drop once its posts are known."""
+        return replace(self, values=self.values.iloc[:, :0])
 
     def label(self, row: int) -> str:
         """The row as reports name it: ``7``, or ``Sheet1!7`` in a workbook."""

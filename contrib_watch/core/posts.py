@@ -36,6 +36,8 @@ GAINS_A_FIELD = "gains a field: sent in full"
 IN_DOUBT = "its last post was not answered: sent in full"
 KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
+PIECE_ROWS = 50_000
+"""Posts that are planned at one time: their texts need several times the memory of the file."""
 CHUNK_ROWS = 4096
 """Posts that are Python objects at one time."""
 
@@ -71,6 +73,12 @@ def plan(changes: Changes) -> pd.DataFrame:
     if refresh.true_count < rows:
         columns["fields"] = pc.if_else(refresh, everything, object_column(changed, rows))
     return table_of(columns, changes.rics)
+
+
+def plans(changes: Changes) -> Iterator[pd.DataFrame]:
+    """The plan in pieces, one after the other: each is made when it is asked for."""
+    for piece in changes.pieces(PIECE_ROWS):
+        yield plan(piece)
 
 
 def posts(planned: pd.DataFrame) -> Iterator[Post]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
-from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError, UnreadableFile
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
@@ -80,8 +79,7 @@ def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> s
         look = second_look(desk, *desk.file_of(drop), reading, changes.rics)
     except UnreadableFile:
         return ""
-    planned = plan(look.applied(changes))
-    return fingerprint_of(desk, drop, zip(planned.index, planned["changes"], strict=True))
+    return fingerprint_of(desk, drop, look.applied(changes))
 
 
 def _hold_again(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]], by: Person, why: str) -> Path:

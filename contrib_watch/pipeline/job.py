@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
 from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
-from contrib_watch.core.posts import Coverage, plan, posts
+from contrib_watch.core.posts import Coverage, plans, posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
@@ -72,18 +73,17 @@ class Job:
         desk: Desk,
         drop: Drop,
         quotes: Quotes | None,
-        planned: pd.DataFrame | None,
+        changes: Changes | None,
         findings: Findings,
         breaker: Breaker | None = None,
     ) -> None:
         """Use :meth:`begin` or :meth:`starting`."""
         self.drop = drop
         self._desk = desk
-        self._quotes = quotes
+        self._quotes = quotes.without_values() if quotes is not None else None
         self._findings = findings
-        self._rics = planned.index if planned is not None else pd.Index([])
-        unsent = iter(()) if planned is None else posts(planned)
-        self._delivery = Delivery(unsent, retries=desk.settings.ads.retries, breaker=breaker)
+        self._rics = changes.rics if changes is not None else pd.Index([])
+        self._delivery = Delivery(_planned(changes), retries=desk.settings.ads.retries, breaker=breaker)
         self._valid_until = valid_until_utc(desk, drop)
         self._verification: Verification | None = None
         self._going_again: dict[str, Decision] = {}  # by RIC: why it was posted and has to be posted again
@@ -120,13 +120,12 @@ class Job:
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
             return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
-        planned = plan(changes)
-        ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes, planned)
+        ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
         missing = changes.missing if desk.feed_of(drop).complete else ()
         warnings = (*_blanks(changes), *_columns_gone(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
         findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
-        planned = planned[~planned["row"].isin(recorded)]
+        changes = changes.beyond(recorded)
         refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
         replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
         unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
@@ -135,11 +134,11 @@ class Job:
             drop = desk.drops.set_status(drop, DropStatus.SENDING)
             desk.ledger.record(drop, unsent)
             if ruling.status is not None:
-                stopped = _stopped(planned, Status(ruling.status), ruling.reason, goes_on=goes_on)
+                stopped = _stopped(changes, Status(ruling.status), ruling.reason, goes_on=goes_on)
                 desk.ledger.record(drop, _with_twins(stopped, quotes))
         if ruling.status is not None:
             return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
-        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, planned, findings, breaker)
+        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, changes, findings, breaker)
 
     @classmethod
     def failed(cls, desk: Desk, drop: Drop) -> Job:
@@ -172,6 +171,11 @@ class Job:
     def rics(self) -> list[str]:
         """The RICs that it posts."""
         return self._rics.tolist()  # type: ignore[no-any-return]
+
+    @property
+    def planned(self) -> int:
+        """How many RICs it posts."""
+        return len(self._rics)
 
     @property
     def done(self) -> bool:
@@ -356,16 +360,21 @@ def _rejected(problems: Sequence[Problem]) -> list[Outcome]:
     return [Outcome(row, rics[row], Status.REJECTED, text="; ".join(reasons)) for row, reasons in texts.items()]
 
 
+def _planned(changes: Changes | None) -> Iterator[Post]:
+    """What is to be posted, planned piece by piece."""
+    return chain.from_iterable(map(posts, plans(changes))) if changes is not None else iter(())
+
+
 def _times(post: Post) -> str:
     return "once" if post.attempts == 1 else f"{post.attempts} times"
 
 
-def _stopped(planned: pd.DataFrame, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcome]:
+def _stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcome]:
     """What would have been posted, and is not.
 
     ``goes_on``: the program was stopped in this run, so what has no answer may have been posted in it.
     """
-    for post in posts(planned):
+    for post in _planned(changes):
         if not post.attempts:
             yield _unsent(post, status, why)
             continue

@@ -315,7 +315,7 @@ class Loop:
             self._fail(drop, error)
             return
         self._jobs[drop.feed] = job
-        self._progress.started(job.drop, len(job.rics))
+        self._progress.started(job.drop, job.planned)
         if job.over:
             self._end(job)
 

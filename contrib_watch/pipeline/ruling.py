@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import pandas as pd
 
 from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.guards import Breach, Circumstances, Move, check, largest_moves
 from contrib_watch.core.model import Drop, DropStatus, Feed, Person, Quotes, Source, Status
+from contrib_watch.core.posts import plans
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store.record import run_record
 
@@ -39,12 +39,12 @@ class Ruling:
     """What the report says of an approval."""
 
 
-def rule(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes, planned: pd.DataFrame) -> Ruling:
-    """Decide about a drop; ``planned`` is what it would post, see core.posts.plan."""
+def rule(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes) -> Ruling:
+    """Decide about a drop."""
     feed = desk.feed_of(drop)
     breaches = check(feed.guards, quotes, changes, _circumstances(desk, feed, drop)) if feed.guards.any else ()
     approved = approvals(desk, drop)
-    reasons = [*_reasons(desk, feed, drop, changes, planned, breaches, approved)]
+    reasons = [*_reasons(desk, feed, drop, changes, breaches, approved)]
     if not reasons:
         notes = tuple(f"approved by {told_of(one)}" for one in approved)
         overruled = tuple(f"approved although {one.what}" for one in breaches)
@@ -61,7 +61,6 @@ def _reasons(
     feed: Feed,
     drop: Drop,
     changes: Changes,
-    planned: pd.DataFrame,
     breaches: tuple[Breach, ...],
     approved: list[dict[str, Any]],
 ) -> Iterator[str]:
@@ -72,7 +71,7 @@ def _reasons(
     if drop.run > 1 and not desk.drops.decisions(drop, drop.run):
         yield f"it is to be processed for the {drop.run}. time, and the record has no decision that says so"
     if approved:
-        if seen_now(desk, drop, planned) != approved[-1].get("fingerprint"):
+        if seen_now(desk, drop, changes) != approved[-1].get("fingerprint"):
             by = told_of(approved[-1])
             yield f"approved by {by}, but the snapshot has moved since, or the configuration: look again"
         elif refusal := _unfit(desk, drop, approved):
@@ -84,7 +83,7 @@ def _reasons(
     if feed.complete and gone:
         yield f"a complete list that lacks {', '.join(gone)}, which its RICs have"
     yield from (breach.what for breach in breaches)
-    if feed.approval == "always" and len(planned) and not breaches and not drop.held_because:
+    if feed.approval == "always" and len(changes.rics) and not breaches and not drop.held_because:
         yield "every drop of this feed waits for an approval"
 
 
@@ -116,18 +115,19 @@ def _unfit(desk: Desk, drop: Drop, approved: list[dict[str, Any]]) -> str:
     return ""
 
 
-def fingerprint_of(desk: Desk, drop: Drop, changes: Iterable[tuple[object, object]]) -> str:
-    """The fingerprint of what a drop would change where it would be posted today."""
+def fingerprint_of(desk: Desk, drop: Drop, changes: Changes, sent: Iterable[tuple[object, object]] = ()) -> str:
+    """The fingerprint of what a drop would change where it would be posted today; ``sent`` has it changed already."""
     target, service = desk.settings.ads.target, desk.feeds[drop.feed].service
-    return fingerprint(target, service, drop.sha256, [(str(ric), str(text)) for ric, text in changes])
+    planned = chain.from_iterable(zip(piece.index, piece["changes"], strict=True) for piece in plans(changes))
+    told = [(str(ric), str(text)) for ric, text in chain(planned, sent)]
+    return fingerprint(target, service, drop.sha256, told)
 
 
-def seen_now(desk: Desk, drop: Drop, planned: pd.DataFrame) -> str:
+def seen_now(desk: Desk, drop: Drop, changes: Changes) -> str:
     """The fingerprint of what a drop would change, and in its present run has changed already."""
-    recorded = desk.ledger.outcomes(drop)
+    recorded = desk.ledger.outcomes(drop, ("ric", "action", "changes"))
     sent = recorded[recorded["action"] != ""]
-    changes = [*zip(planned.index, planned["changes"], strict=True), *zip(sent["ric"], sent["changes"], strict=True)]
-    return fingerprint_of(desk, drop, changes)
+    return fingerprint_of(desk, drop, changes, zip(sent["ric"], sent["changes"], strict=True))
 
 
 def seen_held(desk: Desk, drop: Drop) -> str:

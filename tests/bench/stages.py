@@ -24,6 +24,7 @@ from contrib_watch.adapters import report_files  # noqa: E402
 from contrib_watch.adapters.connection import Connection  # noqa: E402
 from contrib_watch.adapters.sheets.reader import Reader  # noqa: E402
 from contrib_watch.cli import main, running  # noqa: E402
+from contrib_watch.core import posts  # noqa: E402
 from contrib_watch.pipeline import desk, job, posting, publishing  # noqa: E402
 from contrib_watch.store import Drops, Ledger, State  # noqa: E402
 
@@ -34,7 +35,7 @@ STAGES = {
     "read the snapshot": (Ledger, "snapshot"),
     "diff": (job, "diff"),
     "second reading": (job, "second_look"),
-    "plan posts": (job, "plan"),
+    "plan posts": (posts, "plan"),
     "record in flight": (Ledger, "in_flight"),
     "make post texts": (posting, "outgoing"),
     "hand posts to the session": (Connection, "_hand_over"),

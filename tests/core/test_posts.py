@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import chain
 
 import pandas as pd
 from hypothesis import example, given
 from hypothesis import strategies as st
 from row_by_row import CONFIGURED, FEED, NAMES, Case, Known, cases, exactly, json_object, quotes, row_by_row, snapshot
 
-from contrib_watch.core.diff import diff
+from contrib_watch.core.diff import Changes, diff
 from contrib_watch.core.model import Action, Post
 from contrib_watch.core.posts import CHUNK_ROWS, Coverage, plan, posts
 
 
+def changes_of(case: Case) -> Changes:
+    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned)
+
+
 def planned(case: Case) -> pd.DataFrame:
-    return plan(diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned))
+    return plan(changes_of(case))
 
 
 def post(columns: list[str], row: dict[str, str], known: Known | None) -> Post:
@@ -49,6 +54,21 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert not one.alone
         assert ("not answered" in one.note) == rule.in_doubt
         assert ("gains a field" in one.note) == (rule.gains and not rule.in_doubt)
+
+
+@given(cases(), st.integers(1, 3))
+def test_a_plan_in_pieces_is_the_plan(case: Case, rows: int) -> None:
+    changes = changes_of(case)
+    pieces = [list(posts(plan(piece))) for piece in changes.pieces(rows)]
+    assert list(chain.from_iterable(pieces)) == list(posts(plan(changes)))
+    assert all(0 < len(piece) <= rows for piece in pieces)
+
+
+@given(cases(), st.sets(st.integers(2, 5)))
+def test_rows_that_have_ended_are_not_planned_again(case: Case, recorded: set[int]) -> None:
+    changes = changes_of(case)
+    left = [one for one in posts(plan(changes)) if one.row not in recorded]
+    assert list(posts(plan(changes.beyond(recorded)))) == left
 
 
 @given(cases())
@@ -117,12 +137,6 @@ def test_posts_come_in_file_order_over_several_chunks() -> None:
     assert {type(one.row) for one in found} == {type(one.attempts) for one in found} == {int}
     assert {type(one.ric) for one in found} == {type(one.fields) for one in found} == {str}
     assert [one.fields for one in found[:2]] == ['{"BID":0}', '{"BID":1}']
-
-
-def test_the_plan_can_be_filtered_before_it_is_posted() -> None:
-    table = planned(Case(["BID"], {"A": {"BID": "1"}, "B": {"BID": "2"}}, {}))
-    assert [one.ric for one in posts(table[~table["row"].isin([2])])] == ["B"]
-    assert list(posts(table[table["row"].isin([])])) == []
 
 
 # what a newer drop makes needless
