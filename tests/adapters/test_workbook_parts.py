@@ -251,6 +251,11 @@ def test_zeros_that_one_of_two_views_hides_are_hidden() -> None:
         (b"<v>1.5</v>", b'<v>1.5</v><row hidden="1"></row>'),
         (b'r="B2"', b'r="B3"'),
         (b'r="B2"', b'r="B2" t="e"'),
+        (b"<v>1.5</v>", b"<v>1,5</v>"),
+        (b"<v>1.5</v>", b"<v>1.5<!-- --></v>"),
+        (b"<v>1.5</v>", b"<v>1</v><v>.5</v>"),
+        (b"<v>2</v>", b"<v>2 </v>"),
+        (b"<v>2</v>", b"<is><t>2</t></is>"),
     ],
 )
 def test_a_cell_that_its_value_does_not_tell_makes_a_sheet_not_plain(written: bytes, other: bytes) -> None:
@@ -258,3 +263,19 @@ def test_a_cell_that_its_value_does_not_tell_makes_a_sheet_not_plain(written: by
     assert plain_sheet(zipped(content))
     assert content[SHEET].count(written) == 1
     assert not plain_sheet(zipped(content | {SHEET: content[SHEET].replace(written, other)}))
+
+
+@pytest.mark.parametrize("index", [b"+3", b"-1", b"3.0", b"0x3", b"3_0", b"4", b"9" * 20])
+def test_a_shared_text_by_no_number_of_one_refuses_the_workbook(index: bytes) -> None:
+    """calamine takes most of these for 0, which is another RIC."""
+    refusal(changed(SHEET, b"<v>3</v>", b"<v>%b</v>" % index))
+
+
+def test_a_shared_text_is_found_by_a_number_with_blanks_around_it() -> None:
+    cells = read_cells(changed(SHEET, b"<v>3</v>", b"<v> 3\n</v>"), "prices.xlsx", FEED)
+    assert cells.columns[0].to_pylist() == ["A=X", "B=X"]
+
+
+@pytest.mark.parametrize("number", [b"inf", b"nan", b"1e400", b"1_0", b"0,045"])
+def test_what_is_no_number_has_no_percentage(number: bytes) -> None:
+    assert "is stored as a number" in str(refusal(changed(SHEET, b"<v>0.045</v>", b"<v>%b</v>" % number)))

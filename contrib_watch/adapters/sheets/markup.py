@@ -7,6 +7,7 @@ same in two passes, at four times the cost, and would then no longer be an indep
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ _LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
 _PREFIX = re.compile(rb"""xmlns:[\w.-]+\s*=\s*["']http://schemas.openxmlformats.org/spreadsheetml/2006/main""")
 """A prefix under which a sheet's elements may stand anywhere in it."""
 _LAST_COLUMN = 16_384
+_DECIMAL = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"T?(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
 
@@ -423,10 +425,10 @@ class _SheetScanner:
         )
 
     def _string(self, index: str) -> str:
-        try:
-            return unescape(self._strings[int(index)])
-        except (ValueError, IndexError) as error:
-            raise BrokenMarkup(f'the shared text "{index}" is not there') from error
+        number = index.strip()
+        if not re.fullmatch("[0-9]{1,9}", number) or int(number) >= len(self._strings):
+            raise BrokenMarkup(f'the shared text "{index}" is not there')
+        return unescape(self._strings[int(number)])
 
 
 def area(reference: str) -> tuple[int, int, int, int]:
@@ -440,10 +442,10 @@ def area(reference: str) -> tuple[int, int, int, int]:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise BrokenMarkup(f'"{text}" is stored as a number') from error
+    number = float(text) if _DECIMAL.fullmatch(text) else math.inf
+    if math.isinf(number):
+        raise BrokenMarkup(f'"{text}" is stored as a number')
+    return number
 
 
 def _iso(text: str) -> tuple[CellKind, str]:

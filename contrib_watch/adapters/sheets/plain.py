@@ -15,12 +15,16 @@ from contrib_watch.adapters.sheets.markup import Styles, column_of
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = (
-    rb'<c r="[A-Z]{1,3}\1"(?: s="\d++")?(?: t="(?:s|str|b|n|inlineStr)")?'
-    rb"(?:/>|>[^<]*+(?:<(?!/?c|/?row|f|rPh)[^<]*+)*+</c>)"
+    rb'<c r="[A-Z]{1,3}\1"(?: s="\d++")?(?:/>'
+    rb'|(?: t="n")?>(?:<v>[-+.\dEe]++</v>)?</c>'
+    rb'| t="s"><v>\d{1,9}</v></c>'
+    rb'| t="(?:str|b)"><v>[^<]*+</v></c>'
+    rb'| t="inlineStr"><is><t(?: xml:space="preserve")?>[^<]*+</t></is></c>)'
 )
-"""A cell as spreadsheet programs write it, which says that it stands in the row of group 1.
+"""A cell as spreadsheet programs write it, with one value at most; it says that it stands in the row of group 1.
 
-An error (``e``) or an ISO date (``d``) is not among its types, a formula or a phonetic guide not among its contents.
+An error (``e``) or an ISO date (``d``) is not among its types, a formula not among its contents. The number of a
+shared text is digits alone: calamine takes any other for 0, which is another text.
 """
 
 _ROWS = re.compile(rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?>%b)*+</row>))*+' % _CELL)
