@@ -140,15 +140,19 @@ def diff(
     configured: Collection[str],
     owned: Collection[str] | None = None,
     later: Later | None = None,
+    same: pa.BooleanArray | None = None,
 ) -> Changes:
     """What a drop changes.
 
     ``snapshot`` has SNAPSHOT_COLUMNS and is indexed by RIC; RICs that it lacks are new. ``configured`` names the
     feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
-    ``later`` is what an older drop gives way to, field by field; None: it is the newest.
+    ``later`` is what an older drop gives way to, field by field; None: it is the newest. ``same`` marks rows that
+    are known to be unchanged, of which ``snapshot`` need not tell.
     """
-    rics = quotes.values.index
-    given = text_columns(quotes.values)
+    rics, numbers = quotes.values.index, arrow_column(quotes.rows, pa.int64())
+    given: Columns = text_columns(quotes.values)
+    if same is not None:
+        rics, numbers, given = _narrowed(rics, numbers, given, pc.invert(same))
     known = _joined(rics, snapshot)
     others = pa.array([one for one in configured if one != feed], pa.string())
     foreign = pc.is_in(known["feed"], value_set=others)
@@ -157,9 +161,8 @@ def diff(
         for index in pc.indices_nonzero(foreign).to_pylist()
     ]
     looked_at = pc.invert(pc.or_(foreign, _are_unchanged(given, known, len(rics))))
-    marked = looked_at.to_numpy(zero_copy_only=False)
-    rics, numbers = rics[marked], pa.array(quotes.rows.to_numpy()[marked])
-    given, known = filtered(given, looked_at), filtered(known, looked_at)
+    rics, numbers, given = _narrowed(rics, numbers, given, looked_at)
+    known = filtered(known, looked_at)
 
     dirty = pc.is_valid(known["attempted"])
     base = pc.coalesce(known["attempted"], known["fields"])
@@ -207,6 +210,11 @@ def diff(
     )
 
 
+def row_texts(quotes: Quotes) -> pa.StringArray:
+    """Each row's tokens as a JSON object: a row is unchanged where the ADS acknowledged this very text."""
+    return object_column(text_columns(quotes.values), len(quotes.values))
+
+
 def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     """Since when, and of which drop, the ADS has each value marked in ``kept``, as JSON texts (``"2026-11-03 12"``).
 
@@ -215,6 +223,15 @@ def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     older = token_columns(facts["carried"], first=kept)
     acked_on = joined('"', facts["acked_on"], '"')
     return {name: only(pc.coalesce(older[name], acked_on), marks) for name, marks in kept.items()}
+
+
+def _narrowed(
+    rics: pd.Index[str], numbers: pa.Int64Array, given: Columns, marks: pa.BooleanArray
+) -> tuple[pd.Index[str], pa.Int64Array, Columns]:
+    """The rows that are marked."""
+    if marks.true_count == len(marks):
+        return rics, numbers, given
+    return rics[marks.to_numpy(zero_copy_only=False)], numbers.filter(marks), filtered(given, marks)
 
 
 def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:

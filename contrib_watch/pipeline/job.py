@@ -13,7 +13,7 @@ from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.diff import Changes, Later, diff
+from contrib_watch.core.diff import Changes, Later, diff, row_texts
 from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import Coverage, plans, posts
 from contrib_watch.core.report import Report
@@ -49,13 +49,17 @@ def examine(
     feed = desk.feed_of(drop)
     newer = desk.drops.newer(drop) if drop.id else []
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
+    rics = quotes.values.index
+    # Most rows of most drops: of them, the snapshot's other columns need not be brought.
+    same = desk.ledger.unchanged(feed.service, feed.name, rics, row_texts(quotes))
     changes = diff(
         quotes,
-        desk.ledger.snapshot(feed.service, quotes.values.index, drop),
+        desk.ledger.snapshot(feed.service, rics[~same.to_numpy(zero_copy_only=False)], drop),
         feed=feed.name,
         configured=desk.feeds,
         owned=desk.ledger.owned(feed.service, feed.name) if lists_all(feed) else None,
         later=Later([one.id for one in newer], stated) if newer or stated else None,
+        same=same,
     )
     return changes.without(claimed, quotes) if claimed else changes
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Insert,
+    Join,
     Select,
     Table,
     delete,
@@ -86,15 +87,30 @@ def columns_of(
             yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         return
     for start in range(0, len(rics), _JOINED):
-        wanted = func.json_each(_json(rics[start : start + _JOINED].tolist())).table_valued("value")
-        known = (table.c.service == service) & (table.c.ric == wanted.c.value)
-        # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
-        joined = wanted.outerjoin(table, known)
+        joined = _beside(table, service, rics[start : start + _JOINED])
         texts = (func.group_concat(column, "\n") for column in (table.c.ric, *columns))
         query = select(*(text.filter(table.c.ric.is_not(None)) for text in texts)).select_from(joined)
         found = connection.execute(query).one()
         if found[0] is not None:
-            yield [pc.split_pattern(pa.array([text]), "\n").flatten() for text in found]
+            yield list(map(_lines, found))
+
+
+def text_of_each(
+    connection: Connection, table: Table, text: ColumnElement[str], service: str, rics: pd.Index[str]
+) -> Iterator[pa.StringArray]:
+    """A text of a RIC's row for each of ``rics``, in pieces and in their order; empty where there is no such row.
+
+    ``text`` is never null and has no line end.
+    """
+    if connection.dialect.name != "sqlite":
+        pieces = rows_of(connection, table, (text,), service, rics.tolist())
+        found = {ric: held for rows in pieces for ric, held in rows}
+        yield pa.array([found.get(ric, "") for ric in rics], pa.string())
+        return
+    for start in range(0, len(rics), _JOINED):
+        joined = _beside(table, service, rics[start : start + _JOINED])
+        query = select(func.group_concat(func.coalesce(text, ""), "\n")).select_from(joined)
+        yield _lines(connection.execute(query).scalar_one())
 
 
 def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
@@ -107,6 +123,17 @@ def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[
         cursor: Any = result.cursor  # without the Row objects in between
         while rows := cursor.fetchmany(_FETCHED):
             yield rows
+
+
+def _beside(table: Table, service: str, rics: pd.Index[str]) -> Join:
+    """RICs with the rows that the table has of them, in the order of ``rics``; SQLite alone."""
+    wanted = func.json_each(_json(rics.tolist())).table_valued("value")
+    # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
+    return wanted.outerjoin(table, (table.c.service == service) & (table.c.ric == wanted.c.value))
+
+
+def _lines(text: str) -> pa.StringArray:
+    return pc.split_pattern(pa.array([text]), "\n").flatten()
 
 
 def _json(texts: Sequence[str]) -> str:

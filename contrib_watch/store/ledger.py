@@ -14,12 +14,23 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, Select, String, case, cast, func, select
+import pyarrow.compute as pc
+from sqlalchemy import ColumnElement, Connection, Select, String, Table, case, cast, func, select
 
+from contrib_watch.core.columns import arrow_column, joined
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import IN_LIST, add_rows, columns_of, drop_rics, plain_rows, put_rics
+from contrib_watch.store.bulk import (
+    IN_LIST,
+    add_rows,
+    columns_of,
+    drop_rics,
+    plain_rows,
+    put_rics,
+    rows_of,
+    text_of_each,
+)
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, Tree, leaves_of, outcome_leaves
 from contrib_watch.store.state import State
 
@@ -62,7 +73,7 @@ class Ledger:
             found = _by_ric(pieces, ("feed", "fields", "carried", "acked_on"))
             if found.index.equals(asked):
                 found.index = asked  # the very same, so that no RIC has to be looked up in it
-            in_doubt = connection.scalar(select(lost.c.ric).where(lost.c.service == service).limit(1)) is not None
+            in_doubt = _has_any(connection, lost, service)
             attempted = lost.c.feed, lost.c.full, cast(lost.c.drop_id, String), attempts
             pieces = columns_of(connection, lost, attempted, service, asked if in_doubt else asked[:0])
             doubts = _by_ric(pieces, ("feed", "attempted", "attempted_by", "attempts"))
@@ -72,6 +83,21 @@ class Ledger:
         table = found.join(doubts[["attempted", "attempted_by"]])
         table["attempts"] = doubts["attempts"].astype("int64").reindex(found.index, fill_value=0)
         return table[list(SNAPSHOT_COLUMNS)]
+
+    def unchanged(self, service: str, feed: str, rics: pd.Index[str], fields: pa.StringArray) -> pa.BooleanArray:
+        """Which RICs, each given once, have these very JSON objects acknowledged, by this feed, and are in no doubt.
+
+        It brings one text of each RIC, where :meth:`snapshot` brings seven.
+        """
+        known, lost = schema.snapshot, schema.dirty
+        # With its RIC, so that a text can never be taken for that of another one.
+        held = case((known.c.feed == feed, known.c.ric.concat(known.c.fields)), else_="")
+        with self._state.transaction() as connection:
+            texts = pa.chunked_array(text_of_each(connection, known, held, service, rics), pa.string())
+            asked = rics.tolist() if _has_any(connection, lost, service) else []
+            doubtful = [ric for rows in rows_of(connection, lost, (), service, asked) for (ric,) in rows]
+        same = pc.equal(texts.combine_chunks(), joined(arrow_column(rics), fields))
+        return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""
@@ -249,6 +275,10 @@ def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> p
         batches.append(pa.record_batch([pa.array(column, kind) for kind, column in columns], schema=shape))
     table = pa.Table.from_batches(batches, shape).combine_chunks()
     return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _has_any(connection: Connection, table: Table, service: str) -> bool:
+    return connection.scalar(select(table.c.ric).where(table.c.service == service).limit(1)) is not None
 
 
 def _by_ric(pieces: Iterable[list[pa.Array]], names: Sequence[str]) -> pd.DataFrame:

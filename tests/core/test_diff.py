@@ -11,7 +11,7 @@ from hypothesis import example, given
 from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, quotes, row_by_row, snapshot
 
 from contrib_watch.core.columns import object_column, text_columns
-from contrib_watch.core.diff import Changes, dates_kept, diff
+from contrib_watch.core.diff import Changes, dates_kept, diff, row_texts
 
 EVERYTHING_BLANK = Case(["BID"], {"A": {}}, {})
 NOTHING = Case([], {}, {})
@@ -44,6 +44,22 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
     for column in (*found.given.values(), *found.held.values(), *found.facts.values()):
         assert len(column) == len(found.rics)
     assert len(case.rows) == len(found.problems) + found.unchanged + len(found.rics)
+
+
+@given(cases())
+def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> None:
+    whole, sheet, table = changes(case), case.quotes(), case.snapshot()
+    settled = table[table["attempted"].isna() & table["fields"].notna() & (table["feed"] == FEED)]["fields"].to_dict()
+    texts = zip(sheet.values.index, row_texts(sheet).to_pylist(), strict=True)
+    same = [settled.get(ric) == text for ric, text in texts]
+    rest = table.drop(sheet.values.index[same])
+    marks = pa.array(same, pa.bool_())
+    found = diff(sheet, rest, feed=FEED, configured=CONFIGURED, owned=case.owned, same=marks)
+    assert list(found.rics) == list(whole.rics)
+    for name in ("given", "held", "facts"):
+        assert getattr(found, name) == getattr(whole, name)
+    for name in ("problems", "replaced", "unchanged", "missing", "kept_blanks", "oldest_kept"):
+        assert getattr(found, name) == getattr(whole, name)
 
 
 @given(cases())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, String, cast, create_engine, select
 
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import _ROWS_AT_ONCE, add_rows, columns_of, drop_rics, put_rics, rows_of
+from contrib_watch.store.bulk import _ROWS_AT_ONCE, add_rows, columns_of, drop_rics, put_rics, rows_of, text_of_each
 
 TABLE = schema.dirty
 RICS = ["A", "a", "é=X", "%s", "A'B", "[1]", "NULL", "1E5", "00"]
@@ -53,6 +53,9 @@ def test_rics_are_put_dropped_and_read_as_one_by_one(steps: list[tuple[str, list
                 told += zip(*(column.to_pylist() for column in piece), strict=True)
             assert [row[0] for row in told] == [ric for ric in asked if (service, ric) in model]
             assert sorted(told) == sorted(plain)
+            texts = text_of_each(connection, TABLE, TABLE.c.full, service, pd.Index(asked))
+            held = {str(ric): full for ric, full, _ in plain}
+            assert [text for piece in texts for text in piece.to_pylist()] == [held.get(ric, "") for ric in asked]
 
 
 @pytest.mark.parametrize("count", [1, _ROWS_AT_ONCE - 1, _ROWS_AT_ONCE, 2 * _ROWS_AT_ONCE + 1])

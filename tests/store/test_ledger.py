@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,6 +159,22 @@ def test_fifty_thousand_rics_are_looked_up_at_once(ledger: Ledger, drop: Drop) -
     assert set(table.index) == set(rics)
     assert table.at[rics[IN_LIST], "fields"] == f'{{"BID":{IN_LIST}}}'
     assert (table.at[rics[-1], "attempted"], table.at[rics[-1], "attempts"]) == ('{"BID":7}', 3)
+
+
+def test_unchanged_is_what_this_feed_has_acknowledged_in_these_very_words(state: State, ledger: Ledger) -> None:
+    mine, other = accepted(state), accepted(state, "other")
+    ack(ledger, mine, post("A", "1"), post("B", "2"), post("C", "1"), post("D", "1"))
+    ack(ledger, other, post("THEIRS", "1"))
+    send(ledger, mine, post("D", "1"))
+    ledger.all_unknown()  # D is in doubt, whatever it is compared with
+    rics = pd.Index(["NEW", "THEIRS", "D", "C", "B", "A"], dtype="str")
+    one = pa.repeat('{"BID":1}', len(rics))
+    same = ledger.unchanged(SERVICE, "desk", rics, one)
+    assert dict(zip(rics, same.to_pylist(), strict=True)) == {
+        "NEW": False, "THEIRS": False, "D": False, "C": True, "B": False, "A": True,
+    }  # fmt: skip
+    assert ledger.unchanged("OTHER", "desk", rics, one).true_count == 0
+    assert len(ledger.unchanged(SERVICE, "desk", rics[:0], one[:0])) == 0
 
 
 # in doubt
