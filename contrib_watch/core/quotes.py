@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.columns import arrow_column, filtered, table_of
-from contrib_watch.core.fields import Dictionary, FieldDef, Kind, read_column, type_column
+from contrib_watch.core.fields import Dictionary, FieldDef, Kind, Typed, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.numerals import SAFE_DIGITS
 from contrib_watch.core.readers import (
@@ -51,8 +52,20 @@ _EXAMPLES = 3
 """So many RICs or rows are named in a message that could name thousands."""
 
 
-def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Each(Protocol):
+    """Calls a function with each item, as ``map`` does; the results are in the items' order."""
+
+    def __call__(self, function: Callable[[A], B], items: Iterable[A], /) -> Iterable[B]: ...
+
+
+def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each = map) -> Quotes:
     """Type the cells of one sheet by the field dictionary, as the feed declares them.
+
+    ``each`` goes through the columns, which may be done beside one another.
 
     Rows that hold nothing but ASCII spaces are not counted. Raises UnreadableFile where the header leaves a doubt
     (a column that is neither RIC, field nor ignored; two columns for one field; no field), or no data row is there.
@@ -65,7 +78,7 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary) -> Quotes:
             where=_header_address(cells),
             hint="Check header_row, if the data begins elsewhere",
         )
-    table = _typed(cells, layout, feed)
+    table = _typed(cells, layout, feed, each)
     refused = _indices(table.refusals)
     groups = _repeated_rics(table)
     twins, conflicts = _compare_copies(table, groups, refused)
@@ -287,10 +300,15 @@ class _Table:
     refusals: list[_Refusal]
 
 
-def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
+def _typed(cells: Cells, layout: _Layout, feed: Feed, each: Each) -> _Table:
     def kinds_of(column: int) -> pa.Array | None:
         return None if cells.kinds is None else cells.kinds[column]
 
+    def typed(field: tuple[int, FieldDef]) -> Typed:
+        column, definition = field
+        return type_column(definition, cells.columns[column], kinds_of(column), feed)
+
+    columns = each(typed, layout.fields.items())  # perhaps under way from here on
     rics = pc.ascii_trim(cells.columns[layout.ric].cast(pa.string()).fill_null(""), characters=" ")
     fits = pc.less_equal(pc.binary_length(rics), MAX_RIC_BYTES)
     is_ric = pc.and_not(pc.and_(matches(rics, _RIC), fits), matches(rics, ERROR_TEXT))
@@ -303,10 +321,9 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed) -> _Table:
         for index in pc.indices_nonzero(pc.invert(is_ric)).to_pylist()
     ]
     tokens = {}
-    for column, definition in layout.fields.items():
-        typed = type_column(definition, cells.columns[column], kinds_of(column), feed)
-        tokens[definition.acronym] = typed.tokens
-        refusals += [_Refusal(index, column, cause, mend) for index, cause, mend in typed.problems]
+    for (column, definition), values in zip(layout.fields.items(), columns, strict=True):
+        tokens[definition.acronym] = values.tokens
+        refusals += [_Refusal(index, column, cause, mend) for index, cause, mend in values.problems]
     return _Table(rics, is_ric, tokens, refusals)
 
 

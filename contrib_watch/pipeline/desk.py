@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,6 +23,9 @@ from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, UnreadableFile
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
+
+_MANY_ROWS = 5_000
+"""From so many on, a sheet's columns are typed beside one another."""
 
 
 class Clock(Protocol):
@@ -220,4 +225,7 @@ class Desk:
     def read(self, path: Path, filename: str, feed: Feed) -> Reading:
         """A file as cells and typed quotes; raises UnreadableFile, or OSError where it cannot be opened."""
         cells = self.reader.read_cells(path, filename, feed)
-        return Reading(cells, read_quotes(cells, feed, self.dictionary))
+        if len(cells.rows) < _MANY_ROWS:
+            return Reading(cells, read_quotes(cells, feed, self.dictionary))
+        with ThreadPoolExecutor(os.cpu_count(), "typing") as pool:  # Arrow lets go of Python's lock
+            return Reading(cells, read_quotes(cells, feed, self.dictionary, each=pool.map))

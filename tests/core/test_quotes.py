@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -86,6 +86,16 @@ def test_values_are_tokens_by_ric_and_field_in_file_order() -> None:
     assert table(quotes) == {"B": ["2.5", '"USD"', None], "A": [None, None, "null"]}
     assert quotes.rows.to_dict() == {"B": 2, "A": 3}
     assert (quotes.rows_read, quotes.problems, quotes.twins, quotes.warnings) == (2, (), {}, ())
+
+
+def test_columns_may_be_typed_in_any_order_beside_one_another() -> None:
+    def last_first(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        return [function(item) for item in reversed(list(items))][::-1]
+
+    cells = csv("RIC,BID,ASK", ["A=X", "1.50", "x"], ["B=X", "y", "2"], ["C=X", "3", "4"])
+    quotes, plain = read_quotes(cells, feed(), DICTIONARY, each=last_first), read_quotes(cells, feed(), DICTIONARY)
+    assert table(quotes) == table(plain) == {"C=X": ["3", "4"]}
+    assert quotes.problems == plain.problems != ()
 
 
 def test_the_dtypes_do_not_depend_on_the_cells() -> None:
