@@ -80,8 +80,10 @@ class Job:
         changes: Changes | None,
         findings: Findings,
         breaker: Breaker | None = None,
+        *,
+        goes_on: bool = False,
     ) -> None:
-        """Use :meth:`begin` or :meth:`starting`."""
+        """Use :meth:`begin` or :meth:`starting`. ``goes_on``: the program was stopped in this run."""
         self.drop = drop
         self._desk = desk
         self._quotes = quotes.without_values() if quotes is not None else None
@@ -91,6 +93,7 @@ class Job:
         self._valid_until = valid_until_utc(desk, drop)
         self._verification: Verification | None = None
         self._going_again: dict[str, Decision] = {}  # by RIC: why it was posted and has to be posted again
+        self._goes_on = goes_on
 
     @classmethod
     def begin(cls, desk: Desk, drop: Drop, *, ended: str = "") -> Job:
@@ -142,7 +145,8 @@ class Job:
                 desk.ledger.record(drop, _with_twins(stopped, quotes))
         if ruling.status is not None:
             return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
-        return cls(desk, replace(drop, status=DropStatus.DONE, reason=""), quotes, changes, findings, breaker)
+        drop = replace(drop, status=DropStatus.DONE, reason="")
+        return cls(desk, drop, quotes, changes, findings, breaker, goes_on=goes_on)
 
     @classmethod
     def failed(cls, desk: Desk, drop: Drop) -> Job:
@@ -254,8 +258,8 @@ class Job:
 
     def _expired(self, post: Post, why: str) -> Outcome:
         last = self._going_again.get(post.ric)
-        if last is None or not post.attempts:
-            return _unsent(post, Status.HELD, why)
+        if last is None:
+            return _not_again(post, Status.HELD, why, goes_on=self._goes_on)
         status = Status.NAKKED if last.next is Next.AGAIN else Status.UNCONFIRMED
         ended = posting.outcome(last, status, self._desk.utc_of)
         return ended._replace(text="; ".join(filter(None, (ended.text, why))))
@@ -282,7 +286,8 @@ class Job:
 
         utc_of = self._desk.utc_reader()
         decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed, utc_of)
-        self._going_again |= {one.post.ric: one for one in decisions if one.status is None}
+        left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
+        self._going_again |= {one.post.ric: one for one in left if one.status is None}
         ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
         self._record(ended)
         return len(ended)
@@ -374,17 +379,19 @@ def _times(post: Post) -> str:
 
 
 def _stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcome]:
-    """What would have been posted, and is not.
+    """What would have been posted, and is not; ``goes_on`` as in :func:`_not_again`."""
+    return (_not_again(post, status, why, goes_on=goes_on) for post in _planned(changes))
+
+
+def _not_again(post: Post, status: Status, why: str, *, goes_on: bool) -> Outcome:
+    """A post that this process has not sent, and does not send.
 
     ``goes_on``: the program was stopped in this run, so what has no answer may have been posted in it.
     """
-    for post in _planned(changes):
-        if not post.attempts:
-            yield _unsent(post, status, why)
-            continue
-        text = f"{why}; it was posted {_times(post)} before, without an answer"
-        unsent = _unsent(post, Status.UNCONFIRMED if goes_on else status, text)
-        yield unsent._replace(attempts=post.attempts)
+    if not post.attempts:
+        return _unsent(post, status, why)
+    text = f"{why}; it was posted {_times(post)} before, without an answer"
+    return _unsent(post, Status.UNCONFIRMED if goes_on else status, text)._replace(attempts=post.attempts)
 
 
 def _unsent(post: Post, status: Status, why: str) -> Outcome:

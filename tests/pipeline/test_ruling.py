@@ -268,3 +268,27 @@ class TestValidFor:
         totals = site.totals(1)
         assert totals.keys() <= {"acked", "unchanged"}
         assert sum(totals.values()) == 6
+
+    def test_nor_where_its_time_ends_before_it_could_be_posted_again(self, new_site: NewSite) -> None:
+        site = new_site(make_feed("fx", valid_for_s=20.0), rate_limit=1)
+        site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+        site.save(sheet("RIC,BID", *(f"R{number}=,10" for number in range(9))))
+        site.run(once=False, meanwhile={5: Loop.stop})
+        posted = {post.ric for post in site.posts}
+        before = len(site.posts)
+        site.clock.now_s += 7
+        site.ads.faults = script()
+        site.run()
+        rows = {row["ric"]: row["status"] for row in site.rows(1)}
+        again = {post.ric for post in site.posts[before:]}
+        assert again < posted
+        assert {rows[ric] for ric in posted - again} == {"unconfirmed"}
+
+    def test_what_did_not_leave_when_it_was_to_go_again_is_unconfirmed_and_not_refused(
+        self, new_site: NewSite
+    ) -> None:
+        site = new_site(make_feed("fx", valid_for_s=6.0), window=2, retries=9)
+        site.ads.faults = script(Fault(kind=FaultKind.DROP_CONNECTION_AFTER))
+        site.save(sheet("RIC,BID", "R0=,10", "R1=,10"))
+        site.run(once=False, meanwhile={60: Loop.stop})
+        assert site.totals(1) == {"unconfirmed": 2}
