@@ -68,7 +68,7 @@ def read_delimited(content: bytes, filename: str, feed: Feed) -> Cells:
     good = ~malformed & ~blank
     good[0] = False
     _check_header_fits(records, good, blank, cut, len(header), filename, feed)
-    columns = _parse(_good_text(text, records, good), len(header), filename, feed, records, good)
+    columns = _parse(text, len(header), filename, feed, records, good)
     rows = pa.array(records.lines[good] + (body.line - 1), pa.int64())
     columns, rows = _without_empty_rows(columns, rows)
     rics = _texts(columns[header.index(feed.ric_column)]) if malformed.any() and feed.ric_column in header else set()
@@ -92,7 +92,8 @@ def _decode(content: bytes, filename: str, feed: Feed) -> bytes:
             encoding = "utf-8"
         elif encoding.startswith("utf-16"):
             _refuse_bytes(content, filename, feed)
-        data = content.decode(encoding).encode("utf-8")
+        text = content.decode(encoding)
+        data = content if encoding == "utf-8" else text.encode("utf-8")
     except LookupError as error:
         raise UnreadableFile(
             f'"{feed.encoding}" is not a text encoding',
@@ -276,27 +277,29 @@ def _check_header_fits(
     )
 
 
-def _good_text(data: bytes, records: Records, good: Flags) -> bytes:
-    """The text of the good records alone, line ends included, copied in runs of neighbours."""
+def _good_text(data: bytes, records: Records, good: Flags) -> memoryview:
+    """The text of the good records alone, line ends included, copied in runs of neighbours where they are several."""
     edges = np.flatnonzero(np.diff(good, prepend=False, append=False))
     bounds = np.append(records.starts, len(data))
+    text = memoryview(data)
+    runs = [text[bounds[first] : bounds[last]] for first, last in edges.reshape(-1, 2).tolist()]
+    if len(runs) == 1 and bytes(runs[0][:3]) != codecs.BOM_UTF8:
+        return runs[0]
     # Arrow's parser takes a byte order mark from the start; this one is its, and a row's own stays.
-    runs = [codecs.BOM_UTF8]
-    runs += [data[bounds[first] : bounds[last]] for first, last in edges.reshape(-1, 2).tolist()]
-    return b"".join(runs)
+    return memoryview(b"".join([codecs.BOM_UTF8, *runs]))
 
 
-def _parse(data: bytes, width: int, filename: str, feed: Feed, records: Records, good: Flags) -> tuple[pa.Array, ...]:
-    """Columns of text from records that are all of ``width`` cells."""
+def _parse(text: bytes, width: int, filename: str, feed: Feed, records: Records, good: Flags) -> tuple[pa.Array, ...]:
+    """Columns of text from the good records of ``text``, which are all of ``width`` cells."""
     count = int(good.sum())
     if not count:
         return tuple(pa.array([], pa.string()) for _ in range(width))
     longest = int((records.stops - records.starts)[good].max())
     names = [str(column) for column in range(width)]
-    quoted = b'"' in data
+    quoted = text.find(b'"', records.starts[good.argmax()]) >= 0
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(data),
+            pa.BufferReader(_good_text(text, records, good)),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=names,
                 # A record longer than a block is an error in Arrow's parser.

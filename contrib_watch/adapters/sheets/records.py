@@ -64,7 +64,7 @@ def unify_line_ends(data: bytes) -> bytes:
         MixedLineEnds: outside quotes, some lines end in a lone CR and others do not; or quoted cells of an old Mac
             file span lines, whose numbers nobody could tell.
     """
-    if data.count(b"\r") == data.count(b"\r\n"):
+    if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
         return data
     octets = np.frombuffer(data, np.uint8)
     is_cr = octets == _CR
