@@ -56,7 +56,8 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"
     """No answer before its deadline: the ADS may or may not hold it."""
     LOST = "lost"
-    """The connection went before the answer came: the ADS may or may not hold it."""
+    """The connection went before the answer came: the ADS may or may not hold it. What never left may also end so
+    where the server has answered nothing for as long as a post may wait."""
     RETURNED = "returned"
     """It shared a frame with a post at fault, or may itself be the one: it has to go again, alone."""
 
@@ -185,6 +186,7 @@ class Session:
         self._outstanding: dict[int, _Sent] = {}  # in the order of sending, so that the first expires first
         self._suspects: set[int] = set()  # outstanding when an Error came that names no post
         self._frames = 0
+        self._answered_s = 0.0  # when the server last answered a post
         self._heard_s = 0.0
         self._login_due_s = 0.0
         self._next_free_s = 0.0  # the rate limit's virtual clock (GCRA)
@@ -285,6 +287,7 @@ class Session:
     def receive_all(self, frames: Iterable[str | bytes], now_s: float) -> None:
         """Text frames from the server, in the order in which they came."""
         self._heard_s = now_s
+        waiting = len(self._outstanding)
         for frame in frames:
             try:
                 received = messages.decode(frame)
@@ -296,6 +299,8 @@ class Session:
                     self._on_ack(message, now_s)
                 else:
                     self._hear(message, now_s)
+        if len(self._outstanding) < waiting:
+            self._answered_s = now_s
         self._pump(now_s)
 
     def _hear(self, message: ServerMessage, now_s: float) -> None:
@@ -317,16 +322,20 @@ class Session:
         if self.phase is Phase.LOGGING_IN and now_s >= self._login_due_s:
             self._close(f"the login was not answered within {LOGIN_TIMEOUT_S:g} s")
             return
+        stalled = False
         while self._outstanding:
             post_id, sent = next(iter(self._outstanding.items()))
             if now_s < sent.at_s + self._limits.ack_timeout_s:
                 break
+            stalled = sent.at_s >= self._answered_s
             if post_id in self._suspects:
                 text = "no answer, and an Error came that names no post"
                 self._end(post_id, Verdict.RETURNED, "", text, now_s)
             else:
                 text = f"no answer within {self._limits.ack_timeout_s:g} s"
                 self._end(post_id, Verdict.TIMEOUT, "", text, now_s)
+        if stalled:  # what was queued for a fast server must not be beyond recall at one that answers nothing
+            self._give_back("the server answers no posts", now_s)
         self._reading.tick(now_s)
         self._watching.tick(now_s)
         self._items.tick(now_s)
@@ -349,14 +358,19 @@ class Session:
         for post_id in list(self._outstanding):
             self._end(post_id, Verdict.LOST, "", f"connection lost before an answer: {reason}", now_s)
         self._items.lost()
-        for waiting in (*self._queue, *(post for held in self._held.values() for post in held)):
-            self._answers.append(Answer(waiting.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s))
-        self._queue.clear()
+        self._queue.extend(post for held in self._held.values() for post in held)
         self._held.clear()
+        self._give_back(reason, now_s)
         self._reading.lost(f"connection lost before an answer: {reason}")
         self._watching.lost(f"connection lost: {reason}")
 
     # How it decides.
+
+    def _give_back(self, reason: str, now_s: float) -> None:
+        """End what is queued, none of which has left."""
+        unsent = (Answer(post.post_id, Verdict.LOST, "", f"not sent: {reason}", None, now_s) for post in self._queue)
+        self._answers.extend(unsent)
+        self._queue.clear()
 
     def _login_request(self, *, refresh: bool) -> str:
         login = self._login

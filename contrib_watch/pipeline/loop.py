@@ -339,7 +339,8 @@ class Loop:
             self._woken.clear()
             return
         answers, events, items, _ = self._link.collect(self._patience_s())
-        self._pace.answered(len(answers), self._desk.clock.monotonic())
+        unsent = sum(one.sent_s is None for one in answers)
+        self._pace.answered(len(answers), self._desk.clock.monotonic(), unsent=unsent)
         self._availability.heard(answers)
         for event in events:
             self._availability.note(event)

@@ -28,11 +28,11 @@ class Pace:
         self._answered: deque[tuple[float, int]] = deque()
         self._answered_lately = 0
 
-    def answered(self, posts: int, now_s: float) -> None:
-        """So many posts have their answers."""
+    def answered(self, posts: int, now_s: float, *, unsent: int = 0) -> None:
+        """So many posts have ended; ``unsent`` of them came back, which tells nothing of the server's pace."""
         self.handed -= posts
-        self._answered.append((now_s, posts))
-        self._answered_lately += posts
+        self._answered.append((now_s, posts - unsent))
+        self._answered_lately += posts - unsent
         while self._answered[0][0] < now_s - TURN_S:
             self._answered_lately -= self._answered.popleft()[1]
 

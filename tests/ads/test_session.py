@@ -92,6 +92,31 @@ def closing(session: Session) -> str:
     return "; ".join(event.reason for event in session.events() if isinstance(event, CloseConnection))
 
 
+class TestStall:
+    """What a fast server's window would have taken soon, and one that answers nothing would take for hours."""
+
+    def test_what_has_not_left_comes_back_from_a_server_that_answers_nothing(self) -> None:
+        session = opened(window=2, ack_timeout_s=15.0)
+        session.post(posts(*range(1, 7)), 0.0)
+        session.receive(ack(1), 1.0)
+        assert ids(session.output()) == [[1], [2], [3]]
+        assert verdicts(session) == {1: Verdict.ACKED}
+        session.tick(15.0)  # of the second, which may be lost alone: the first was answered since
+        assert verdicts(session) == {2: Verdict.TIMEOUT}
+        assert ids(session.output()) == [[4]]
+        session.tick(16.0)
+        answers = {answer.post_id: answer for answer in session.answers()}
+        assert {key: (one.verdict, one.sent_s) for key, one in answers.items()} == {
+            3: (Verdict.TIMEOUT, 1.0),
+            5: (Verdict.LOST, None),
+            6: (Verdict.LOST, None),
+        }
+        assert answers[5].text == "not sent: the server answers no posts"
+        session.receive(ack(4), 17.0)
+        session.post(posts(7), 17.0)
+        assert ids(session.output()) == [[7]]
+
+
 class TestLogin:
     def test_login_is_the_first_frame_and_nothing_else_goes_before_it_is_accepted(self) -> None:
         session = Session(LOGIN, Limits())
@@ -376,8 +401,9 @@ class TestFlow:
         session.post(posts(1, 2), 0.0)
         session.output()
         session.tick(5.0)
-        assert ids(session.output()) == [[2]]
-        assert verdicts(session) == {1: Verdict.TIMEOUT}
+        session.post(posts(3), 5.0)
+        assert ids(session.output()) == [[3]]
+        assert verdicts(session) == {1: Verdict.TIMEOUT, 2: Verdict.LOST}
 
     def test_what_is_to_go_apart_shares_no_frame_and_keeps_the_others_flowing(self) -> None:
         session = opened(pack=10)

@@ -29,6 +29,13 @@ def test_what_is_answered_quickly_is_handed_over_in_larger_turns_for_a_while() -
     assert pace.room(7 * TURN_S) == 20
 
 
+def test_what_comes_back_unsent_makes_no_room_for_more_than_before() -> None:
+    pace = Pace(window=10, rate_limit=0)
+    pace.hand_over(100, 0.0)
+    pace.answered(100, 1.0, unsent=95)
+    assert (pace.handed, pace.room(1.0)) == (0, 20)
+
+
 def test_a_rate_limit_is_paid_for_ahead() -> None:
     pace = Pace(window=1000, rate_limit=100)
     assert pace.room(0.0) == 1 + AHEAD_S * 100
