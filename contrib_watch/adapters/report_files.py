@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePath
@@ -94,35 +94,35 @@ def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
     FileExistsError is raised, nothing of this report remains, and the caller takes another base. OSError is raised
     where the folder cannot be written.
     """
-    table = csv_bytes(report)
-    contents = {
-        folder / f"{base}.ack.csv": table,
-        folder / f"{base}.ack.html": page(report, hashlib.sha256(table).hexdigest()).encode("utf-8"),
-    }
-    created: list[Path] = []
+    csv_path, html_path = folder / f"{base}.ack.csv", folder / f"{base}.ack.html"
+    created = False
     try:
-        for path, content in contents.items():
-            if _publish(path, content):
-                created.append(path)
-    except OSError:
-        for path in created:
-            path.unlink()
+        created = _publish(csv_path, csv_pieces(report))
+        _publish(html_path, [page(report, file_sha256(csv_path)).encode("utf-8")])
+    except Exception:
+        if created:
+            csv_path.unlink()
         raise
     sync_folder(folder)
-    csv_path, html_path = contents
     return csv_path, html_path
 
 
+def file_sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def csv_pieces(report: Report) -> Iterator[bytes]:
+    """All rows of the report as CSV, one piece after the other: a whole one may be larger than the file."""
+    yield (",".join(report.columns) + "\r\n").encode()
+    for start in range(0, len(report.rows), _CSV_ROWS):
+        yield _csv_lines(report.rows.slice(start, _CSV_ROWS))
+
+
 def csv_bytes(report: Report) -> bytes:
-    """All rows of the report as CSV."""
-    head = ",".join(report.columns) + "\r\n"
-    starts = range(0, len(report.rows), _CSV_ROWS)
-    return b"".join(
-        [
-            head.encode(),
-            *(_csv_lines(report.rows.slice(start, _CSV_ROWS)) for start in starts),
-        ]
-    )
+    """The same as a whole."""
+    return b"".join(csv_pieces(report))
 
 
 def _csv_lines(rows: pa.Table) -> bytes:
@@ -162,6 +162,7 @@ def page(report: Report, csv_sha256: str = "") -> str:
     problems = report.problem_rows
     is_sent = pc.and_(pc.equal(report.rows["status"], Status.ACKED.value), pc.not_equal(report.rows["changes"], ""))
     sent = pc.indices_nonzero(is_sent)
+    shown = sent[:CHANGES_SHOWN].to_pylist()  # to take rows of a table is to put all of its pieces together first
     drop = report.drop
     return _template().render(
         report=report,
@@ -171,7 +172,7 @@ def page(report: Report, csv_sha256: str = "") -> str:
         causes=report.causes[:CAUSES_SHOWN],
         problems=[] if report.whole_file else _of_every_kind(problems).to_pylist(),
         problem_count=0 if report.whole_file else len(problems),
-        changes=report.rows.take(sent[:CHANGES_SHOWN]).to_pylist(),
+        changes=[one for index in shown for one in report.rows.slice(index, 1).to_pylist()],
         change_count=len(sent),
         missing=report.missing[:MISSING_SHOWN],
         counts=[(count, status) for status, count in report.totals.items() if count],
@@ -201,16 +202,16 @@ def _fitted(filename: str, limit_bytes: int) -> str:
 # --- files
 
 
-def _publish(path: Path, content: bytes) -> bool:
-    """Make ``content`` appear at ``path``, whole; False where it is there already, byte for byte."""
+def _publish(path: Path, pieces: Iterable[bytes]) -> bool:
+    """Make a content appear at ``path``, whole; False where it is there already, byte for byte."""
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
-        _write_durably(temporary, content)
+        _write_durably(temporary, pieces)
         try:
             _rename_to_free_name(temporary, path)
         except FileExistsError:
-            if path.is_symlink() or path.read_bytes() != content:
+            if path.is_symlink() or file_sha256(path) != file_sha256(temporary):
                 raise
             return False
     finally:
@@ -224,10 +225,10 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".contrib-watch-{digest}.part")
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
     # Never by mkstemp, whose files only the program's own user can read. "x" follows no link.
     with path.open("xb") as file:
-        file.write(content)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple
 
 BEGINNING = "0" * 64
 """Stands in the first record in place of the hash of the one before it."""
+
+SUBTREE_LEAVES = 4096
+"""Leaves that are in memory at one time; a power of two, so that each part of so many is a subtree of its own."""
 
 _LEAF, _NODE = b"\x00", b"\x01"  # RFC 6962, 2.1
 
@@ -50,7 +54,7 @@ def link(number: int, previous: str, *, at_utc: str, kind: str, body: Mapping[st
 
 def root(leaves: Iterable[bytes]) -> str:
     """The root of the tree over these rows, in hex; without any it is the hash of nothing."""
-    return root_over(hashed(leaves))
+    return root_over(sha256(_LEAF + leaf).digest() for leaf in leaves)
 
 
 def hashed(leaves: Iterable[bytes]) -> list[bytes]:
@@ -58,14 +62,19 @@ def hashed(leaves: Iterable[bytes]) -> list[bytes]:
     return [sha256(_LEAF + leaf).digest() for leaf in leaves]
 
 
-def root_over(hashes: Sequence[bytes]) -> str:
-    """The root of the tree over rows with these hashes, in hex."""
-    level = hashes
-    if not level:
-        return sha256().hexdigest()
+def root_over(hashes: Iterable[bytes]) -> str:
+    """The root of the tree over rows with these hashes, in hex; a part of them at a time is in memory."""
+    left = iter(hashes)
+    tops = []
+    while part := list(islice(left, SUBTREE_LEAVES)):
+        tops.append(_top(part))
+    return _top(tops).hex() if tops else sha256().hexdigest()
+
+
+def _top(level: Sequence[bytes]) -> bytes:
     while len(level) > 1:
         level = _parents(level)
-    return level[0].hex()
+    return level[0]
 
 
 def path(leaves: Iterable[bytes], index: int) -> list[str]:

@@ -231,7 +231,7 @@ def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Pr
     _check_recorded(recorded, quotes, problems)
     first = pa.table({"row": pa.array(quotes.rows.to_numpy()), "ric": arrow_column(quotes.values.index)})
     unchanged = _unchanged(_unrecorded(first, recorded))
-    rows = pa.concat_tables([recorded, unchanged, *_twin_rows(quotes, first, recorded)]).combine_chunks()
+    rows = pa.concat_tables([recorded, unchanged, *_twin_rows(quotes, first, recorded)])
     if len(rows) != quotes.rows_read:
         raise _fault(f"the file has {quotes.rows_read:,} rows, but {len(rows):,} are accounted for")
     return _in_order(_explained(rows, problems))
@@ -239,9 +239,9 @@ def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Pr
 
 def _recorded(outcomes: pd.DataFrame) -> pa.Table:
     """COLUMNS of outcomes; absent text becomes empty."""
-    columns = {name: arrow_column(outcomes[name], kind) for name, kind in _TYPES.items()}
-    absent = {name: pc.fill_null(column, "") for name, column in columns.items() if _TYPES[name] == pa.string()}
-    return pa.table({**columns, **absent})
+    found = pa.Table.from_pandas(outcomes[list(COLUMNS)], schema=pa.schema(_TYPES.items()), preserve_index=False)
+    texts = (name for name, kind in _TYPES.items() if kind == pa.string() and found[name].null_count)
+    return _with(found, **{name: pc.fill_null(found[name], "") for name in texts})
 
 
 def _unchanged(rows: pa.Table) -> pa.Table:
@@ -257,7 +257,7 @@ def _in_order(rows: pa.Table) -> pa.Table:
     """Problems first, then by ``row``; rows that are in order already are not copied."""
     fine = pc.invert(_are_problems(rows)).to_numpy()
     order = np.lexsort((rows["row"].to_numpy(), fine))
-    return rows if np.array_equal(order, np.arange(len(rows))) else rows.take(order)
+    return rows if np.array_equal(order, np.arange(len(rows))) else rows.combine_chunks().take(order)
 
 
 def _are_problems(rows: pa.Table) -> pa.ChunkedArray:

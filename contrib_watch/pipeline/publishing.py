@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from contrib_watch.adapters.report_files import report_name, write_report
+from contrib_watch.adapters.report_files import file_sha256, report_name, write_report
 from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import COLUMNS, Report, build_report
 from contrib_watch.errors import StateUnavailable, UnreadableFile
@@ -139,7 +138,7 @@ def _written(report: Report, folder: Path, base: str, *, make: bool) -> tuple[Pa
         with suppress(FileExistsError):  # where it is no folder, writing says so
             folder.mkdir()
     paths = write_report(report, folder, base)
-    return paths[0], {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return paths[0], {path.name: file_sha256(path) for path in paths}
 
 
 def _divert(desk: Desk, drop: Drop, folder: Path, error: OSError) -> None:

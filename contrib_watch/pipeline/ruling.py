@@ -137,7 +137,7 @@ def seen_held(desk: Desk, drop: Drop) -> str:
     """
     found = run_record(desk.state, drop.id, drop.run)
     told = found[1] if found else {}
-    recorded = desk.ledger.outcomes(drop)
+    recorded = desk.ledger.outcomes(drop, ("ric", "status", "changes"))
     waiting = recorded[recorded["status"].isin(_NOT_ACKED)]
     changes = zip(map(str, waiting["ric"]), map(str, waiting["changes"]), strict=True)
     return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, changes)

@@ -273,8 +273,8 @@ def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> p
     for rows in pieces:
         columns = zip(shape.types, zip(*rows, strict=True), strict=True)
         batches.append(pa.record_batch([pa.array(column, kind) for kind, column in columns], schema=shape))
-    table = pa.Table.from_batches(batches, shape).combine_chunks()
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    # Columns stay in pieces: to put them together is to have them twice.
+    return pa.Table.from_batches(batches, shape).to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _has_any(connection: Connection, table: Table, service: str) -> bool:

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
 
-from contrib_watch.core.chain import BEGINNING, Link, hashed, link, root, root_over
+from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, Link, hashed, link, root, root_over
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import plain_rows
@@ -170,8 +170,10 @@ class Tree:
     def leaves(self) -> Leaves:
         """The same as :func:`leaves_of` finds in the table."""
         order = np.argsort(np.frombuffer(self._rows, np.int64))
-        hashes: list[bytes] = np.frombuffer(self._hashes, "V32")[order].tolist()  # a SHA-256 each
-        return Leaves(len(hashes), root_over(hashes), ROW_COLUMNS)
+        hashes = np.frombuffer(self._hashes, "V32")[order]  # a SHA-256 each
+        starts = range(0, len(hashes), SUBTREE_LEAVES)
+        pieces = (hashes[start : start + SUBTREE_LEAVES].tolist() for start in starts)
+        return Leaves(len(hashes), root_over(itertools.chain.from_iterable(pieces)), ROW_COLUMNS)
 
 
 def _leaves(

@@ -48,7 +48,7 @@ STAGES = {
     "read outcomes back": (Ledger, "outcomes"),
     "build the report": (publishing, "build_report"),
     "seal the record": (Drops, "finish"),
-    "write the CSV": (report_files, "csv_bytes"),
+    "write the CSV": (report_files, "_publish"),
     "write the page": (report_files, "page"),
     "all else of the run": (running, "run_feeds"),
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contrib_watch.core.chain import BEGINNING, canonical, leads_to, link, path, root
+from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, canonical, leads_to, link, path, root
 
 ROWS = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
 
@@ -25,6 +25,7 @@ def recursive_root(rows: list[bytes]) -> bytes:
     return sha256(b"\x01" + recursive_root(rows[:half]) + recursive_root(rows[half:])).digest()
 
 
+@example([b"%d" % number for number in range(2 * SUBTREE_LEAVES + 3)])
 @given(st.lists(st.binary(max_size=8), max_size=70))
 def test_the_root_is_that_of_rfc_6962(rows: list[bytes]) -> None:
     assert root(rows) == recursive_root(rows).hex()
