@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS
 from contrib_watch.adapters.sheets.markup import Styles, column_of
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
@@ -31,6 +32,8 @@ _ROWS = re.compile(rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?>%b)*+</row>))*+' % _CELL)
 """Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
 
 _COLUMN = re.compile(rb'<c r="([A-Z]+)')
+_BEYOND_Z = re.compile(rb'<c r="[A-Z]{2}')
+_Z = 26
 
 _STYLE = re.compile(rb' s="(\d+)"')
 
@@ -61,7 +64,7 @@ class Extent:
     """Cells that have a value."""
     last_row: int
     last_column: int
-    """The furthest cells, blank ones included; counted from 1."""
+    """No cell is further than these, blank ones included; counted from 1."""
     has_negatives: bool
     has_sixties: bool
     """A number from 60 to 61, which as a date is 29 February 1900."""
@@ -77,7 +80,9 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
-    if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None or b"_x" in data:  # an escaped character
+    if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None:
+        return None
+    if b"_" in data and b"_x" in data:  # an escaped character; most sheets lack the first byte, which is soon seen
         return None
     if not _are_plain(data, styles):
         return None
@@ -91,13 +96,21 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     numbers = [int(number) for number, _ in rows]
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         return None
+    last_row = numbers[-1] if numbers else 0
     return Extent(
         filled=data.count(b"<v>") + data.count(b"<is>"),
-        last_row=numbers[-1] if numbers else 0,
-        last_column=max((column_of(letters.decode()) for letters in {*_COLUMN.findall(data)}), default=0),
-        has_negatives=b"<v>-" in data,
+        last_row=last_row,
+        last_column=_last_column(data, last_row),
+        has_negatives=b"-" in data and b"<v>-" in data,
         has_sixties=b"<v>6" in data and _SIXTY.search(data) is not None,
     )
+
+
+def _last_column(data: bytes, last_row: int) -> int:
+    """The furthest column, or Z where none is beyond it and the sheet is short enough for that to be no matter."""
+    if last_row * _Z <= MAX_GRID_CELLS and _BEYOND_Z.search(data) is None:
+        return _Z
+    return max((column_of(letters.decode()) for letters in {*_COLUMN.findall(data)}), default=0)
 
 
 def _are_plain(data: bytes, styles: Styles) -> bool:
