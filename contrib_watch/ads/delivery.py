@@ -136,11 +136,8 @@ class Delivery:
     def settle_all(self, answers: Iterable[Answer]) -> list[Decision]:
         """What follows from each of these answers that is to a post of this delivery, in their order."""
         decisions: list[Decision] = []
-        acked, advance, ended = (
-            Verdict.ACKED,
-            Next.ADVANCE,
-            Status.ACKED,
-        )  # to look a member up costs more than the rest
+        # To look a member up costs more than the rest.
+        acked, advance, ended = Verdict.ACKED, Next.ADVANCE, Status.ACKED
         calm = self._breaker.calm
         for answer in answers:
             if calm and answer.verdict is acked:  # as settle() does, at a fraction of its cost

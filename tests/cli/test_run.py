@@ -40,6 +40,17 @@ def test_posts_name_the_ipv4_of_the_position(position: str, address: str) -> Non
     assert poster_address(Ads(hosts=("simulated",), position=position)) == address
 
 
+def test_a_login_and_its_posts_name_the_address_from_which_they_come(site: Site) -> None:
+    trace = site.home / "trace.txt"
+    with ads() as server:
+        site.configure(server.address, user_id=7408)
+        site.drop("prices.csv", sheet("A=T,1"))
+        assert site.invoke("run", "--once", "--trace", str(trace)).exit_code == 0
+    told = trace.read_text(encoding="utf-8")
+    assert '"Elements":{"ApplicationId":"256","Position":"127.0.0.1"}' in told
+    assert '"PostUserInfo":{"Address":"127.0.0.1","UserID":7408}' in told
+
+
 # What it prints.
 
 
