@@ -570,7 +570,8 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pa.Table, tup
         status, why = Status.REJECTED, unreadable or reason or "no reason was recorded"
         what = f"the file could not be read: {why}" if unreadable else f"rejected, {why}"
         mend = "mend the file and save it again: nothing of this one was sent"
-    line = _with(_unchanged(pa.table({"row": [""], "ric": [""]})), status=[[status.value]], text=[[why]])
+    line = _unchanged(pa.table({"row": [""], "ric": [""]}))
+    line = _with(line, status=repeated(status.value, 1), text=repeated(why, 1))
     return line, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
 
 
