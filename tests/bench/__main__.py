@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -132,7 +133,9 @@ class Round:
         self, work: Path, rows: int, file_format: str, port: int, sides: Sequence[str], options: argparse.Namespace
     ) -> None:
         self._work, self._rows, self._port, self._sides, self._options = work, rows, port, sides, options
-        self._files = files(work, rows, file_format)
+        # In a process of its own: the peak of a command counts what the process that started it had at that time.
+        with ProcessPoolExecutor(1) as apart:
+            self._files = apart.submit(files, work, rows, file_format).result()
         self._ending = f".{file_format}"
 
     def measure(self) -> Iterator[tuple[str, dict[str, Measured]]]:
