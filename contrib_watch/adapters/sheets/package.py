@@ -79,7 +79,7 @@ class Package:
             raise self.refuse(f'its part "{name}" is written in {declared[1].decode()}, not UTF-8')
         if not text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
             raise self.refuse(f'its part "{name}" is not XML in UTF-8')
-        if b"<!" in text or text.rfind(b"<?") > text.find(b"<"):
+        if _has_more_than_elements(text):
             raise self.refuse(f'its part "{name}" has a DTD, comments or other XML that Excel does not write')
         return text
 
@@ -176,6 +176,20 @@ class Package:
         if len(packed) != info.compress_size:
             raise self._unfinished(f'its part "{info.filename}" is cut short')
         return packed
+
+
+def _has_more_than_elements(text: bytes) -> bool:
+    """Whether there is ``<!`` anywhere, or ``<?`` elsewhere than at the beginning.
+
+    Looked for by their rare second bytes first, which is many times faster than for two among a sheet's ``<``.
+    """
+    begin = text.find(b"<")
+    end = text.find(b">", begin) + 1  # of the declaration, if there is one
+    return (
+        (b"!" in text and b"<!" in text)
+        or text.rfind(b"<?", 0, end) > begin
+        or (text.find(b"?", end) >= 0 and text.find(b"<?", end) >= 0)
+    )
 
 
 def _inflate(packed: memoryview) -> Iterator[bytes]:
