@@ -394,6 +394,8 @@ class _SheetScanner:
 
     def _as_seen(self, number: float) -> tuple[CellKind, str] | None:
         """The cell's number where its format shows more than the number, or another one."""
+        if math.isinf(number):  # 1e400: no field's value, whatever its format
+            return None
         text = number_text(number)
         if self._hides_zeros and number == 0:
             return CellKind.DISGUISED, f"{text} (not seen, because the sheet is set to show no zeros)"
@@ -442,10 +444,9 @@ def area(reference: str) -> tuple[int, int, int, int]:
 
 
 def _number(text: str) -> float:
-    number = float(text) if _DECIMAL.fullmatch(text) else math.inf
-    if math.isinf(number):
+    if not _DECIMAL.fullmatch(text):
         raise BrokenMarkup(f'"{text}" is stored as a number')
-    return number
+    return float(text)
 
 
 def _iso(text: str) -> tuple[CellKind, str]:

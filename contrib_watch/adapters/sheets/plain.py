@@ -16,8 +16,8 @@ from contrib_watch.adapters.sheets.markup import Styles, column_of
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = (
-    rb'<c r="[A-Z]{1,3}\1"(?: s="\d++")?(?:/>'
-    rb'|(?: t="n")?>(?:<v>[-+.\dEe]++</v>)?</c>'
+    rb'<c r="[A-Z]{1,3}\1"(?: s="\d++")?(?:'
+    rb'(?: t="n")?(?:/>|>(?:<v>[-+.\dEe]++</v>)?</c>)'
     rb'| t="s"><v>\d{1,9}</v></c>'
     rb'| t="(?:str|b)"><v>[^<]*+</v></c>'
     rb'| t="inlineStr"><is><t(?: xml:space="preserve")?>[^<]*+</t></is></c>)'
