@@ -39,6 +39,8 @@ from contrib_watch.store.record import chained, utc_text
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
+OLDEST_SQLITE = (3, 32)
+"""Takes the thousands of values that store.bulk binds in one statement (3.32), and FILTER on aggregates (3.30)."""
 BUSY_TIMEOUT_S = 30
 """How long the database may be locked by another process before that is an error."""
 
@@ -395,11 +397,19 @@ def _engine(url: str, *, reading: bool) -> Engine:
     except (SQLAlchemyError, ImportError) as error:
         raise _no_url(error) from error
     if engine.dialect.name == "sqlite":
+        _refuse_old_sqlite()
         event.listen(engine, "connect", _read_sqlite if reading else _tune_sqlite)
         # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
         begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+def _refuse_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        what = f"Python's SQLite is version {sqlite3.sqlite_version}, and at least {oldest} is needed"
+        raise StateError(what, hint="Use a Python with a newer SQLite, such as one from python.org or conda")
 
 
 def _tune_sqlite(connection: object, _record: object) -> None:

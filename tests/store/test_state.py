@@ -32,6 +32,13 @@ def opened(folder: Path, target: str = "prod", *, reading: bool = False) -> Stat
     return State.open(url=url_of(folder), folder=folder, target=target, reading=reading)
 
 
+def test_an_old_sqlite_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 26, 0))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.26.0")
+    assert "SQLite is version 3.26.0, and at least 3.32" in str(refusal(tmp_path))
+    assert not (tmp_path / "state.db").exists()
+
+
 def refusal(folder: Path, **keys: object) -> StateError:
     with pytest.raises(StateError) as caught:
         opened(folder, **keys)  # type: ignore[arg-type]
