@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 import pandas as pd
+import pyarrow as pa
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
@@ -295,6 +296,7 @@ class Job:
     def conclude(self) -> Report:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
+        pa.default_memory_pool().release_unused()  # what planning needed, before the report needs as much again
         warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)
