@@ -210,9 +210,9 @@ def diff(
     )
 
 
-def row_texts(quotes: Quotes) -> pa.StringArray:
+def row_texts(values: pd.DataFrame) -> pa.StringArray:
     """Each row's tokens as a JSON object: a row is unchanged where the ADS acknowledged this very text."""
-    return object_column(text_columns(quotes.values), len(quotes.values))
+    return object_column(text_columns(values), len(values))
 
 
 def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:

@@ -16,7 +16,7 @@ from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff, row_texts
 from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
-from contrib_watch.core.posts import Coverage, plans, posts
+from contrib_watch.core.posts import PIECE_ROWS, Coverage, plans, posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
@@ -52,7 +52,7 @@ def examine(
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     rics = quotes.values.index
     # Most rows of most drops: of them, the snapshot's other columns need not be brought.
-    same = desk.ledger.unchanged(feed.service, feed.name, rics, row_texts(quotes))
+    same = _unchanged(desk, feed, quotes.values)
     changes = diff(
         quotes,
         desk.ledger.snapshot(feed.service, rics[~same.to_numpy(zero_copy_only=False)], drop),
@@ -63,6 +63,14 @@ def examine(
         same=same,
     )
     return changes.without(claimed, quotes) if claimed else changes
+
+
+def _unchanged(desk: Desk, feed: Feed, values: pd.DataFrame) -> pa.BooleanArray:
+    """Which rows the ADS acknowledged as they are; their texts, longer than the file, are made a part at a time."""
+    parts = (values.iloc[start : start + PIECE_ROWS] for start in range(0, max(len(values), 1), PIECE_ROWS))
+    return pa.concat_arrays(
+        [desk.ledger.unchanged(feed.service, feed.name, part.index, row_texts(part)) for part in parts]
+    )
 
 
 def lists_all(feed: Feed) -> bool:

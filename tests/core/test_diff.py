@@ -50,7 +50,7 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
 def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> None:
     whole, sheet, table = changes(case), case.quotes(), case.snapshot()
     settled = table[table["attempted"].isna() & table["fields"].notna() & (table["feed"] == FEED)]["fields"].to_dict()
-    texts = zip(sheet.values.index, row_texts(sheet).to_pylist(), strict=True)
+    texts = zip(sheet.values.index, row_texts(sheet.values).to_pylist(), strict=True)
     same = [settled.get(ric) == text for ric, text in texts]
     rest = table.drop(sheet.values.index[same])
     marks = pa.array(same, pa.bool_())
