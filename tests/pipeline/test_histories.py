@@ -17,7 +17,7 @@ from virtual_site import Blow
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.simulator.faults import Fault, FaultKind
 
-COUNT = int(os.environ.get("HISTORY_EXAMPLES", "80"))
+COUNT = int(os.environ.get("HISTORY_EXAMPLES", "400"))
 BLOCKS = 10
 """Tests that the histories are spread over, so that several cores share them."""
 
@@ -46,6 +46,15 @@ FOUND = {
         Step(saves=(Save(Table(("BID",), (("A=", ("2",)),)), age_s=8 * DAY_S),)),
         Step(acts=(Act(Deed.REJECT),)),
         rules="verify",
+    ),
+    "the folder for reports that cannot be written elsewhere cannot be made (seed 1008064)": one_price(
+        Step(
+            saves=(Save(Table(("BIDSIZE",), (("C=", ("2",)),))),),
+            acts=(Act(Deed.APPROVE, which=1, after_s=0.3),),
+            full_at=11,
+        ),
+        rules="valid_for",
+        faults=(Fault(kind=FaultKind.LOSE_POST, times=6),),
     ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),
