@@ -194,8 +194,11 @@ class TestTimers:
     def test_pings_come_and_a_silent_client_is_closed(self, dictionary: Dictionary) -> None:
         with SimulatedServer(SimulatedAds(dictionary, ping_timeout_s=0.9)) as server, connected(server) as client:
             assert hear(client) == {"Type": "Ping"}
-            assert hear(client) == {"Type": "Ping"}
-            assert close_code(client) == 1000
+            opcode, data = client.recv_data()
+            while opcode == websocket.ABNF.OPCODE_TEXT:  # how many come depends on how busy the machine is
+                assert json.loads(data) == [{"Type": "Ping"}]
+                opcode, data = client.recv_data()
+            assert (opcode, int.from_bytes(data[:2])) == (websocket.ABNF.OPCODE_CLOSE, 1000)
 
     def test_a_client_that_answers_stays(self, dictionary: Dictionary) -> None:
         with SimulatedServer(SimulatedAds(dictionary, ping_timeout_s=0.3)) as server, connected(server) as client:
