@@ -22,7 +22,8 @@ class _Again(NamedTuple):
 
     post_id: int
     fields: str
-    acked_at_utc: str
+    acked_at_utc: frozenset[str]
+    """When; and when before, of the same values: the snapshot keeps the first time."""
 
 
 def unexplained(connection: Connection, drops_before: int) -> Iterator[str]:
@@ -66,7 +67,7 @@ def _fits(row: Row[Any], last: int, again: _Again | None, in_order: bool) -> boo
     if again is None or (in_order and again.post_id < last):
         return from_last
     repaired = row.fields == again.fields
-    return (repaired and (row.acked_at_utc == again.acked_at_utc or from_last)) or (from_last and not in_order)
+    return (repaired and (row.acked_at_utc in again.acked_at_utc or from_last)) or (from_last and not in_order)
 
 
 def _is_older(row: Row[Any], last: int, repaired: bool, drops_before: int) -> bool:
@@ -117,10 +118,12 @@ def _last_of_drops(connection: Connection) -> tuple[dict[tuple[str, str], int], 
 
 def _last_repairs(connection: Connection) -> dict[tuple[str, str], _Again]:
     query = select(_REPAIRS).where(_REPAIRS.c.status == Status.ACKED).order_by(_REPAIRS.c.id)
-    return {
-        (row.service, row.ric): _Again(row.post_id or 0, row.fields, row.acked_at_utc)
-        for row in connection.execute(query)
-    }
+    found: dict[tuple[str, str], _Again] = {}
+    for row in connection.execute(query):
+        before = found.get((row.service, row.ric))
+        earlier = before.acked_at_utc if before is not None and before.fields == row.fields else frozenset()
+        found[row.service, row.ric] = _Again(row.post_id or 0, row.fields, earlier | {row.acked_at_utc})
+    return found
 
 
 def _post_ids_in_order(connection: Connection) -> bool:

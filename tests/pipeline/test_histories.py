@@ -56,6 +56,11 @@ FOUND = {
         rules="valid_for",
         faults=(Fault(kind=FaultKind.LOSE_POST, times=6),),
     ),
+    "what was posted again twice is as old as the first time (seed 3005777)": one_price(
+        Step(acts=(Act(Deed.RESEND),)),
+        Step(acts=(Act(Deed.EMPTY),)),
+        faults=(Fault(kind=FaultKind.DELAY_ACK, times=4, delay_s=14.995),),
+    ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),
         Step(acts=(Act(Deed.RESTORE),), saves=(Save(Table(("BID",), (("A=", ("3",)),))),)),
