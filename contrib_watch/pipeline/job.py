@@ -163,7 +163,7 @@ class Job:
 
         In which row of the file those RICs stood is not known any more: they are numbered from 0 down.
         """
-        known = desk.ledger.outcomes(drop, ("row", "ric"))
+        ended = frozenset(desk.ledger.outcomes(drop, ("ric",))["ric"])
         lost = [
             Outcome(
                 -number,
@@ -174,7 +174,7 @@ class Job:
                 full=full,
             )
             for number, (ric, full, attempts) in enumerate(desk.ledger.doubtful(drop, desk.feeds[drop.feed].service))
-            if ric not in set(known["ric"])
+            if ric not in ended
         ]
         desk.ledger.record(drop, lost)
         return cls(desk, drop, None, None, Findings())
