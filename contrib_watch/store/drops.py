@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, delete, func, insert, select, update
 
 from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.guards import Breach, Move
@@ -21,6 +21,64 @@ from contrib_watch.store.state import State
 
 PENDING = (DropStatus.WAITING, DropStatus.SENDING)
 """Drops on which work goes on."""
+
+# Statements that are made once: to put one together costs several times what SQLite needs for it.
+_drops, _reports, _runs = schema.drops.c, schema.reports.c, schema.runs.c
+_IS_DROP = _drops.id == bindparam("of_drop")
+_IS_FEED = _drops.feed == bindparam("of_feed")
+
+
+def _of_run(table: Table) -> tuple[ColumnElement[bool], ...]:
+    return table.c.drop_id == bindparam("of_drop"), table.c.run == bindparam("of_run")
+
+
+_FIRST_SCAN = select(schema.feeds.c.first_scan_utc).where(schema.feeds.c.name == bindparam("of_feed"))
+_ADD_FEED = insert(schema.feeds)
+_FILES = select(schema.files).where(schema.files.c.feed == bindparam("of_feed")).order_by(schema.files.c.name)
+_NO_FILE = delete(schema.files).where(
+    schema.files.c.feed == bindparam("of_feed"), schema.files.c.name == bindparam("of_name")
+)
+_ADD_FILE = insert(schema.files)
+_DROP = select(schema.drops).where(_IS_DROP)
+_PENDING = select(schema.drops).where(_drops.status.in_(PENDING)).order_by(_drops.id)
+_NEWER = select(schema.drops).where(_IS_FEED, _drops.id > bindparam("of_drop")).order_by(_drops.id)
+_OTHERS = select(schema.drops).where(_IS_FEED, _drops.id != bindparam("of_drop")).order_by(_drops.id)
+_RECENT = select(schema.drops).order_by(_drops.id.desc()).limit(bindparam("most"))
+_LATEST = (
+    select(schema.drops).where(_IS_FEED, _drops.path == bindparam("of_path")).order_by(_drops.id.desc()).limit(1)
+)
+_NEWEST = select(func.max(_drops.id)).where(_IS_FEED)
+_FINDINGS = select(_drops.findings).where(_IS_DROP)
+_TOTALS = select(_drops.totals).where(_IS_DROP)
+_ADD_DROP = insert(schema.drops)
+_CHANGE = update(schema.drops).where(_IS_DROP)
+_NO_RUN = delete(schema.runs).where(*_of_run(schema.runs))
+_ADD_RUN = insert(schema.runs)
+_WITNESS = (
+    select(schema.record.c.number, schema.record.c.sha256)
+    .join(schema.runs, _runs.record == schema.record.c.number)
+    .where(*_of_run(schema.runs))
+)
+_DECISIONS = (
+    select(schema.record.c.text)
+    .where(schema.record.c.drop_id == bindparam("of_drop"), schema.record.c.kind == "decision")
+    .order_by(schema.record.c.number)
+)
+_REPORT = select(schema.reports).where(*_of_run(schema.reports))
+_NO_REPORT = delete(schema.reports).where(*_of_run(schema.reports))
+_ADD_REPORT = insert(schema.reports)
+_REPORT_WHOLE = update(schema.reports).where(*_of_run(schema.reports)).values(whole=True)
+_REPORT_NAMED = (
+    select(_reports.drop_id)
+    .where(_reports.folder == bindparam("of_folder"), _reports.base == bindparam("of_base"))
+    .limit(1)
+)
+_UNREPORTED = (
+    select(schema.drops)
+    .join(schema.reports, (_reports.drop_id == _drops.id) & (_reports.run == _drops.run))
+    .where(_reports.whole.is_(False), _drops.status.not_in(PENDING))
+    .order_by(_drops.id)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,20 +148,18 @@ class Drops:
 
     def feed_is_new(self, feed: str) -> bool:
         """No scan of the feed's folder was recorded yet."""
-        with self._state.transaction() as connection:
-            return connection.scalar(select(schema.feeds.c.name).where(schema.feeds.c.name == feed)) is None
+        return self.watched_since(feed) is None
 
     def feed_scanned(self, feed: str, now_utc: datetime) -> None:
         """The feed's folder was scanned: from now on an old file is no backlog."""
         with self._state.transaction() as connection:
             if self.feed_is_new(feed):
-                connection.execute(insert(schema.feeds).values(name=feed, first_scan_utc=utc_text(now_utc)))
+                connection.execute(_ADD_FEED, {"name": feed, "first_scan_utc": utc_text(now_utc)})
 
     def watched_since(self, feed: str) -> str | None:
         """When the feed's folder was first looked at; None: never."""
         with self._state.transaction() as connection:
-            query = select(schema.feeds.c.first_scan_utc).where(schema.feeds.c.name == feed)
-            return connection.scalar(query)
+            return connection.scalar(_FIRST_SCAN, {"of_feed": feed})
 
     def dropped_between(self, feed: str, begin_utc: datetime, end_utc: datetime) -> bool:
         """Whether a file of the feed became a drop in that time, both ends included."""
@@ -153,14 +209,14 @@ class Drops:
 
     def files(self, feed: str) -> list[SeenFile]:
         """Every file of the feed that was decided about, by name."""
-        query = select(schema.files).where(schema.files.c.feed == feed).order_by(schema.files.c.name)
         with self._state.transaction() as connection:
-            return [_seen_file(row) for row in connection.execute(query)]
+            return [_seen_file(row) for row in connection.execute(_FILES, {"of_feed": feed})]
 
     def remember(self, file: SeenFile) -> None:
         """Record what was decided about a file."""
-        table = schema.files
         values = {
+            "feed": file.feed,
+            "name": file.name,
             "path": file.path,
             "size_bytes": file.signature.size_bytes,
             "mtime_ns": str(file.signature.mtime_ns),
@@ -173,22 +229,18 @@ class Drops:
             "drop_id": file.drop_id,
         }
         with self._state.transaction() as connection:
-            connection.execute(delete(table).where(table.c.feed == file.feed, table.c.name == file.name))
-            connection.execute(insert(table).values(feed=file.feed, name=file.name, **values))
+            connection.execute(_NO_FILE, {"of_feed": file.feed, "of_name": file.name})
+            connection.execute(_ADD_FILE, values)
 
     # Drops.
 
     def latest(self, feed: str, path: str) -> LatestDrop | None:
         """The newest drop of a path, with what decides whether its content may come again."""
-        table = schema.drops
-        mine = table.c.feed == feed
         with self._state.transaction() as connection:
-            row = connection.execute(
-                select(table).where(mine, table.c.path == path).order_by(table.c.id.desc()).limit(1)
-            ).first()
+            row = connection.execute(_LATEST, {"of_feed": feed, "of_path": path}).first()
             if row is None:
                 return None
-            newest = connection.scalar(select(func.max(table.c.id)).where(mine))
+            newest = connection.scalar(_NEWEST, {"of_feed": feed})
         return LatestDrop(
             id=row.id,
             sha256=row.sha256,
@@ -214,25 +266,7 @@ class Drops:
     ) -> Drop:
         """Number a new drop; ``held_because``: why a person has to decide about it first."""
         with self._state.transaction() as connection:
-            done = connection.execute(
-                insert(schema.drops).values(
-                    feed=feed,
-                    path=path,
-                    sha256=sha256,
-                    size_bytes=size_bytes,
-                    mtime_ns=str(mtime_ns),
-                    owner=owner,
-                    seen_at_utc=utc_text(seen_at_utc),
-                    status=DropStatus.WAITING,
-                    held_because=held_because,
-                    adopted=adopted,
-                    owner_source=owner_source,
-                    origin=origin,
-                )
-            )
-            drop = self.drop(int(done.lastrowid))
             facts = {
-                "drop": drop.id,
                 "feed": feed,
                 "path": path,
                 "sha256": sha256,
@@ -245,35 +279,35 @@ class Drops:
                 "adopted": adopted,
                 "held_because": held_because,
             }
-            self._state.append("drop", facts, drop.id)
+            added = connection.execute(_ADD_DROP, {**facts, "status": DropStatus.WAITING})
+            drop = self.drop(int(added.lastrowid))
+            self._state.append("drop", {"drop": drop.id, **facts}, drop.id)
             return drop
 
     def drop(self, drop_id: int) -> Drop:
         """One drop; KeyError where the number is not given to any."""
-        found = self._select(select(schema.drops).where(schema.drops.c.id == drop_id))
+        found = self._select(_DROP, of_drop=drop_id)
         if not found:
             raise KeyError(drop_id)
         return found[0]
 
     def pending(self) -> list[Drop]:
         """Drops that wait or are being sent, in order."""
-        table = schema.drops
-        return self._select(select(table).where(table.c.status.in_(PENDING)).order_by(table.c.id))
+        return self._select(_PENDING)
 
     def newer(self, drop: Drop) -> list[Drop]:
         """Later drops of the same feed, in order, whatever became of them.
 
         Later is a higher number, and for an adopted drop, which was numbered long after it was saved, a later mtime.
         """
-        table = schema.drops
-        feed = select(table).where(table.c.feed == drop.feed, table.c.id != drop.id).order_by(table.c.id)
         if not drop.adopted:
-            return self._select(feed.where(table.c.id > drop.id))
-        return [one for one in self._select(feed) if one.id > drop.id or one.mtime_ns > drop.mtime_ns]
+            return self._select(_NEWER, of_feed=drop.feed, of_drop=drop.id)
+        others = self._select(_OTHERS, of_feed=drop.feed, of_drop=drop.id)
+        return [one for one in others if one.id > drop.id or one.mtime_ns > drop.mtime_ns]
 
     def recent(self, limit: int = 20) -> list[Drop]:
         """The newest drops, newest first."""
-        return self._select(select(schema.drops).order_by(schema.drops.c.id.desc()).limit(limit))
+        return self._select(_RECENT, most=limit)
 
     def with_status(self, *statuses: DropStatus) -> list[Drop]:
         """All drops in one of these states, in order."""
@@ -331,12 +365,10 @@ class Drops:
                 "leaves": (leaves or self._leaves(drop))._asdict(),
             }
             record = self._state.append("run", facts, drop.id)
-            table = schema.runs
-            connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
+            connection.execute(_NO_RUN, _run(drop))
             places = {"sheet": facts.get("sheet", ""), "places": canonical(facts.get("places", {}))}
-            connection.execute(
-                insert(table).values(drop_id=drop.id, run=drop.run, service=service, record=record.number, **places)
-            )
+            run = {"drop_id": drop.id, "run": drop.run, "service": service, "record": record.number, **places}
+            connection.execute(_ADD_RUN, run)
             return self._change(
                 drop,
                 status=drop.status,
@@ -349,14 +381,8 @@ class Drops:
 
     def witness(self, drop: Drop) -> Witness | None:
         """The record of the drop's present run; None: it is not over, or older than the record."""
-        runs, record = schema.runs, schema.record
-        query = (
-            select(record.c.number, record.c.sha256)
-            .join(runs, runs.c.record == record.c.number)
-            .where(runs.c.drop_id == drop.id, runs.c.run == drop.run)
-        )
         with self._state.transaction() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(_WITNESS, _run(drop)).first()
         return None if row is None else Witness(row.number, row.sha256)
 
     def was_done(self, drop: Drop) -> bool:
@@ -393,73 +419,53 @@ class Drops:
 
     def decisions(self, drop: Drop, run: int) -> list[dict[str, Any]]:
         """What the record tells of the decisions for one run of a drop, in order; ``at_utc`` is when it was taken."""
-        table = schema.record
-        query = (
-            select(table.c.text)
-            .where(table.c.drop_id == drop.id, table.c.kind == "decision")
-            .order_by(table.c.number)
-        )
         with self._state.transaction() as connection:
-            records = [json.loads(text) for text in connection.scalars(query)]
+            records = [json.loads(text) for text in connection.scalars(_DECISIONS, {"of_drop": drop.id})]
         return [{**one["body"], "at_utc": one["at_utc"]} for one in records if one["body"].get("run") == run]
 
     def findings(self, drop: Drop) -> Findings:
         """What finish() recorded."""
         with self._state.transaction() as connection:
-            text = connection.scalar(select(schema.drops.c.findings).where(schema.drops.c.id == drop.id))
+            text = connection.scalar(_FINDINGS, {"of_drop": drop.id})
         found = json.loads(text or "{}")
         return Findings.of(found)
 
     def totals(self, drop: Drop) -> dict[str, int]:
         """The row counts that finish() recorded."""
         with self._state.transaction() as connection:
-            text = connection.scalar(select(schema.drops.c.totals).where(schema.drops.c.id == drop.id))
+            text = connection.scalar(_TOTALS, {"of_drop": drop.id})
         return dict(json.loads(text or "{}"))
 
     # Reports.
 
     def report(self, drop: Drop) -> ReportName | None:
         """The report of the drop's present run, if its name was reserved."""
-        table = schema.reports
-        query = select(table).where(table.c.drop_id == drop.id, table.c.run == drop.run)
         with self._state.transaction() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(_REPORT, _run(drop)).first()
         return None if row is None else ReportName(folder=row.folder, base=row.base, whole=row.whole)
 
     def reserve_report(self, drop: Drop, *, folder: str, base: str) -> ReportName:
         """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
-        table = schema.reports
         with self._state.transaction() as connection:
-            connection.execute(delete(table).where(table.c.drop_id == drop.id, table.c.run == drop.run))
-            connection.execute(insert(table).values(drop_id=drop.id, run=drop.run, folder=folder, base=base))
+            connection.execute(_NO_REPORT, _run(drop))
+            connection.execute(_ADD_REPORT, {"drop_id": drop.id, "run": drop.run, "folder": folder, "base": base})
         return ReportName(folder=folder, base=base, whole=False)
 
     def unreported(self) -> list[Drop]:
         """Drops that are over, but whose report is not on the disk yet."""
-        table, written = schema.drops, schema.reports
-        return self._select(
-            select(table)
-            .join(written, (written.c.drop_id == table.c.id) & (written.c.run == table.c.run))
-            .where(written.c.whole.is_(False), table.c.status.not_in(PENDING))
-            .order_by(table.c.id)
-        )
+        return self._select(_UNREPORTED)
 
     def report_taken(self, *, folder: str, base: str) -> bool:
         """Whether some drop has reserved this name."""
-        table = schema.reports
-        query = select(table.c.drop_id).where(table.c.folder == folder, table.c.base == base).limit(1)
         with self._state.transaction() as connection:
-            return connection.scalar(query) is not None
+            return connection.scalar(_REPORT_NAMED, {"of_folder": folder, "of_base": base}) is not None
 
     def report_whole(self, drop: Drop, sha256: Mapping[str, str] | None = None) -> None:
         """The report is on the disk; ``sha256`` of its files, by their names."""
-        table = schema.reports
         with self._state.transaction() as connection:
             body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
             self._state.append("report", body, drop.id)
-            connection.execute(
-                update(table).where(table.c.drop_id == drop.id, table.c.run == drop.run).values(whole=True)
-            )
+            connection.execute(_REPORT_WHOLE, _run(drop))
 
     def _leaves(self, drop: Drop) -> Leaves:
         with self._state.transaction() as connection:
@@ -467,17 +473,21 @@ class Drops:
 
     def _change(self, drop: Drop, **values: Any) -> Drop:
         with self._state.transaction() as connection:
-            connection.execute(update(schema.drops).where(schema.drops.c.id == drop.id).values(**values))
+            connection.execute(_CHANGE, {"of_drop": drop.id, **values})
             return self.drop(drop.id)
 
-    def _select(self, query: Select[Any]) -> list[Drop]:
+    def _select(self, query: Executable, **wanted: Any) -> list[Drop]:
         with self._state.transaction() as connection:
-            return [_drop(row) for row in connection.execute(query)]
+            return [_drop(row) for row in connection.execute(query, wanted)]
 
 
 def names(files: Iterable[SeenFile]) -> dict[str, Signature]:
     """Each file's name with the signature under which it was decided about."""
     return {file.name: file.signature for file in files}
+
+
+def _run(drop: Drop) -> dict[str, int]:
+    return {"of_drop": drop.id, "of_run": drop.run}
 
 
 def _drop(row: Row[Any]) -> Drop:

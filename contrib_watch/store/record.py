@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, select
 
 from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, Link, hashed, link, root, root_over
 from contrib_watch.core.model import Outcome
@@ -41,6 +41,12 @@ HEAD = "record_head"
 
 PAUSES, ALL_FEEDS = "pauses", "*"
 """The meta key of what people have paused, as JSON by feed, and what stands for all feeds there."""
+
+_LAST = select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
+_ADD = insert(schema.record)
+_NO_HEAD = delete(schema.meta).where(schema.meta.c.key == HEAD)
+_ADD_HEAD = insert(schema.meta)
+_OF_DROP = select(schema.record).where(schema.record.c.drop_id == bindparam("drop")).order_by(schema.record.c.number)
 
 
 class Leaves(NamedTuple):
@@ -66,15 +72,13 @@ def chained(
     step: int = 1,
 ) -> Link:
     """Add the next record, in the transaction at hand. ``step``: by how much its number is higher than the last."""
-    last = connection.execute(
-        select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
-    ).first()
+    last = connection.execute(_LAST).first()
     number, previous = (last.number + step, last.sha256) if last else (1, BEGINNING)
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
     row = {"number": number, "kind": kind, "drop_id": drop_id, "sha256": added.sha256, "text": added.text}
-    connection.execute(insert(schema.record).values(row))
-    connection.execute(delete(schema.meta).where(schema.meta.c.key == HEAD))
-    connection.execute(insert(schema.meta).values(key=HEAD, value=f"{number} {added.sha256}"))
+    connection.execute(_ADD, row)
+    connection.execute(_NO_HEAD)
+    connection.execute(_ADD_HEAD, {"key": HEAD, "value": f"{number} {added.sha256}"})
     return added
 
 
@@ -115,9 +119,8 @@ def report_records(state: State) -> list[tuple[int, dict[str, Any]]]:
 
 def events(state: State, drop_id: int) -> list[Link]:
     """All records of a drop, in order."""
-    table = schema.record
     with state.transaction() as connection:
-        found = connection.execute(select(table).where(table.c.drop_id == drop_id).order_by(table.c.number))
+        found = connection.execute(_OF_DROP, {"drop": drop_id})
         return [Link(row.number, row.text, row.sha256) for row in found]
 
 

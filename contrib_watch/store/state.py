@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DatabaseError,
@@ -47,6 +47,11 @@ BUSY_TIMEOUT_S = 30
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
 """What the database rightly refuses: the program is at fault, not the state."""
 
+_VALUE = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("of"))
+_SET = update(schema.meta).where(schema.meta.c.key == bindparam("of"))
+_ADD = insert(schema.meta)
+"""Statements that are made once: to put one together costs several times what SQLite needs for it."""
+
 CHECKED_BYTES = 256_000_000
 """A database up to this size is looked through at each start."""
 _RESTORE = (
@@ -67,7 +72,10 @@ class State:
         self.folder = folder
         self._utc = utc
         self._engine = engine
+        self._kept: Connection | None = None
+        """Stays open: to get one from the engine each time costs more than most statements."""
         self._connection: Connection | None = None
+        """The same, within a transaction."""
         database = engine.url.database if engine.dialect.name == "sqlite" else None
         self._file = Path(database) if database else None
         self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
@@ -119,12 +127,8 @@ class State:
             yield self._connection
             return
         try:
-            with self._engine.begin() as connection:
-                self._connection = connection
-                try:
-                    yield connection
-                finally:
-                    self._connection = None
+            with self._begun() as connection:
+                yield connection
         except _FAULTS_OF_OURS as error:
             self.blame(error)
             raise
@@ -134,19 +138,30 @@ class State:
         except DatabaseError as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
 
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        kept = self._kept = self._kept or self._engine.connect()
+        try:
+            with kept.begin():
+                self._connection = kept
+                yield kept
+        except BaseException:
+            self._kept = None
+            kept.close()  # whatever was begun on it is undone
+            raise
+        finally:
+            self._connection = None
+
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""
         with self.transaction() as connection:
-            return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
+            return connection.scalar(_VALUE, {"of": key})
 
     def put(self, key: str, value: str) -> None:
         """Set a value of the ``meta`` table."""
         with self.transaction() as connection:
-            changed = connection.execute(
-                update(schema.meta).where(schema.meta.c.key == key).values(value=value)
-            ).rowcount
-            if not changed:
-                connection.execute(insert(schema.meta).values(key=key, value=value))
+            if not connection.execute(_SET, {"of": key, "value": value}).rowcount:
+                connection.execute(_ADD, {"key": key, "value": value})
 
     def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
         """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""
@@ -197,6 +212,9 @@ class State:
 
     def close(self) -> None:
         """Close the database."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
         self._engine.dispose()
 
     def __enter__(self) -> State:
