@@ -125,6 +125,8 @@ def test_guards_are_read_exactly(tmp_path: Path) -> None:
         ('by = "16:45"', 'days = "Mon"', "expect.by is required"),
         ('"20%"', '"20"', "guards.max_move.BID must be a number, or a percentage in quotes"),
         ("= 1.5", "= -1", "guards.max_move.BID_YIELD must not be below 0"),
+        ("= 1.5", "= nan", "guards.max_move.BID_YIELD must be within 10.12 of 0"),
+        ("[0, 200.5]", "[0, inf]", "guards.range.BID must be within 10.12 of 0"),
         ("[0, 200.5]", "[2, 1]", "guards.range.BID must have the smaller value first"),
         ("[0, 200.5]", "[1]", "guards.range.BID must be the smallest and the largest value"),
         ("= 20\n", "= 2.5\n", "guards.max_new_rics must be a whole number"),
@@ -728,6 +730,28 @@ def test_paths_are_relative_to_the_file_wherever_the_program_runs(
 def test_the_target_of_real_hosts_is_default(tmp_path: Path) -> None:
     ads = written(tmp_path, with_keys(ads='hosts = ["ads1:15000", "ads2:15000"]')).ads
     assert (ads.target, ads.simulated) == ("default", False)
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("ads", 'proxy = "http://me:s3cr\\"et/@proxy:1"'),
+        ("ads", 'proxy = "me:s3cret@proxy:1"'),
+        ("ads", 'proxy = ["http://me:s3cret@proxy:1"]'),
+        ("ads", 'hosts = ["wss://me:s3cret@ads1:15000"]'),
+        ("cloud", 'token_url = "https://me:s3cret@host/token"'),
+        ("cloud", 'discovery_url = "http://me:s3cret@host/"'),
+        ("state", 'url = "postgresql://me:s3cret@db/cw"'),
+        ("state", 'url = "postgresql://db/cw?user=me&password=s3cret"'),
+        ("state", 'url = ["postgresql://me:s3cret@db/cw"]'),
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(section: str, keys: str, tmp_path: Path) -> None:
+    text = with_keys(ads=keys) if section == "ads" else with_keys(sections=f"[{section}]\n{keys}")
+    found = "\n".join(problems(tmp_path, text))
+    assert keys.partition(" ")[0] in found
+    assert "s3cr" not in found
+    assert "et" not in re.findall("[a-z0-9]+", found)
 
 
 def test_the_database_password_comes_from_the_environment_and_is_not_shown(tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ def _database_url(text: str, folder: Path, base: Path, environ: Mapping[str, str
         url = make_url(text)
     except ArgumentError:
         raise ValueError('must be a database URL, such as "sqlite:///.contrib_watch/state.db"') from None
-    if url.password is not None:
+    if url.password is not None or any("password" in name.casefold() for name in url.query):
         raise ValueError(
             f"must not hold a password; set {STATE_PASSWORD} or {STATE_PASSWORD}_FILE in the environment"
         )

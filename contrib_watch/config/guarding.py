@@ -48,7 +48,7 @@ def _number(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports ValueErrors
     number = Decimal(str(value))
-    if abs(number) > _LARGEST or -number.normalize().as_tuple().exponent > 6:  # type: ignore[operator]
+    if not number.is_finite() or abs(number) > _LARGEST or -number.normalize().as_tuple().exponent > 6:  # type: ignore[operator]
         raise ValueError("must be within 10^12 of 0, with 6 decimals at most")
     return number
 

@@ -48,6 +48,9 @@ _WORDS = {
     "path_type": "must be a path in quotes",
 }
 
+_LOGIN = re.compile(r'(?:[^"\\]|\\.)*:(?:[^"\\]|\\.)*@')
+"""The part of a quoted address that may be somebody's user and password, with all that stands before it."""
+
 
 def from_pydantic(section: Key, detail: ErrorDetails, known: Iterable[str]) -> Problem:
     """pydantic's finding in the words of the file."""
@@ -59,7 +62,7 @@ def from_pydantic(section: Key, detail: ErrorDetails, known: Iterable[str]) -> P
     text = _WORDS.get(detail["type"]) or detail["msg"].replace("Input should", "must").replace("Value error, ", "")
     if detail["type"] != "missing":
         text += f" (it is {json.dumps(detail['input'], ensure_ascii=False, default=str)})"
-    return Problem(((*section, *loc),), text)
+    return Problem(((*section, *loc),), _LOGIN.sub("***@", text))
 
 
 def unknown_key(key: Key, known: Iterable[str]) -> Problem:
