@@ -251,14 +251,16 @@ def _is_alive(pid: int | str) -> bool:
 
 
 class Leases:
-    """The leases on all folders of a process, taken when it is entered."""
+    """The leases on all folders of a process, taken when it is entered; one folder by two names has one."""
 
     def __init__(
         self, folders: Iterable[Path], state_id: str, *, heartbeat_s: float = HEARTBEAT_S, lapse_s: float = LAPSE_S
     ) -> None:
         self._patience_s = lapse_s + 2 * heartbeat_s
+        self._places = {folder: folder.resolve() for folder in folders}
         self._leases = {
-            folder: Lease(folder, state_id, heartbeat_s=heartbeat_s, lapse_s=lapse_s) for folder in folders
+            place: Lease(place, state_id, heartbeat_s=heartbeat_s, lapse_s=lapse_s)
+            for place in dict.fromkeys(self._places.values())
         }
 
     def interrupt(self) -> None:
@@ -278,7 +280,7 @@ class Leases:
 
     def contested(self, folder: Path) -> str:
         """Why nothing may be taken from a folder at present; empty: it may."""
-        return self._leases[folder].contested()
+        return self._leases[self._places[folder]].contested()
 
     def __enter__(self) -> Self:
         """Raises StateError where another installation has one of the folders. A folder that hangs is not waited for

@@ -89,6 +89,19 @@ def test_who_was_refused_leaves_all_folders(tmp_path: Path) -> None:
         assert state_in(taken) == OURS
 
 
+def test_one_folder_by_two_names_is_not_another_installation(tmp_path: Path) -> None:
+    folder, link = tmp_path / "inbox", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    with leases(folder, link) as held:
+        first = told(folder)["heartbeat_utc"]
+        eventually(lambda: told(folder)["heartbeat_utc"] != first)
+        assert (held.lost, held.contested(folder), held.contested(link)) == (None, "", "")
+        write_other(folder)
+        eventually(lambda: held.contested(link))
+        assert held.contested(folder)
+
+
 @pytest.mark.parametrize("year", ["1999", "2099"])
 def test_a_dead_ones_lease_lapses_whatever_time_it_says(tmp_path: Path, year: str) -> None:
     write_other(tmp_path, heartbeat_utc=f"{year}-01-01T00:00:00.000+00:00")
