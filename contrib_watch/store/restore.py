@@ -54,6 +54,11 @@ _END_REPAIRS = (
     "DELETE FROM meta WHERE key = 'suspect'",
 )
 """A repair that was under way would go on by itself, and post what is older than what the ADS holds."""
+_BEGIN_DROPS = """
+    INSERT INTO sqlite_sequence (name, seq)
+    SELECT 'drops', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'drops')
+"""
+"""A backup without any drop has no number of the last one yet."""
 _NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = max(seq, ?) + ? WHERE name = 'drops'"
 _NUMBER_POSTS_ANEW = "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) + ? WHERE key = 'next_post_key'"
 _LAST_NUMBERS = """
@@ -146,6 +151,7 @@ def _make_uncertain(prepared: Path, version: int, now_utc: datetime, replaced: _
         connection.execute(_MAKE_DIRTY)
         why = "held_because" if version >= schema.HELD_APART else "reason"  # which the next start will move
         connection.execute(_HOLD_UNFINISHED.format(why=why), [reason])
+        connection.execute(_BEGIN_DROPS)
         connection.execute(_NUMBER_DROPS_ANEW, [replaced.drop, DROP_STEP])
         connection.execute(_NUMBER_POSTS_ANEW, [replaced.post_key, POST_KEY_STEP])
 

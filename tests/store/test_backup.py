@@ -231,6 +231,16 @@ def test_a_backup_that_is_restored_twice_gives_no_number_twice(place: Place, tmp
     assert later_post_id > post_id + 1000
 
 
+def test_a_backup_without_drops_gives_no_number_twice(place: Place, tmp_path: Path) -> None:
+    with place.open():
+        backup = back_up(place.url, tmp_path / "backup.db")
+    drop, post_id = place.post(1)
+    place.restore(backup)
+    later_drop, later_post_id = place.post(2)
+    assert later_drop > drop + 1000
+    assert later_post_id > post_id + 1000
+
+
 def test_what_a_post_may_have_left_stays_before_the_snapshot(place: Place, tmp_path: Path) -> None:
     place.post(1)
     place.post(2, acked=False)
