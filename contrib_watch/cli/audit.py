@@ -97,10 +97,10 @@ def drops(
 @click.argument("date")
 def day(config_path: Path, as_json: bool, as_csv: bool, date: str) -> None:
     """What the drops of DATE contributed, by feed; what was excluded, and why; what was missing."""
-    from contrib_watch.cli.auditing import bounds, one_day, show
+    from contrib_watch.cli.auditing import one_day, show
 
     with opened(config_path, reading=True) as desk:
-        found = one_day(desk, *bounds(date, date))
+        found = one_day(desk, date)
     show(found, ("feed", "drop", "run", "file", "what", "status", "count", "why", "rics"), as_json, as_csv)
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -77,9 +77,11 @@ def one_drop(desk: Desk, drop_id: int, run: int | None = None) -> tuple[Told, li
     return found, history.rows(drop_id, run)
 
 
-def one_day(desk: Desk, from_utc: str, to_utc: str) -> list[Told]:
-    """What became of the drops of a day."""
-    return History(desk.state).day(from_utc, to_utc)
+def one_day(desk: Desk, day: str) -> list[Told]:
+    """What became of the drops of a day; raises ConfigurationError for what is no date."""
+    if not _is_date(day):
+        raise ConfigurationError(f"{day!r} is no date", hint="Write 2026-11-22")
+    return History(desk.state).day(*bounds(day, day))
 
 
 def events_of(desk: Desk, drop_id: int) -> list[Told]:
@@ -184,9 +186,18 @@ def _utc(given: str, *, end: bool = False) -> str:
     except ValueError:
         hint = "Write 2026-11-22, 2026-11-22T16:30 or 2026-11-22T16:30:00Z"
         raise ConfigurationError(f"{given!r} is no date or time", hint=hint) from None
-    if end and len(given) == len("2026-11-22"):
+    if end and _is_date(given):
         moment = datetime.combine(moment.date() + timedelta(days=1), time())
     return utc_text(moment)  # one without a time zone is local, by the rules of its date
+
+
+def _is_date(given: str) -> bool:
+    """Whether it is a whole day; ``20261122`` is written so, too."""
+    try:
+        date.fromisoformat(given)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(token: str) -> str | None:

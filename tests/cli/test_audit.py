@@ -110,6 +110,11 @@ def test_a_day(audited: Site) -> None:
     }  # fmt: skip
     assert any("is not a number" in one["why"] for one in told)
     assert asked(audited, "day", "2020-02-29") == []
+    assert asked(audited, "day", date.replace("-", "")) == asked(audited, "day", date)
+    assert asked(audited, "drops", "--to", date.replace("-", "")) == asked(audited, "drops", "--to", date) != []
+    no_day = audited.invoke("audit day", f"{date}T16:30")
+    assert no_day.exit_code == 2
+    assert "is no date" in no_day.stderr
 
 
 def test_the_market_as_of_a_time(audited: Site) -> None:
