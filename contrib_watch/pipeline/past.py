@@ -71,10 +71,10 @@ class Past:
             thread.join(max(0.0, until_s - time.monotonic()))
         if self.refusal is not None:
             raise self.refusal
-        for folder, why in self._unseen.items():
+        for folder, why in dict(self._unseen).items():  # one that hung may answer at this moment
             log.warning("nothing is sent of a feed before its reports can be read", folder=str(folder), why=why)
         if self._unknown:
-            desk.state.put(_UNKNOWN_PAST, json.dumps([str(folder) for folder in self._unknown - self._ours]))
+            desk.state.put(_UNKNOWN_PAST, json.dumps([str(folder) for folder in self._unknown - self._ours.copy()]))
 
     def when_refused(self, call: Callable[[], object]) -> None:
         """Call this, from another thread, if a folder that could not be read turns out to know more."""
