@@ -7,7 +7,7 @@ driver's takes and gives back Python's lock for each row, so that other threads 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from itertools import groupby
@@ -21,11 +21,13 @@ import pyarrow.compute as pc
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     Dialect,
     Insert,
     Join,
     Select,
     Table,
+    bindparam,
     delete,
     func,
     insert,
@@ -60,95 +62,142 @@ def put_rics(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]
 
 def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
-    for wanted in _among(connection, table.c.ric, rics):
-        connection.execute(delete(table).where(table.c.service == service, wanted))
+    statement = _deletion(table, connection.dialect.name)
+    for wanted in _wanted(connection, service, rics):
+        connection.execute(statement, wanted)
 
 
 def rows_of(
-    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: Sequence[str]
+    connection: Connection,
+    table: Table,
+    columns: tuple[ColumnElement[Any], ...],
+    service: str,
+    rics: Sequence[str],
+    **bound: Any,
 ) -> Iterator[Sequence[Sequence[Any]]]:
-    """The rows of some RICs of a Service, each as its RIC and these columns: in pieces and in no order."""
-    query = select(table.c.ric, *columns).where(table.c.service == service)
-    for wanted in _among(connection, table.c.ric, rics):
-        yield from plain_rows(connection, query.where(wanted))
+    """The rows of some RICs of a Service, each as its RIC and these columns: in pieces and in no order.
+
+    ``columns`` are the same objects each time, so that their statement is made once; ``bound`` are the values of
+    parameters in them.
+    """
+    query = _selection(table, columns, connection.dialect.name)
+    for wanted in _wanted(connection, service, rics):
+        yield from plain_rows(connection, query, wanted | bound)
 
 
 def columns_of(
-    connection: Connection, table: Table, columns: Iterable[ColumnElement[Any]], service: str, rics: pd.Index[str]
+    connection: Connection,
+    table: Table,
+    columns: tuple[ColumnElement[Any], ...],
+    service: str,
+    rics: pd.Index[str],
+    **bound: Any,
 ) -> Iterator[list[pa.Array]]:
     """The same in columns of texts, RIC first, in pieces and, on SQLite, in the order of ``rics``.
 
     These have each RIC once. For columns without nulls and line ends: SQLite puts each together as one text, so that
     no value is a Python object.
     """
-    columns = list(columns)
     if connection.dialect.name != "sqlite":
-        for rows in rows_of(connection, table, columns, service, rics.tolist()):
+        for rows in rows_of(connection, table, columns, service, rics.tolist(), **bound):
             yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         return
     for start in range(0, len(rics), _JOINED):
-        joined = _beside(table, service, rics[start : start + _JOINED])
-        texts = (func.group_concat(column, "\n") for column in (table.c.ric, *columns))
-        query = select(*(text.filter(table.c.ric.is_not(None)) for text in texts)).select_from(joined)
-        found = connection.execute(query).one()
+        wanted = _listed(service, rics[start : start + _JOINED].tolist())
+        found = connection.execute(_concatenation(table, columns), wanted | bound).one()
         if found[0] is not None:
             yield list(map(_lines, found))
 
 
 def text_of_each(
-    connection: Connection, table: Table, text: ColumnElement[str], service: str, rics: pd.Index[str]
+    connection: Connection, table: Table, text: ColumnElement[str], service: str, rics: pd.Index[str], **bound: Any
 ) -> Iterator[pa.StringArray]:
     """A text of a RIC's row for each of ``rics``, in pieces and in their order; empty where there is no such row.
 
-    ``text`` is never null and has no line end.
+    ``text`` is never null and has no line end; otherwise as in :func:`rows_of`.
     """
     if connection.dialect.name != "sqlite":
-        pieces = rows_of(connection, table, (text,), service, rics.tolist())
+        pieces = rows_of(connection, table, (text,), service, rics.tolist(), **bound)
         found = {ric: held for rows in pieces for ric, held in rows}
         yield pa.array([found.get(ric, "") for ric in rics], pa.string())
         return
     for start in range(0, len(rics), _JOINED):
-        joined = _beside(table, service, rics[start : start + _JOINED])
-        query = select(func.group_concat(func.coalesce(text, ""), "\n")).select_from(joined)
-        yield _lines(connection.execute(query).scalar_one())
+        wanted = _listed(service, rics[start : start + _JOINED].tolist())
+        yield _lines(connection.execute(_each(table, text), wanted | bound).scalar_one())
 
 
-def plain_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
-    """All rows of a query as tuples of the driver's own types, some thousands at a time."""
+def plain_rows(
+    connection: Connection, query: Select[Any], bound: Mapping[str, Any] | None = None
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """All rows of a query as tuples of the driver's types, some thousands at a time; ``bound`` are its parameters."""
     if connection.dialect.name != "sqlite":
-        found = connection.execute(query, execution_options={"yield_per": _FETCHED})
+        found = connection.execute(query, bound, execution_options={"yield_per": _FETCHED})
         yield from ([tuple(row) for row in rows] for rows in found.partitions())
         return
-    with closing(connection.execute(query)) as result:
+    with closing(connection.execute(query, bound)) as result:
         cursor: Any = result.cursor  # without the Row objects in between
         while rows := cursor.fetchmany(_FETCHED):
             yield rows
 
 
-def _beside(table: Table, service: str, rics: pd.Index[str]) -> Join:
-    """RICs with the rows that the table has of them, in the order of ``rics``; SQLite alone."""
-    wanted = func.json_each(_json(rics.tolist())).table_valued("value")
+# Statements are made once: to put one together costs several times what SQLite needs for a few rows.
+
+
+def _listed(service: str, rics: Sequence[str]) -> dict[str, Any]:
+    """The parameters of a statement about RICs: all of them as one, which SQLite reads as a table."""
+    return {"of_service": service, "of_rics": msgspec.json.encode(rics).decode()}
+
+
+def _wanted(connection: Connection, service: str, rics: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The parameters of a statement with :func:`_among`, to be executed with one after the other."""
+    if not rics:
+        return
+    if connection.dialect.name == "sqlite":
+        yield _listed(service, rics)
+        return
+    for start in range(0, len(rics), IN_LIST):
+        yield {"of_service": service, "of_rics": rics[start : start + IN_LIST]}
+
+
+def _among(table: Table, dialect: str) -> ColumnElement[bool]:
+    """A row is of a RIC and Service of the parameters."""
+    if dialect == "sqlite":
+        rics = table.c.ric.in_(select(func.json_each(bindparam("of_rics")).table_valued("value").c.value))
+    else:
+        rics = table.c.ric.in_(bindparam("of_rics", expanding=True))
+    return (table.c.service == bindparam("of_service")) & rics
+
+
+def _beside(table: Table) -> Join:
+    """RICs with the rows that the table has of them, in their own order; SQLite alone."""
+    wanted = func.json_each(bindparam("of_rics")).table_valued("value")
     # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
-    return wanted.outerjoin(table, (table.c.service == service) & (table.c.ric == wanted.c.value))
+    return wanted.outerjoin(table, (table.c.service == bindparam("of_service")) & (table.c.ric == wanted.c.value))
+
+
+@lru_cache
+def _deletion(table: Table, dialect: str) -> Delete:
+    return delete(table).where(_among(table, dialect))
+
+
+@lru_cache
+def _selection(table: Table, columns: tuple[ColumnElement[Any], ...], dialect: str) -> Select[Any]:
+    return select(table.c.ric, *columns).where(_among(table, dialect))
+
+
+@lru_cache
+def _concatenation(table: Table, columns: tuple[ColumnElement[Any], ...]) -> Select[Any]:
+    texts = (func.group_concat(column, "\n") for column in (table.c.ric, *columns))
+    return select(*(text.filter(table.c.ric.is_not(None)) for text in texts)).select_from(_beside(table))
+
+
+@lru_cache
+def _each(table: Table, text: ColumnElement[str]) -> Select[Any]:
+    return select(func.group_concat(func.coalesce(text, ""), "\n")).select_from(_beside(table))
 
 
 def _lines(text: str) -> pa.StringArray:
     return pc.split_pattern(pa.array([text]), "\n").flatten()
-
-
-def _json(texts: Sequence[str]) -> str:
-    return msgspec.json.encode(texts).decode()
-
-
-def _among(connection: Connection, ric: ColumnElement[str], rics: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """Conditions that are met by these RICs, by one after the other."""
-    if not rics:
-        return
-    if connection.dialect.name == "sqlite":  # all of them as one parameter, which SQLite reads as a table
-        yield ric.in_(select(func.json_each(_json(rics)).table_valued("value").c.value))
-        return
-    for start in range(0, len(rics), IN_LIST):
-        yield ric.in_(rics[start : start + IN_LIST])
 
 
 def _insert(connection: Connection, statement: Insert, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:

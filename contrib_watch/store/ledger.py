@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import ColumnElement, Connection, Select, String, Table, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Select, String, bindparam, case, cast, func, select
 
-from contrib_watch.core.columns import arrow_column, joined
+from contrib_watch.core.columns import arrow_column, joined, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import schema
@@ -40,6 +40,25 @@ LAST_POST_ID = 2**32 - 1
 OUTCOME_COLUMNS = Outcome._fields
 _NUMBERS = ("row", "post_id", "attempts")
 """What is not text."""
+_TEXT = pa.string()
+_NOTHING = pa.array([], _TEXT)
+
+_known, _lost = schema.snapshot.c, schema.dirty.c
+_HELD = (
+    _known.feed,
+    _known.fields,
+    _known.carried,
+    func.substr(_known.acked_at_utc, 1, 10).concat(" ").concat(cast(_known.drop_id, String)),
+)
+_ATTEMPTED = (
+    _lost.feed,
+    _lost.full,
+    cast(_lost.drop_id, String),
+    case((_lost.drop_id == bindparam("of_drop"), cast(_lost.attempts, String)), else_="0"),
+)
+_OWN = case((_known.feed == bindparam("of_feed"), _known.ric.concat(_known.fields)), else_="")
+"""With its RIC, so that a text can never be taken for that of another one."""
+_ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
 class Advance(NamedTuple):
@@ -62,40 +81,41 @@ class Ledger:
 
         RICs never posted are left out. ``attempts`` counts the unanswered posts of ``drop``.
         """
-        known, lost = schema.snapshot, schema.dirty
         asked = pd.Index(rics)
-        acked_on = func.substr(known.c.acked_at_utc, 1, 10).concat(" ").concat(cast(known.c.drop_id, String))
-        mine = drop.id if drop is not None else None
-        attempts = case((lost.c.drop_id == mine, cast(lost.c.attempts, String)), else_="0")
         with self._state.transaction() as connection:
-            held = known.c.feed, known.c.fields, known.c.carried, acked_on
-            pieces = columns_of(connection, known, held, service, asked)
-            found = _by_ric(pieces, ("feed", "fields", "carried", "acked_on"))
-            if found.index.equals(asked):
-                found.index = asked  # the very same, so that no RIC has to be looked up in it
-            in_doubt = _has_any(connection, lost, service)
-            attempted = lost.c.feed, lost.c.full, cast(lost.c.drop_id, String), attempts
-            pieces = columns_of(connection, lost, attempted, service, asked if in_doubt else asked[:0])
-            doubts = _by_ric(pieces, ("feed", "attempted", "attempted_by", "attempts"))
-        if len(doubts):
-            found = found.reindex(found.index.append(doubts.index.difference(found.index, sort=False)))
-            found["feed"] = found["feed"].fillna(doubts["feed"])
-        table = found.join(doubts[["attempted", "attempted_by"]])
-        table["attempts"] = doubts["attempts"].astype("int64").reindex(found.index, fill_value=0)
-        return table[list(SNAPSHOT_COLUMNS)]
+            known, *held = _columns(columns_of(connection, schema.snapshot, _HELD, service, asked), 1 + len(_HELD))
+            doubted = asked if _has_any(connection, service) else asked[:0]
+            mine = drop.id if drop is not None else None
+            pieces = columns_of(connection, schema.dirty, _ATTEMPTED, service, doubted, of_drop=mine)
+            lost, *attempted = _columns(pieces, 1 + len(_ATTEMPTED))
+        new = lost.filter(pc.invert(pc.is_in(lost, value_set=known)))  # in doubt since its first post
+        found = pa.concat_arrays([known, new])
+        feed, fields, carried, acked_on = (pa.concat_arrays([one, pa.nulls(len(new), _TEXT)]) for one in held)
+        at = pc.index_in(found, value_set=lost)
+        their_feed, values, by, attempts = (one.take(at) for one in attempted)
+        columns = (
+            pc.coalesce(feed, their_feed),
+            fields,
+            carried,
+            acked_on,
+            values,
+            by,
+            pc.fill_null(attempts.cast(pa.int64()), 0),
+        )
+        # The very same index where it is the same, so that no RIC has to be looked up in it.
+        index = asked if found.equals(arrow_column(asked)) else pd.Index(found.to_pandas(), dtype=asked.dtype)
+        return table_of(dict(zip(SNAPSHOT_COLUMNS, columns, strict=True)), index)
 
     def unchanged(self, service: str, feed: str, rics: pd.Index[str], fields: pa.StringArray) -> pa.BooleanArray:
         """Which RICs, each given once, have these very JSON objects acknowledged, by this feed, and are in no doubt.
 
         It brings one text of each RIC, where :meth:`snapshot` brings seven.
         """
-        known, lost = schema.snapshot, schema.dirty
-        # With its RIC, so that a text can never be taken for that of another one.
-        held = case((known.c.feed == feed, known.c.ric.concat(known.c.fields)), else_="")
         with self._state.transaction() as connection:
-            texts = pa.chunked_array(text_of_each(connection, known, held, service, rics), pa.string())
-            asked = rics.tolist() if _has_any(connection, lost, service) else []
-            doubtful = [ric for rows in rows_of(connection, lost, (), service, asked) for (ric,) in rows]
+            pieces = text_of_each(connection, schema.snapshot, _OWN, service, rics, of_feed=feed)
+            texts = pa.chunked_array(pieces, _TEXT)
+            asked = rics.tolist() if _has_any(connection, service) else []
+            doubtful = [ric for rows in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in rows]
         same = pc.equal(texts.combine_chunks(), joined(arrow_column(rics), fields))
         return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
 
@@ -277,15 +297,15 @@ def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> p
     return pa.Table.from_batches(batches, shape).to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def _has_any(connection: Connection, table: Table, service: str) -> bool:
-    return connection.scalar(select(table.c.ric).where(table.c.service == service).limit(1)) is not None
+def _has_any(connection: Connection, service: str) -> bool:
+    """Whether any RIC of a Service is in doubt."""
+    return connection.scalar(_ANY_DOUBT, {"of_service": service}) is not None
 
 
-def _by_ric(pieces: Iterable[list[pa.Array]], names: Sequence[str]) -> pd.DataFrame:
-    """Columns of texts, of which the first are RICs, as a table indexed by these."""
-    shape = pa.schema([(name, pa.string()) for name in ("ric", *names)])
-    table = pa.Table.from_batches([pa.record_batch(piece, schema=shape) for piece in pieces], shape)
-    return table.combine_chunks().to_pandas(types_mapper=pd.ArrowDtype).set_index("ric")
+def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArray]:
+    """Columns of texts that came in pieces."""
+    found = list(pieces)
+    return [pa.concat_arrays([piece[number] for piece in found] or [_NOTHING]) for number in range(count)]
 
 
 def _post_id(key: int) -> int:

@@ -143,7 +143,7 @@ def test_the_table_is_in_columns_even_when_it_is_empty(ledger: Ledger, drop: Dro
     for rics in ([], ["A"]):
         table = ledger.snapshot(SERVICE, rics, drop)
         assert tuple(table.columns) == SNAPSHOT_COLUMNS
-        assert {str(dtype) for dtype in table.dtypes} == {str(TOKENS), "int64"}
+        assert {str(dtype) for dtype in table.dtypes} == {str(TOKENS), "int64[pyarrow]"}
         assert len(table) == 0
         assert len(table.reindex(pd.Index(["A", "NA"], dtype="str"))) == 2
 
