@@ -26,7 +26,8 @@ from contrib_watch.cli.stopping import signals
 from contrib_watch.config import Ads, Fields, Log, Settings, connecting, load, load_dictionary
 from contrib_watch.config.settings import DISCOVER
 from contrib_watch.core.dictionary import Dictionary
-from contrib_watch.errors import ConfigurationError, NoConnection
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.patience import Patience
 
 LOOK_S = 1.0
 """How often the time without a connection is looked at."""
@@ -174,14 +175,11 @@ class _Getting:
         self._connection = connection
         self._wanted = wanted
         self._view = view
-        self._ads = ads
         self._open = set(wanted.items)
         self._codes = {0}
-        self._up = False
         self._was_up = False
         self._stopping = threading.Event()
-        self._down_since_s = time.monotonic()
-        self._down_because = "no connection was tried yet"
+        self._patience = Patience(ads, time.monotonic)
 
     def stop(self) -> None:
         """Come to an end in good order; from any thread."""
@@ -193,9 +191,9 @@ class _Getting:
         self._connection.start()
         self._ask(self._wanted.items)
         while self._open and not self._stopping.is_set():
+            self._check_patience()
             came = self._connection.collect(LOOK_S)
             self._heed(came)
-            self._check_patience()
             self._answered(came.items)
             for change in came.changes:
                 self._view.changed(change, datetime.now(UTC))
@@ -218,6 +216,7 @@ class _Getting:
         for answer in answers:
             if answer.seen is Seen.LOST:
                 continue
+            self._patience.answered()
             self._open.discard((answer.service, answer.name))
             self._view.changed(_as_change(answer), datetime.now(UTC))
             if answer.seen is not Seen.FIELDS:
@@ -227,26 +226,19 @@ class _Getting:
     def _heed(self, came: Collected) -> None:
         now = datetime.now(UTC)
         for event in came.events:
+            self._patience.note(event)
             if isinstance(event, LoggedIn):
-                self._up = self._was_up = True
+                self._was_up = True
                 self._view.linked("open", self._connection.endpoint, "", now)
             elif isinstance(event, ConnectionLost):
-                self._down_since_s = time.monotonic() if self._up else self._down_since_s
-                self._up, self._down_because = False, event.reason
                 self._view.linked("lost", event.endpoint, event.reason, now)
             elif isinstance(event, Notice) and event.text:
                 self._view.linked("notice", "", event.text, now)
 
     def _check_patience(self) -> None:
-        """Raises NoConnection where there has been none for ``ads.connect_timeout_s``.
-
-        Whoever watches items over an outage is left waiting for its end.
-        """
-        limit_s, given_up = self._ads.connect_timeout_s, self._wanted.snapshot or not self._was_up
-        if given_up and not self._up and time.monotonic() - self._down_since_s >= limit_s:
-            hint = "Check the host and the network"
-            what = f"no connection for {limit_s:g} s: {self._down_because}"
-            raise NoConnection(what, where=", ".join(self._ads.hosts), hint=hint)
+        """Raise NoConnection where there has been none for long; who watches over an outage waits for its end."""
+        if self._wanted.snapshot or not self._was_up:
+            self._patience.check("Check the host and the network")
 
 
 def _as_change(answer: ItemAnswer) -> ItemChange:

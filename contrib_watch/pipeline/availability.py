@@ -4,58 +4,65 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import structlog
 
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.session import Answer, LoggedIn, LoginEnded, Notice, Verdict
+from contrib_watch.ads.session import Answer, LoggedIn, LoginEnded, Notice
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.patience import Patience
 from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
 
-LOSSES = 10
-"""Connections that may be lost in a row, each after its login and without an answer, before a task is given up."""
+
+def check_services(breakers: Mapping[str, Breaker], services: Iterable[str], desk: Desk, hint: str) -> None:
+    """Raise NoConnection where all of these Services have been down for ``ads.connect_timeout_s``."""
+    now_s, limit_s = desk.clock.monotonic(), desk.settings.ads.connect_timeout_s
+    down = {service: breakers[service] for service in services}
+    since_s = [breaker.open_since_s for breaker in down.values()]
+    if not since_s or any(one is None or now_s - one < limit_s for one in since_s):
+        return
+    reasons = "; ".join(f"{service}: {breaker.why}" for service, breaker in down.items())
+    raise NoConnection(f"no source has taken posts for {limit_s:g} s ({reasons})", hint=hint)
 
 
 class Availability:
     """What one process knows of its connection and of the Services behind it."""
 
     def __init__(self, desk: Desk, progress: Progress) -> None:
-        self.up = False
-        """Logged in: posts may go out."""
         self.breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         """The circuit breaker of each Service."""
         self._desk = desk
         self._progress = progress
-        self._losses = 0
-        self._down_since_s = 0.0
-        self._down_because = "no connection was tried yet"
+        self._patience = Patience(desk.settings.ads, desk.clock.monotonic)
         self._told_state = self._told_since_utc = ""
         self._told_down: dict[str, float] = {}  # by Service: when it is tried again
 
+    @property
+    def up(self) -> bool:
+        """Logged in: posts may go out."""
+        return self._patience.up
+
     def begin(self) -> None:
         """Patience counts from now on."""
-        self._down_since_s = self._desk.clock.monotonic()
+        self._patience.begin()
 
     def note(self, event: object) -> None:
         """Something happened to the connection."""
+        before, because = self.up, self._patience.down_because
+        self._patience.note(event)
         if isinstance(event, LoggedIn):
-            self.up = True
             self.tell("up", "")
         elif isinstance(event, ConnectionLost):
-            if self.up:
-                self._losses += 1
-                self._down_since_s = self._desk.clock.monotonic()
-            if self.up or event.reason != self._down_because:
+            if before or event.reason != because:
                 wait_s = round(event.retry_in_s, 1)
                 log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
             self.tell("down", f"{event.endpoint}: {event.reason}", retry_in_s=event.retry_in_s)
-            self.up, self._down_because = False, event.reason
         elif isinstance(event, LoginEnded):
             if not event.final:  # the final one is raised, and told by whoever catches it
                 log.error("login ended", code=event.code, text=event.text)
@@ -63,9 +70,8 @@ class Availability:
             log.warning("from the ADS", text=event.text)
 
     def heard(self, answers: Iterable[Answer]) -> None:
-        """Posts have ended; one that the ADS has answered makes up for the connections lost before."""
-        if self._losses and any(one.verdict in (Verdict.ACKED, Verdict.NAKKED) and one.sent_s for one in answers):
-            self._losses = 0
+        """Posts have ended."""
+        self._patience.heard(answers)
 
     def tell(self, state: str, reason: str, retry_in_s: float | None = None) -> None:
         """Leave the connection's state where ``status`` finds it."""
@@ -101,23 +107,10 @@ class Availability:
         self._desk.state.put("services_down", json.dumps(told))
 
     def check_connection(self) -> None:
-        """Raise NoConnection where there has been none for ``ads.connect_timeout_s``."""
-        waited_s = self._desk.clock.monotonic() - self._down_since_s
-        limit_s = self._desk.settings.ads.connect_timeout_s
-        if waited_s >= limit_s or self._losses >= LOSSES:
-            hosts = ", ".join(self._desk.settings.ads.hosts)
-            hint = "What was not sent waits for the next run; check ads.hosts and the network"
-            lost = f"the connection was lost {LOSSES} times in a row without an answer"
-            what = lost if self._losses >= LOSSES else f"no connection for {limit_s:g} s"
-            raise NoConnection(f"{what}: {self._down_because}", where=hosts, hint=hint)
+        """Raise NoConnection where there has been none for ``ads.connect_timeout_s``, or too many were lost."""
+        self._patience.check("What was not sent waits for the next run; check ads.hosts and the network")
 
     def check_services(self, services: Iterable[str]) -> None:
         """Raise NoConnection where all of these Services have been down for ``ads.connect_timeout_s``."""
-        now_s, limit_s = self._desk.clock.monotonic(), self._desk.settings.ads.connect_timeout_s
-        down = dict.fromkeys(services)
-        since_s = [self.breakers[service].open_since_s for service in down]
-        if not since_s or any(one is None or now_s - one < limit_s for one in since_s):
-            return
-        reasons = "; ".join(f"{service}: {self.breakers[service].why}" for service in down)
         hint = "What was not sent waits for the next run; tell your Market Data team which source is down"
-        raise NoConnection(f"no source has taken posts for {limit_s:g} s ({reasons})", hint=hint)
+        check_services(self.breakers, services, self._desk, hint)

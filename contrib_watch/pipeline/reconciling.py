@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from contrib_watch.adapters.connection import Collected, ConnectionLost
+from contrib_watch.adapters.connection import Collected
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import LoggedIn
+from contrib_watch.ads.reading import Seen
 from contrib_watch.core.model import Status
-from contrib_watch.errors import ConfigurationError, NoConnection
-from contrib_watch.pipeline.availability import LOSSES
+from contrib_watch.errors import ConfigurationError
+from contrib_watch.pipeline.availability import check_services
 from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Link
+from contrib_watch.pipeline.patience import Patience
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import Repair, by_service, summed
 from contrib_watch.store.repairs import Repairs
@@ -53,10 +54,7 @@ class Task:
         self._link = link
         self._form = form
         self._repairs = Repairs(desk.state)
-        self._up = False
-        self._down_since_s = desk.clock.monotonic()
-        self._down_because = "no connection was tried yet"
-        self._losses = 0
+        self._patience = Patience(desk.settings.ads, desk.clock.monotonic)
         desk.ledger.all_unknown()
         link.start()
 
@@ -112,7 +110,7 @@ class Task:
     def _read(self, rics: dict[str, list[str]], advanced: Advanced) -> list[ReadBack]:
         reads = [ReadBack(self._desk, service, some, uncertain=True) for service, some in rics.items()]
         while not all(read.done for read in reads):
-            if self._up:
+            if self._patience.up:
                 for read in reads:
                     if (wanted := read.ask(_nobody)) is not None:
                         self._link.request(wanted)
@@ -140,50 +138,36 @@ class Task:
                 for repair in repairs:
                     free = room - sum(len(one.on_wire) for one in repairs)
                     outgoing += repair.take(
-                        free if self._up and not halted else 0, self._form(repair.service), _nobody
+                        free if self._patience.up and not halted else 0, self._form(repair.service), _nobody
                     )
             if outgoing:
                 self._link.post(outgoing)
             came = self._collect(1.0 if halted else self._patience_s(repairs))
             with self._desk.state.transaction():
                 advanced(sum(repair.settle(came.answers) for repair in repairs))
-            self._check(breakers)
+            unfinished = [repair.service for repair in repairs if not repair.done]
+            hint = "What was posted is recorded; tell your Market Data team which source is down"
+            check_services(breakers, unfinished, self._desk, hint)
         return repairs
 
     def _patience_s(self, repairs: Iterable[Repair]) -> float:
         """Not at all while something may be sent and has room."""
         wire = sum(len(repair.on_wire) for repair in repairs)
         due = [due_s for repair in repairs if (due_s := repair.due_s()) is not None]
-        if not self._up or not due or wire >= 2 * self._desk.settings.ads.window:
+        if not self._patience.up or not due or wire >= 2 * self._desk.settings.ads.window:
             return 1.0
         return min(max(min(due) - self._desk.clock.monotonic(), 0.0), 1.0)
 
     def _collect(self, timeout_s: float) -> Collected:
-        """What came; raises NoConnection where there is none for long, or it is lost too often."""
+        """What came; raises NoConnection where there is none for long, or too many are lost in a row."""
         came = self._link.collect(timeout_s)
+        self._patience.heard(came.answers)
+        if any(item.seen is not Seen.LOST for item in came.items):
+            self._patience.answered()
         for event in came.events:
-            if isinstance(event, LoggedIn):
-                self._up = True
-            elif isinstance(event, ConnectionLost):
-                self._losses += self._up
-                self._down_since_s = self._desk.clock.monotonic() if self._up else self._down_since_s
-                self._up, self._down_because = False, event.reason
-        ads = self._desk.settings.ads
-        waited_s = self._desk.clock.monotonic() - self._down_since_s
-        if self._losses >= LOSSES or (not self._up and waited_s >= ads.connect_timeout_s):
-            lost = f"the connection was lost {self._losses} times" if self._losses >= LOSSES else "no connection"
-            hint = "What was posted is recorded; check ads.hosts and the network, and start again"
-            raise NoConnection(f"{lost}: {self._down_because}", where=", ".join(ads.hosts), hint=hint)
+            self._patience.note(event)
+        self._patience.check("What was posted is recorded; check ads.hosts and the network, and start again")
         return came
-
-    def _check(self, breakers: dict[str, Breaker]) -> None:
-        """Give up where a Service has been down for ``ads.connect_timeout_s``."""
-        limit_s, now_s = self._desk.settings.ads.connect_timeout_s, self._desk.clock.monotonic()
-        for service, breaker in breakers.items():
-            if breaker.open_since_s is not None and now_s - breaker.open_since_s >= limit_s:
-                hint = "What was posted is recorded; tell your Market Data team which source is down"
-                what = f"the source has taken no posts for {limit_s:g} s: {breaker.why}"
-                raise NoConnection(what, where=service, hint=hint)
 
 
 def chosen_services(desk: Desk, service: str | None) -> list[str]:

@@ -10,8 +10,8 @@ from virtual_site import Killed, NewSite, Site, make_feed, page_of, read_report,
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import LoginRefused, NoConnection
-from contrib_watch.pipeline.availability import LOSSES
 from contrib_watch.pipeline.loop import Loop
+from contrib_watch.pipeline.patience import LOSSES
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 STRIDE = 1 if "HISTORY_EXAMPLES" in os.environ else 7
