@@ -15,7 +15,7 @@ from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Status
 from contrib_watch.pipeline.readback import Finding, Held
-from contrib_watch.pipeline.reconciling import Reconciled, Task, chosen_services
+from contrib_watch.pipeline.reconciling import Reconciled, chosen_services
 
 
 def reconcile(settings: Settings, dictionary: Dictionary, *, service: str | None, repair: bool) -> Reconciled:
@@ -23,9 +23,8 @@ def reconcile(settings: Settings, dictionary: Dictionary, *, service: str | None
 
     Raises StateError where a process runs, NoConnection and LoginRefused.
     """
-    with posting(settings, dictionary) as (desk, link, form), counting("items") as advanced:
-        chosen = chosen_services(desk, service)
-        return Task(desk, link, form).reconcile(chosen, repair=repair, advanced=advanced)
+    with posting(settings, dictionary) as (desk, task), counting("items") as advanced:
+        return task.reconcile(chosen_services(desk, service), repair=repair, advanced=advanced)
 
 
 def resend(settings: Settings, dictionary: Dictionary, *, service: str | None, pattern: str) -> dict[Status, int]:
@@ -33,9 +32,8 @@ def resend(settings: Settings, dictionary: Dictionary, *, service: str | None, p
 
     Raises StateError where a process runs, NoConnection and LoginRefused.
     """
-    with posting(settings, dictionary) as (desk, link, form), counting("posts") as advanced:
-        chosen = chosen_services(desk, service)
-        return Task(desk, link, form).resend(chosen, pattern, advanced=advanced)
+    with posting(settings, dictionary) as (desk, task), counting("posts") as advanced:
+        return task.resend(chosen_services(desk, service), pattern, advanced=advanced)
 
 
 def reconciled_json(result: Reconciled) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.inbox import Inbox, LeftFile, make_folders
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.pipeline.past import Past
+from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.store import Lock
 from contrib_watch.store.restore import remove_interrupted
 
@@ -207,8 +208,8 @@ def _attempt(
 
 
 @contextmanager
-def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, Connection, Forms]]:
-    """The state, and a connection that is not started yet, for a command that posts or reads items by itself.
+def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, Task]]:
+    """The state and a connection to the ADS, for a command that posts or reads items by itself.
 
     Raises StateError where another process uses the state, or another installation the folders.
     """
@@ -217,11 +218,12 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
         folders = dict.fromkeys(Path(feed.folder) for feed in settings.feeds if Path(feed.folder).is_dir())
         with desk.state, ExitStack() as stack:
             desk.state.refuse_damaged()
-            Past(settings).begin(desk)
+            past = Past(settings)
+            past.begin(desk)
             stack.enter_context(Leases(folders, desk.state.state_id))
             connection = stack.enter_context(_links(desk, dictionary))()
             stack.callback(connection.close)
-            yield desk, connection, _form(settings)
+            yield desk, Task(desk, connection, _form(settings), held_back=past.unseen)
 
 
 def traced(path: Path | None) -> AbstractContextManager[Trace | None]:

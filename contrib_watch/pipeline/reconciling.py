@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -11,7 +11,7 @@ from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import Seen
 from contrib_watch.core.model import Status
-from contrib_watch.errors import ConfigurationError
+from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.availability import check_services
 from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
@@ -48,11 +48,22 @@ class Reconciled:
 class Task:
     """Works through one connection, from its login on; for one task at a time."""
 
-    def __init__(self, desk: Desk, link: Link, form: Callable[[str], PostFormat]) -> None:
-        """Nobody else may be sending: what was in flight when the last process ended is in doubt from now on."""
+    def __init__(
+        self,
+        desk: Desk,
+        link: Link,
+        form: Callable[[str], PostFormat],
+        *,
+        held_back: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """Nobody else may be sending: what was in flight when the last process ended is in doubt from now on.
+
+        ``held_back`` gives feeds of which nothing may be posted at present, and why.
+        """
         self._desk = desk
         self._link = link
         self._form = form
+        self._held_back = held_back
         self._repairs = Repairs(desk.state)
         self._patience = Patience(desk.settings.ads, desk.clock.monotonic)
         desk.ledger.all_unknown()
@@ -62,10 +73,10 @@ class Task:
         """Read back all that these Services should hold; ``repair``: post again what is missing or different.
 
         Values in doubt are left to the next drop: they may be older than what the ADS holds.
-        Raises NoConnection, or LoginRefused, and with ``repair`` ConfigurationError where a feed is paused.
+        Raises NoConnection, or LoginRefused, and with ``repair`` what :meth:`resend` raises before it posts.
         """
         if repair:
-            refuse_paused(self._desk, chosen)
+            self._refuse_held_back(chosen)
         rics = {service: self._rics(service) for service in chosen}
         reads = self._read(rics, advanced)
         findings = _sorted(reads)
@@ -80,9 +91,10 @@ class Task:
     def resend(self, chosen: Sequence[str], pattern: str, *, advanced: Advanced) -> dict[Status, int]:
         """Post again, in full, all that these Services should hold and whose RIC the shell-style pattern fits.
 
-        Raises NoConnection, or LoginRefused, and ConfigurationError where a feed is paused.
+        Raises NoConnection, or LoginRefused, ConfigurationError where a feed is paused, and StateError where nothing
+        of one may be posted for another reason.
         """
-        refuse_paused(self._desk, chosen)
+        self._refuse_held_back(chosen)
         asked = [
             (service, ric, "a person asked")
             for service in chosen
@@ -95,6 +107,13 @@ class Task:
         if everything and totals[Status.ACKED] == totals.total():
             self._desk.state.put("suspect", "")
         return dict(totals)
+
+    def _refuse_held_back(self, chosen: Sequence[str]) -> None:
+        refuse_paused(self._desk, chosen)
+        for feed, why in self._held_back().items():
+            if self._desk.feeds[feed].service in chosen:
+                hint = "They would tell of a state that is not the newest: mount the share, or make the folder"
+                raise StateError(f"nothing is posted of feed {feed}: {why}", hint=hint)
 
     def _repaired(self, result: Reconciled, bad: Sequence[Finding], advanced: Advanced) -> Reconciled:
         repairs = self._post(((one.service, one.ric, str(one)) for one in bad), advanced)

@@ -79,6 +79,21 @@ def test_nothing_is_posted_while_a_feed_is_paused(site: Site, server: SimulatedS
     assert site.invoke("resend").exit_code == 0
 
 
+def test_nothing_is_posted_before_the_reports_could_be_looked_at(site: Site, server: SimulatedServer) -> None:
+    """They alone tell that a state was put back from an older copy, and would take old prices for the newest."""
+    contribute(site, server)
+    spoil(server)
+    away = site.inbox.rename(site.home / "away")
+    for command in (["resend"], ["reconcile", "--repair"]):
+        done = site.invoke(*command)
+        assert done.exit_code == 2
+        assert f"nothing is posted of feed prices: its reports in {site.inbox} cannot be looked at" in done.stderr
+    assert len(posts(server)) == 5
+    assert site.invoke("reconcile").exit_code == 3  # which only looks
+    away.rename(site.inbox)
+    assert site.invoke("resend").exit_code == 0
+
+
 def test_a_pause_stops_what_is_being_posted_again(site: Site, server: SimulatedServer) -> None:
     contribute(site, server)
     site.configure(server.address, rate_limit=1, window=1)
