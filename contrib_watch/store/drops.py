@@ -48,6 +48,13 @@ _LATEST = (
     select(schema.drops).where(_IS_FEED, _drops.path == bindparam("of_path")).order_by(_drops.id.desc()).limit(1)
 )
 _NEWEST = select(func.max(_drops.id)).where(_IS_FEED)
+_NEEDED = select(_drops.sha256).where(_drops.status.in_((*PENDING, DropStatus.HELD)))
+_IN_BACKLOG = select(schema.files.c.sha256).where(schema.files.c.state == Verdict.BACKLOG)
+_OVER = (
+    select(_drops.sha256, _drops.feed, func.max(_drops.seen_at_utc))
+    .where(_drops.sha256 != "", _drops.sha256.not_in(_NEEDED), _drops.sha256.not_in(_IN_BACKLOG))
+    .group_by(_drops.sha256, _drops.feed)
+)
 _FINDINGS = select(_drops.findings).where(_IS_DROP)
 _TOTALS = select(_drops.totals).where(_IS_DROP)
 _ADD_DROP = insert(schema.drops)
@@ -174,17 +181,9 @@ class Drops:
 
         SHA-256 to the feeds whose drops had it, each with when the last of them was seen.
         """
-        drops, files = schema.drops, schema.files
-        needed = select(drops.c.sha256).where(drops.c.status.in_((*PENDING, DropStatus.HELD)))
-        waiting = select(files.c.sha256).where(files.c.state == Verdict.BACKLOG)
-        query = (
-            select(drops.c.sha256, drops.c.feed, func.max(drops.c.seen_at_utc))
-            .where(drops.c.sha256 != "", drops.c.sha256.not_in(needed), drops.c.sha256.not_in(waiting))
-            .group_by(drops.c.sha256, drops.c.feed)
-        )
         found: dict[str, dict[str, str]] = {}
         with self._state.transaction() as connection:
-            for sha256, feed, last_seen_utc in connection.execute(query):
+            for sha256, feed, last_seen_utc in connection.execute(_OVER):
                 found.setdefault(sha256, {})[feed] = last_seen_utc
         return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
 
 from contrib_watch.core.model import Status
 from contrib_watch.store import schema
@@ -75,6 +76,7 @@ def _is_older(row: Row[Any], last: int, repaired: bool, drops_before: int) -> bo
     return REPAIR < row.drop_id <= drops_before and not last and not repaired
 
 
+@cache
 def _snapshot_with_posts() -> Select[Any]:
     """The snapshot, each row with the PostID of the outcome that it is from, and the feed of its drop."""
     post_id = (
@@ -98,6 +100,16 @@ def _snapshot_with_posts() -> Select[Any]:
 
 def _last_of_drops(connection: Connection) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
     """The highest acknowledged PostID by Service and RIC; where no run tells the Service yet, by feed and RIC."""
+    by_service, by_feed = (
+        {(whose, ric): post_id or 0 for whose, ric, post_id in connection.execute(query)}
+        for query in _highest_post_ids()
+    )
+    return by_service, by_feed
+
+
+@cache
+def _highest_post_ids() -> tuple[Select[Any], Select[Any]]:
+    """By Service and RIC of the runs that are over, and by feed and RIC of the others."""
     runs = schema.runs
     told = (runs.c.drop_id == _OUTCOMES.c.drop_id) & (runs.c.run == _OUTCOMES.c.run)
     over = select(runs.c.service, _OUTCOMES.c.ric, func.max(_OUTCOMES.c.post_id)).join(runs, told)
@@ -109,11 +121,7 @@ def _last_of_drops(connection: Connection) -> tuple[dict[tuple[str, str], int], 
         .where(runs.c.service.is_(None), *_IS_ACKED)
         .group_by(_DROPS.c.feed, _OUTCOMES.c.ric)
     )
-    by_service, by_feed = (
-        {(whose, ric): post_id or 0 for whose, ric, post_id in connection.execute(query)}
-        for query in (over, going_on)
-    )
-    return by_service, by_feed
+    return over, going_on
 
 
 def _last_repairs(connection: Connection) -> dict[tuple[str, str], _Again]:
@@ -138,6 +146,13 @@ def _of_attempts(connection: Connection, name: str, drops_before: int) -> Iterat
 
     After a crash the last process's posts are in no outcome yet: their drop is under way still.
     """
+    state = "in doubt" if name == "dirty" else "in flight"
+    for row in connection.execute(_unexplained_attempts(name), {"drops_before": drops_before}):
+        yield f"{row.ric} ({row.service}) is {state} with values that no post of drop {row.drop_id} had"
+
+
+@cache
+def _unexplained_attempts(name: str) -> Select[Any]:
     table = schema.metadata.tables[name]
     same_item = (table.c.service == _KNOWN.c.service) & (table.c.ric == _KNOWN.c.ric)
     acked = select(_KNOWN.c.ric).where(same_item, _KNOWN.c.fields == table.c.full).exists()
@@ -164,12 +179,10 @@ def _of_attempts(connection: Connection, name: str, drops_before: int) -> Iterat
     explained = [acked, of_drop, repaired, _DROPS.c.status.in_(PENDING)]
     if name == "in_flight":
         explained.append(doubted)
-    query = (
+    recorded = or_(table.c.drop_id > bindparam("drops_before"), table.c.drop_id == REPAIR)
+    return (
         select(table.c.service, table.c.ric, table.c.drop_id)
         .outerjoin(_DROPS, (_DROPS.c.id == table.c.drop_id) & (_DROPS.c.feed == table.c.feed))
-        .where(or_(table.c.drop_id > drops_before, table.c.drop_id == REPAIR), ~func.coalesce(or_(*explained), False))
+        .where(recorded, ~func.coalesce(or_(*explained), False))
         .order_by(table.c.service, table.c.ric)
     )
-    state = "in doubt" if name == "dirty" else "in flight"
-    for row in connection.execute(query):
-        yield f"{row.ric} ({row.service}) is {state} with values that no post of drop {row.drop_id} had"

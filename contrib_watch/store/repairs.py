@@ -8,19 +8,36 @@ outstanding, and the record advances in the transaction of the Ack.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Table, and_, delete, func, insert, select
+from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select
 
 from contrib_watch.core.model import Outcome, Post
 from contrib_watch.store import schema
-from contrib_watch.store.bulk import IN_LIST
+from contrib_watch.store.bulk import IN_LIST, drop_rics, rows_of
 from contrib_watch.store.ledger import Advance, Ledger
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
 REPAIR = 0
 """Stands where a post of a drop has the drop's number."""
+
+_known, _lost, _going = schema.snapshot.c, schema.dirty.c, schema.in_flight.c
+_OF_FEEDS: BindParameter[Any] = bindparam("of_feeds", expanding=True)
+_ACKED = select(_known.ric).where(_known.service == bindparam("of_service"), _known.feed.in_(_OF_FEEDS))
+_DOUBTED = select(_lost.ric).where(_lost.service == bindparam("of_service"), _lost.feed.in_(_OF_FEEDS))
+_DOUBTED_BY_DROPS = _DOUBTED.where(_lost.drop_id != REPAIR)
+_NOT_LOST = delete(schema.dirty).where(
+    _lost.service == bindparam("of_service"),
+    _lost.drop_id == REPAIR,
+    _lost.ric.in_(bindparam("of_rics", expanding=True)),
+)
+_COLUMNS = {
+    "snapshot": (_known.feed, _known.drop_id, _known.fields),
+    "dirty": (_lost.feed, _lost.drop_id, _lost.full),
+    "in_flight": (_going.feed, _going.drop_id, _going.full),
+}
+"""Of a row behind its RIC, by table."""
 
 
 class Wanted(NamedTuple):
@@ -54,15 +71,13 @@ class Repairs:
 
     def rics(self, service: str, feeds: Collection[str], *, uncertain: bool) -> list[str]:
         """The RICs of a Service that these feeds own, in order; ``uncertain``: also those in doubt."""
-        known, lost = schema.snapshot, schema.dirty
+        owned = {"of_service": service, "of_feeds": list(feeds)}
         with self._state.transaction() as connection:
-            acked = select(known.c.ric).where(known.c.service == service, known.c.feed.in_(feeds))
-            doubted = select(lost.c.ric).where(lost.c.service == service, lost.c.feed.in_(feeds))
-            rics = set(connection.scalars(acked))
+            rics = set(connection.scalars(_ACKED, owned))
             if uncertain:
-                rics |= set(connection.scalars(doubted))
+                rics |= set(connection.scalars(_DOUBTED, owned))
             else:
-                rics -= set(connection.scalars(doubted.where(lost.c.drop_id != REPAIR)))
+                rics -= set(connection.scalars(_DOUBTED_BY_DROPS, owned))
         return sorted(rics)
 
     def wanted(self, service: str, rics: Sequence[str]) -> dict[str, Wanted]:
@@ -98,11 +113,9 @@ class Repairs:
 
     def present(self, service: str, rics: Sequence[str]) -> None:
         """The ADS was seen to hold what it acknowledged of these RICs: a repair left them in doubt for nothing."""
-        lost = schema.dirty
         with self._state.transaction() as connection:
             for chunk in _chunks(rics):
-                gone = delete(lost).where(lost.c.service == service, lost.c.drop_id == REPAIR, lost.c.ric.in_(chunk))
-                connection.execute(gone)
+                connection.execute(_NOT_LOST, {"of_service": service, "of_rics": chunk})
 
     def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
@@ -131,9 +144,9 @@ class Repairs:
                 for post, acked_at_utc in advances
                 if held.get(post.ric) != post.full
             ]
-            self._delete(schema.in_flight, service, rics)
-            self._delete(schema.dirty, service, rics)
-            self._delete(schema.snapshot, service, [str(row["ric"]) for row in rows])
+            drop_rics(connection, schema.in_flight, service, rics)
+            drop_rics(connection, schema.dirty, service, rics)
+            drop_rics(connection, schema.snapshot, service, [str(row["ric"]) for row in rows])
             if rows:
                 connection.execute(insert(schema.snapshot), rows)
 
@@ -160,16 +173,9 @@ class Repairs:
     def _rows(self, name: str, service: str, rics: Sequence[str]) -> list[_Row]:
         """The rows of a table that are of these RICs."""
         table = schema.metadata.tables[name]
-        values = table.c.fields if name == "snapshot" else table.c.full
-        query = select(table.c.ric, table.c.feed, table.c.drop_id, values).where(table.c.service == service)
         with self._state.transaction() as connection:
-            chunks = [connection.execute(query.where(table.c.ric.in_(chunk))) for chunk in _chunks(rics)]
-            return [_Row(*row) for rows in chunks for row in rows]
-
-    def _delete(self, table: Table, service: str, rics: Sequence[str]) -> None:
-        with self._state.transaction() as connection:
-            for chunk in _chunks(rics):
-                connection.execute(delete(table).where(table.c.service == service, table.c.ric.in_(chunk)))
+            pieces = rows_of(connection, table, _COLUMNS[name], service, rics)
+            return [_Row(*row) for rows in pieces for row in rows]
 
 
 class _Row(NamedTuple):
