@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
-from contrib_watch.errors import ConfigurationError, UnreadableFile
+from contrib_watch.errors import ConfigurationError, StateError, UnreadableFile
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.job import Job, examine
@@ -28,6 +28,7 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
     where this person may not release it.
     """
     drop = _find(desk, drop_id, DropStatus.HELD)
+    _refuse_unreported(desk, drop)
     feed = desk.feeds[drop.feed]
     seen = seen_held(desk, drop)
     dropped_by = droppers(desk, drop)
@@ -43,6 +44,7 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
     told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
         drop = _find(desk, drop_id, DropStatus.HELD)  # nobody else has decided meanwhile
+        _refuse_unreported(desk, drop)
         if len(earlier) + 1 < approvals_needed(feed, drop):
             desk.drops.note_decision(drop, {**told, "approved": False})
             return drop
@@ -50,12 +52,23 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
 
 
 def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path:
-    """End a held drop and write its second report; raises ConfigurationError where it is not held."""
+    """End a held drop and write its second report; raises ConfigurationError where it is not held.
+
+    A drop whose copy is gone or damaged can be ended as well, and before its report is written, which never will be.
+    """
+    named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
     with desk.state.transaction():  # all of it: a process that sends must never see the drop as one to send
-        drop = _find(desk, drop_id, DropStatus.HELD)
-        drop = desk.drops.decide(drop, approved=False, told=_told("reject", by, why))
-        named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
-        report = Job.begin(desk, drop, ended=f"rejected by a person, nothing of it was sent{named}").conclude()
+        held = _find(desk, drop_id, DropStatus.HELD)
+        damage = _damage_of(desk, held)
+        if damage is None:
+            _refuse_unreported(desk, held)
+        drop = desk.drops.decide(held, approved=False, told=_told("reject", by, why))
+        if damage is None:
+            job = Job.begin(desk, drop, ended=f"rejected by a person, nothing of it was sent{named}")
+        else:
+            ended = f"{damage.where}: {damage.what}; rejected by a person{named}"
+            job = Job.unread(desk, drop, ended, _sent_before(desk, held))
+        report = job.conclude()
     return publish(desk, report)
 
 
@@ -63,7 +76,9 @@ def retry(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
     """Process a drop that is over once more, under today's configuration."""
     over = (DropStatus.DONE, DropStatus.REJECTED, DropStatus.FAILED)
     with desk.state.transaction():
-        return desk.drops.decide(_find(desk, drop_id, *over), approved=False, told=_told("retry", by, why))
+        drop = _find(desk, drop_id, *over)
+        _refuse_unreported(desk, drop)
+        return desk.drops.decide(drop, approved=False, told=_told("retry", by, why))
 
 
 def _told(decision: str, by: Person, why: str) -> dict[str, str]:
@@ -98,8 +113,35 @@ def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
         raise ConfigurationError(f"drop {drop_id} is {drop.status.value}; this is for a drop that is {wanted}")
     if drop.feed not in desk.feeds:
         raise ConfigurationError(f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration")
-    report = desk.drops.report(drop)
-    if report is not None and not report.whole:  # it would never be: the next run of the drop has its own
-        hint = "The process that runs, or else the next start, writes it: decide when you have seen it"
-        raise ConfigurationError(f"the report of drop {drop_id} is not written yet", hint=hint)
     return drop
+
+
+def _refuse_unreported(desk: Desk, drop: Drop) -> None:
+    """Raise ConfigurationError before a drop's report is written: its next run has a report of its own."""
+    report = desk.drops.report(drop)
+    if report is None or report.whole:
+        return
+    what = f"the report of drop {drop.id} is not written yet"
+    if damage := _damage_of(desk, drop):
+        raise ConfigurationError(f"{what}, because of what it is made from: {damage.what}", hint=damage.hint)
+    hint = (
+        "The process that runs, or else the next start, writes it: decide when you have seen it. Where the log says "
+        "that it cannot, save the file again: that makes another drop"
+    )
+    raise ConfigurationError(what, hint=hint)
+
+
+def _damage_of(desk: Desk, drop: Drop) -> StateError | None:
+    """What is wrong with the copy of a drop's bytes; None: nothing."""
+    try:
+        desk.check_copy(drop)
+    except StateError as error:
+        return error
+    return None
+
+
+def _sent_before(desk: Desk, drop: Drop) -> tuple[str, ...]:
+    """The warning that a held drop was on its way already, as where its ``valid_for`` ended it."""
+    sent = desk.ledger.outcomes(drop, ("sent_at_utc",))["sent_at_utc"]
+    count = int((sent.fillna("") != "").sum())
+    return (f"{count:,} rows of this drop were posted before it was held, see its earlier report",) if count else ()

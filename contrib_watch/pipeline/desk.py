@@ -26,6 +26,10 @@ from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
 _MANY_ROWS = 5_000
 """From so many on, a sheet's columns are typed beside one another."""
+_WITHOUT_COPY = (
+    "Save the file again: that makes a drop of it anew, which `retry` cannot; a drop that is held is ended by "
+    "`contrib-watch reject`. The state must keep its spool"
+)
 
 
 class Clock(Protocol):
@@ -204,19 +208,22 @@ class Desk:
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
-        hint = (
-            "Save the file again: that makes a drop of it anew, which `retry` cannot; the state must keep its spool"
-        )
+        self.check_copy(drop)
         try:
-            if not is_sound(
-                self.unpacked(drop.sha256), drop.sha256
-            ):  # a damaged disk, a power cut: nobody knows what it would publish
-                what = f"the copy of drop {drop.id} is damaged: its bytes are not those that were recorded ({path})"
-                raise StateError(what, where=drop.path, hint=hint)
             return self.read(path, name, feed)
         except OSError as error:
-            what = f"the bytes of drop {drop.id} cannot be read: {error.strerror} ({path})"
-            raise StateError(what, where=drop.path, hint=hint) from error
+            raise _unusable(drop, path, error) from error
+
+    def check_copy(self, drop: Drop) -> None:
+        """Raise StateError where the bytes of a drop are gone or are not those that were dropped."""
+        path = self.spooled(drop.sha256)
+        try:
+            is_whole = not drop.sha256 or is_sound(self.unpacked(drop.sha256), drop.sha256)
+        except OSError as error:
+            raise _unusable(drop, path, error) from error
+        if not is_whole:  # a damaged disk, a power cut: nobody knows what it would publish
+            what = f"the copy of drop {drop.id} is damaged: its bytes are not those that were recorded ({path})"
+            raise StateError(what, where=drop.path, hint=_WITHOUT_COPY)
 
     def quotes(self, drop: Drop) -> Quotes:
         """A drop's quotes; raises as :meth:`reading` does."""
@@ -229,3 +236,8 @@ class Desk:
             return Reading(cells, read_quotes(cells, feed, self.dictionary))
         with ThreadPoolExecutor(os.cpu_count(), "typing") as pool:  # Arrow lets go of Python's lock
             return Reading(cells, read_quotes(cells, feed, self.dictionary, each=pool.map))
+
+
+def _unusable(drop: Drop, path: Path, error: OSError) -> StateError:
+    what = f"the bytes of drop {drop.id} cannot be read: {error.strerror} ({path})"
+    return StateError(what, where=drop.path, hint=_WITHOUT_COPY)

@@ -135,7 +135,7 @@ class Job:
                 hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
-            return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=str(error)), None, None, Findings())
+            return cls.unread(desk, drop, str(error))
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
         missing = changes.missing if desk.feed_of(drop).complete else ()
         warnings = (*_blanks(changes), *_columns_gone(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
@@ -156,6 +156,12 @@ class Job:
             return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
         drop = replace(drop, status=DropStatus.DONE, reason="")
         return cls(desk, drop, quotes, changes, findings, breaker, goes_on=goes_on)
+
+    @classmethod
+    def unread(cls, desk: Desk, drop: Drop, why: str, warnings: tuple[str, ...] = ()) -> Job:
+        """A drop that is rejected as a whole, because its rows cannot be told."""
+        findings = Findings(warnings=warnings)
+        return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=why), None, None, findings)
 
     @classmethod
     def failed(cls, desk: Desk, drop: Drop) -> Job:

@@ -21,7 +21,6 @@ from contrib_watch.errors import (
     ConfigurationError,
     ConnectionFailed,
     ContribWatchError,
-    StateError,
     StateUnavailable,
 )
 from contrib_watch.pipeline.arrivals import accept
@@ -255,8 +254,12 @@ class Loop:
                 self._publisher.add(rebuilt(self._desk, drop))
             except StateUnavailable:
                 raise
-            except StateError as error:  # its bytes are gone or damaged: that must not keep all else from starting
-                log.warning("report not written; the next start tries again", drop=drop.id, why=str(error))
+            except Exception as error:  # noqa: BLE001 - bytes that are gone, or a fault, must not stop all else
+                unexpected = None if isinstance(error, ContribWatchError) else error
+                if unexpected is not None:
+                    self._desk.state.blame(unexpected)
+                what = "report not written; the next start tries again"
+                log.error(what, drop=drop.id, why=str(error), exc_info=unexpected)
 
     def _accept(self) -> None:
         with self._scans_lock:

@@ -103,6 +103,41 @@ def test_nobody_decides_about_a_drop_before_its_report_is_written(site: Site) ->
     site.approve(2)
 
 
+def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will_never_be_written(site: Site) -> None:
+    hold(site)
+    held = site.drops()[1]
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql("UPDATE reports SET whole = 0 WHERE drop_id = 2")
+        desk.spooled(held.sha256).write_bytes(b"")
+    site.run()  # it cannot make the report anew, and goes on
+    with pytest.raises(ConfigurationError, match=r"not written yet, because .* is damaged.*contrib-watch reject"):
+        site.approve(2)
+    report = site.reject(2)
+    assert site.drops()[1].status is DropStatus.REJECTED
+    assert report == site.report(2)
+    (row,) = site.rows(2)
+    assert row["status"] == "rejected"
+    assert "is damaged" in row["text"]
+    assert "rejected by a person" in row["text"]
+    assert site.run() == []
+    assert len(site.posts) == 2
+
+
+def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_was_sent(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", valid_for_s=3.0), rate_limit=1)
+    site.save(sheet("RIC,BID", *(f"R{number}=,1" for number in range(9))))
+    site.run()
+    (drop,) = site.drops()
+    assert drop.status is DropStatus.HELD
+    sent = len(site.posts)
+    assert sent > 0
+    with site.desk() as desk:
+        desk.spooled(drop.sha256).unlink()
+    page = page_of(site.reject(1)).read_text("utf-8")
+    assert "cannot be read" in page
+    assert f"{sent} rows of this drop were posted before it was held" in page
+
+
 def test_a_held_drop_cannot_be_retried(site: Site) -> None:
     with pytest.raises(ConfigurationError, match="drop 2 is held"):
         site.retry(hold(site))
