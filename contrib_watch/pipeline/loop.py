@@ -254,12 +254,12 @@ class Loop:
                 self._publisher.add(rebuilt(self._desk, drop))
             except StateUnavailable:
                 raise
-            except Exception as error:  # noqa: BLE001 - bytes that are gone, or a fault, must not stop all else
-                unexpected = None if isinstance(error, ContribWatchError) else error
-                if unexpected is not None:
-                    self._desk.state.blame(unexpected)
+            except Exception as error:  # bytes that are gone, or a fault: that must not keep all else from starting
+                fault = None if isinstance(error, ContribWatchError) else error
+                if fault is not None:
+                    self._desk.state.blame(fault)
                 what = "report not written; the next start tries again"
-                log.error(what, drop=drop.id, why=str(error), exc_info=unexpected)
+                log.warning(what, drop=drop.id, why=str(error), exc_info=fault)
 
     def _accept(self) -> None:
         with self._scans_lock:

@@ -27,6 +27,7 @@ _LEAST_FIXED, _LARGEST_FIXED = 1e-20, 1e25
 _PREFIX = re.compile(rb"""xmlns:[\w.-]+\s*=\s*["']http://schemas.openxmlformats.org/spreadsheetml/2006/main""")
 """A prefix under which a sheet's elements may stand anywhere in it."""
 _LAST_COLUMN = 16_384
+_BLANKS = " \t\r\n"
 _DECIMAL = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"T?(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
@@ -199,21 +200,25 @@ def shared_strings(part: bytes) -> list[str]:
     """The texts that cells refer to by number, without phonetic guides, escapes still in place."""
     texts: list[str] = []
     pieces: list[str] = []
-    phonetic = taking = False
+    phonetic = taking = keeps_blanks = False
+    begin = 0
 
-    def element(tag: str, _: Attributes) -> None:
-        nonlocal phonetic, taking
+    def element(tag: str, attributes: Attributes) -> None:
+        nonlocal phonetic, taking, keeps_blanks, begin
         if tag == "si":
             pieces.clear()
         elif tag == "rPh":
             phonetic = True
         elif tag == "t":
             taking = not phonetic
+            keeps_blanks, begin = _keeps_blanks(attributes), len(pieces)
 
     def end(tag: str) -> None:
         nonlocal phonetic, taking
         if tag == "t":
             taking = False
+            if not keeps_blanks:
+                pieces[begin:] = [_as_shown("".join(pieces[begin:]))]
         elif tag == "rPh":
             phonetic = False
         elif tag == "si":
@@ -225,6 +230,16 @@ def shared_strings(part: bytes) -> list[str]:
 
     walk(part, element, end, characters)
     return texts
+
+
+def _keeps_blanks(text: Attributes) -> bool:
+    """Whether the blanks at the ends of a ``<t>`` are seen; Excel leaves them out unless it is told to keep them."""
+    return text.get("xml:space") == "preserve"
+
+
+def _as_shown(text: str) -> str:
+    """A text without the blanks at its ends; one of blanks alone stays, because openpyxl writes it so."""
+    return text.strip(_BLANKS) or text
 
 
 def scan_sheet(sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool) -> Marks:
@@ -255,6 +270,8 @@ class _SheetScanner:
         self._attributes: Attributes = {}
         self._pieces: list[str] = []
         self._taking = self._phonetic = self._formula = self._has_value = False
+        self._keeps_blanks = False
+        self._text_begin = 0
 
     def element(self, tag: str, attributes: Attributes) -> None:
         if tag == "c":
@@ -274,6 +291,7 @@ class _SheetScanner:
             self._phonetic = True
         elif tag == "t":
             self._taking = self._has_value and not self._phonetic
+            self._keeps_blanks, self._text_begin = _keeps_blanks(attributes), len(self._pieces)
         else:
             self._look_around(tag, attributes)
 
@@ -307,6 +325,8 @@ class _SheetScanner:
     def end(self, tag: str) -> None:
         if tag in ("v", "t"):
             self._taking = False
+            if tag == "t" and not self._keeps_blanks:
+                self._pieces[self._text_begin :] = [_as_shown("".join(self._pieces[self._text_begin :]))]
         elif tag == "rPh":
             self._phonetic = False
         elif tag == "c":
@@ -375,7 +395,7 @@ class _SheetScanner:
             special = self._as_seen(_number(text)) if self._hides_zeros or self._formats else None
             if text.startswith("-"):
                 self.marks.negative.add((self._row, self._column))
-            elif text.startswith("6") and 60 <= _number(text) < 61:
+            elif text.startswith("6") and _DECIMAL.fullmatch(text) and 60 <= float(text) < 61:
                 self.marks.sixty.add((self._row, self._column))
         elif kind == "s":
             # Texts are read here, so that escapes and phonetic guides do not depend on the other reader.

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS
-from contrib_watch.adapters.sheets.markup import Styles, column_of
+import numpy as np
+import numpy.typing as npt
+
+from contrib_watch.adapters.sheets.markup import Styles
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = (
@@ -20,20 +22,26 @@ _CELL = (
     rb'(?: t="n")?(?:/>|>(?:<v>[-+.\dEe]++</v>)?</c>)'
     rb'| t="s"><v>\d{1,9}</v></c>'
     rb'| t="(?:str|b)"><v>[^<]*+</v></c>'
-    rb'| t="inlineStr"><is><t(?: xml:space="preserve")?>[^<]*+</t></is></c>)'
+    rb'| t="inlineStr"><is><t(?: xml:space="preserve">[^<]*+|>(?![\s&])[^<]*+(?<![\s;]))</t></is></c>)'
 )
 """A cell as spreadsheet programs write it, with one value at most; it says that it stands in the row of group 1.
 
 An error (``e``) or an ISO date (``d``) is not among its types, a formula not among its contents. The number of a
-shared text is digits alone: calamine takes any other for 0, which is another text.
+shared text is digits alone: calamine takes any other for 0, which is another text. Nor does an inline text end in
+blanks, or in what may stand for them, that are not to be kept: see _BLANK_END.
 """
 
 _ROWS = re.compile(rb'(?:<row r="(\d+)"[^>]*(?:/>|>(?>%b)*+</row>))*+' % _CELL)
 """Rows whose cells all say that they stand in them, and nothing between; calamine goes by what the cells say."""
 
-_COLUMN = re.compile(rb'<c r="([A-Z]+)')
-_BEYOND_Z = re.compile(rb'<c r="[A-Z]{2}')
-_Z = 26
+_LETTERS_AT = len('<c r="')
+_PIECE_BYTES = 1_000_000
+"""Of rows that are looked through at one time: little enough for the processor's cache."""
+
+_BLANK_END = re.compile(
+    rb'<t(?:>(?:[\s&]|[^<]*+(?<=[\s;])</t>)|(?!>| ?/>| xml:space="preserve">)[\s/])|<[A-Za-z_][\w.-]*:t[\s/>]'
+)
+"""A shared text that may begin or end with blanks that nobody sees, or whose element is not as programs write it."""
 
 _STYLE = re.compile(rb' s="(\d+)"')
 
@@ -64,7 +72,7 @@ class Extent:
     """Cells that have a value."""
     last_row: int
     last_column: int
-    """No cell is further than these, blank ones included; counted from 1."""
+    """The furthest row and cell, be they blank; counted from 1."""
     has_negatives: bool
     has_sixties: bool
     """A number from 60 to 61, which as a date is 29 February 1900."""
@@ -77,7 +85,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     that do not show every value as it is stored.
     """
     begin, end = sheet.find(b"<sheetData>"), sheet.rfind(b"</sheetData>")
-    if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")):
+    if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")) or _BLANK_END.search(strings):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
     if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None:
@@ -96,21 +104,48 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     numbers = [int(number) for number, _ in rows]
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         return None
-    last_row = numbers[-1] if numbers else 0
+    last_column = _last_column(data)
+    if last_column is None:
+        return None
     return Extent(
         filled=data.count(b"<v>") + data.count(b"<is>"),
-        last_row=last_row,
-        last_column=_last_column(data, last_row),
+        last_row=numbers[-1] if numbers else 0,
+        last_column=last_column,
         has_negatives=b"-" in data and b"<v>-" in data,
         has_sixties=b"<v>6" in data and _SIXTY.search(data) is not None,
     )
 
 
-def _last_column(data: bytes, last_row: int) -> int:
-    """The furthest column, or Z where none is beyond it and the sheet is short enough for that to be no matter."""
-    if last_row * _Z <= MAX_GRID_CELLS and _BEYOND_Z.search(data) is None:
-        return _Z
-    return max((column_of(letters.decode()) for letters in {*_COLUMN.findall(data)}), default=0)
+def _last_column(data: bytes) -> int | None:
+    """The furthest column, counted from 1; None where a row's cells stand twice or out of order."""
+    begin = last = 0
+    while begin < len(data):
+        end = data.find(b"<row ", begin + _PIECE_BYTES)
+        end = len(data) if end < 0 else end
+        columns, are_in_order = _columns(np.frombuffer(data, np.uint8, end - begin, begin))
+        if not are_in_order:
+            return None
+        last = max(last, int(columns.max(initial=0)))
+        begin = end
+    return last
+
+
+def _columns(rows: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], bool]:
+    """The columns of all cells of some whole rows, and whether they are in order in each row."""
+    opens = rows[:-1] == ord("<")
+    cells = np.flatnonzero(opens & (rows[1:] == ord("c")))
+    columns = np.zeros(len(cells), np.int32)
+    is_letter = np.ones(len(cells), np.bool_)
+    for at in range(_LETTERS_AT, _LETTERS_AT + 3):
+        letters = rows[cells + at]
+        is_letter &= letters >= ord("A")  # digits come before
+        if not is_letter.any():
+            break
+        columns = np.where(is_letter, columns * 26 + letters - (ord("A") - 1), columns)
+    back = np.flatnonzero(columns[1:] <= columns[:-1])
+    begins = np.flatnonzero(opens & (rows[1:] == ord("r")))
+    is_new_row = np.searchsorted(begins, cells[back]) < np.searchsorted(begins, cells[back + 1])
+    return columns, bool(is_new_row.all())
 
 
 def _are_plain(data: bytes, styles: Styles) -> bool:

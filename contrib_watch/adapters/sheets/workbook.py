@@ -208,7 +208,7 @@ def _lay_over(grid: Grid, marks: Marks) -> None:
         row.extend([""] * (width - len(row)))
     grid.extend([""] * width for _ in range(marks.last_row - len(grid)))
     for row_number, column in marks.negative:
-        if not isinstance(grid[row_number - 1][column - 1], float | int):
+        if isinstance(grid[row_number - 1][column - 1], date | time | timedelta):
             # Excel has no dates before its first day and shows the cell full of these; calamine makes it midnight.
             grid[row_number - 1][column - 1] = Special(CellKind.ERROR, "########")
     for row_number, column in marks.sixty:
