@@ -17,6 +17,7 @@ from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
 from contrib_watch.core.model import CLEARED, DropStatus
 from contrib_watch.core.report import spreadsheet_safe_text
+from contrib_watch.core.tokens import unquoted
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
@@ -202,9 +203,7 @@ def _is_date(given: str) -> bool:
 
 def _plain(token: str) -> str | None:
     """A token as text: of a number its very digits, None where the field was cleared."""
-    if token == CLEARED:
-        return None
-    return str(json.loads(token)) if token.startswith('"') else token
+    return None if token == CLEARED else unquoted(token)
 
 
 def _flat(value: object) -> object:

@@ -28,6 +28,7 @@ from contrib_watch.cli.terminal import (
 from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
 from contrib_watch.core.settle import OWN_REPORT
+from contrib_watch.core.tokens import unquoted
 from contrib_watch.pipeline.inbox import LeftFile
 from contrib_watch.pipeline.loop import Finished
 
@@ -314,7 +315,7 @@ def _readable(token: object) -> str:
         return ""
     if token == CLEARED:
         return "(cleared)"
-    return str(json.loads(token)) if token.startswith('"') else token
+    return unquoted(token)
 
 
 def _sums(preview: Preview) -> dict[str, int]:

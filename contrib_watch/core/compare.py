@@ -16,8 +16,8 @@ import msgspec
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.model import CLEARED
+from contrib_watch.core.tokens import tokens_of
 
-_TOKENS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
 _TIME = re.compile(r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.:]([\d:]*))?)?", re.ASCII)
 
@@ -36,11 +36,6 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.field} {_readable(self.held)} instead of {_readable(self.wanted)}"
-
-
-def tokens_of(fields: str) -> dict[str, str]:
-    """A JSON object of tokens, taken apart: acronym to token."""
-    return {name: bytes(value).decode() for name, value in _TOKENS.decode(fields).items()}
 
 
 def differences(wanted: str, held: Mapping[str, str], dictionary: Dictionary) -> tuple[Difference, ...]:

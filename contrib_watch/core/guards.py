@@ -7,7 +7,6 @@ object.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +21,7 @@ from contrib_watch.core.columns import Columns, any_of, differs
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.limits import Guards, Limit, plain
 from contrib_watch.core.model import Quotes
+from contrib_watch.core.tokens import unquoted
 
 MOVES_SHOWN = 10
 CELLS_SHOWN = 5
@@ -210,9 +210,7 @@ def _cells(quotes: Quotes, changes: Changes, name: str, indices: Sequence[int]) 
     for index in indices[:CELLS_SHOWN]:
         token = changes.given[name][index].as_py()
         where = quotes.address(changes.facts["row"][index].as_py(), name)
-        told.append(
-            f'{where} "{json.loads(token) if token.startswith(chr(34)) else token}"' if token is not None else where
-        )
+        told.append(where if token is None else f'{where} "{unquoted(token)}"')
     return tuple(told)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from contrib_watch.core.model import CLEARED, Feed
+from contrib_watch.core.tokens import unquoted
 
 _ABOUT_READING = (
     "sheet", "header_row", "ric_column", "columns", "ignore_columns", "encoding", "delimiter", "decimal", "thousands",
@@ -33,7 +33,7 @@ def _text(token: str | None) -> str:
         return ""
     if token == CLEARED:
         return Feed.clear_token
-    return str(json.loads(token)) if token.startswith('"') else token
+    return unquoted(token)
 
 
 def _quoted(text: str) -> str:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from contrib_watch.ads.messages import decode, field_texts, item_request, login_request, quoted
 from contrib_watch.config import Fields, load_dictionary
-from contrib_watch.core.compare import Difference, differences, tokens_of
+from contrib_watch.core.compare import Difference, differences
 from contrib_watch.core.fields import Kind, type_column
 from contrib_watch.core.model import Feed
+from contrib_watch.core.tokens import tokens_of
 from contrib_watch.simulator.core import SimulatedAds
 
 DICTIONARY = load_dictionary(Fields())
