@@ -6,12 +6,10 @@ driver's takes and gives back Python's lock for each row, so that other threads 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -23,7 +21,6 @@ from sqlalchemy import (
     Connection,
     Delete,
     Dialect,
-    Insert,
     Join,
     Select,
     Table,
@@ -33,7 +30,8 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.dialects import sqlite
+
+Columns = Mapping[str, Sequence[Any]]
 
 _FETCHED = 10_000
 """Rows that are Python objects at one time."""
@@ -45,19 +43,21 @@ IN_LIST = 10_000
 """RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 
 
-def add_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert rows, each with the values of all columns of the table in their order, of the driver's own types."""
-    _insert(connection, _insertion(table), tuple(column.name for column in table.columns), rows)
+def add_rows(connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any]) -> None:
+    """Insert rows by their columns, in which each has one value, of the driver's own types.
+
+    ``alike``: the columns in which all rows have the same value.
+    """
+    _insert(connection, table, columns, alike, replacing=False)
 
 
-def put_rics(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-    """Rows as :func:`add_rows` takes them, which begin with Service and RIC, in place of those of their RICs."""
+def put_rics(connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any]) -> None:
+    """The same in place of the rows of their RICs; the Service is ``alike``."""
     if connection.dialect.name == "sqlite":  # in place: a deletion before would cost as much again
-        _insert(connection, _replacement(table), tuple(column.name for column in table.columns), rows)
+        _insert(connection, table, columns, alike, replacing=True)
         return
-    for service, found in groupby(rows, key=itemgetter(0)):
-        drop_rics(connection, table, service, [row[1] for row in found])
-    add_rows(connection, table, rows)
+    drop_rics(connection, table, alike["service"], columns["ric"])
+    add_rows(connection, table, columns, alike)
 
 
 def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
@@ -200,39 +200,43 @@ def _lines(text: str) -> pa.StringArray:
     return pc.split_pattern(pa.array([text]), "\n").flatten()
 
 
-def _insert(connection: Connection, statement: Insert, names: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
-    """Execute an insertion of one row, whose values are those of the parameters ``names``, for all of these rows."""
-    if not rows:
+def _insert(
+    connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any], *, replacing: bool
+) -> None:
+    """Insert rows some hundreds at a time; a value that all of these have is bound once."""
+    if connection.dialect.name != "sqlite":
+        every = zip(*columns.values(), strict=True)
+        connection.execute(insert(table), [{**alike, **dict(zip(columns, row, strict=True))} for row in every])
         return
-    one, many = _compiled(statement, connection.dialect, names)
-    if one is None:  # a driver that takes parameters by name
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
-        return
-    whole = len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-    for start in range(0, whole, _ROWS_AT_ONCE):
-        values = itertools.chain.from_iterable(rows[start : start + _ROWS_AT_ONCE])
-        connection.exec_driver_sql(many, tuple(values))
-    if whole < len(rows):
-        connection.exec_driver_sql(one, list(rows[whole:]))
+    key = table.primary_key.columns
+    for start in range(0, len(next(iter(columns.values()))), _ROWS_AT_ONCE):
+        own = {name: values[start : start + _ROWS_AT_ONCE] for name, values in columns.items()}
+        common = dict(alike)
+        for name in [name for name, values in own.items() if name not in key and _is_one(values)]:
+            common[name] = own.pop(name)[0]
+        rows = list(zip(*own.values(), strict=True))
+        statement = _insertion(table, connection.dialect, tuple(common), tuple(own), len(rows), replacing=replacing)
+        connection.exec_driver_sql(statement, (*common.values(), *chain.from_iterable(rows)))
+
+
+def _is_one(values: Sequence[Any]) -> bool:
+    """Whether all values are the same, of which the two ends tell most that are not."""
+    return values[0] == values[-1] and values.count(values[0]) == len(values)
 
 
 @lru_cache
-def _insertion(table: Table) -> Insert:
-    return insert(table)
-
-
-@lru_cache
-def _replacement(table: Table) -> Insert:
-    added = sqlite.insert(table)
-    values = {column.name: added.excluded[column.name] for column in table.columns if not column.primary_key}
-    return added.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
-
-
-@lru_cache
-def _compiled(statement: Insert, dialect: Dialect, names: tuple[str, ...]) -> tuple[str | None, str]:
-    """The text of an insertion for one row, and for ``_ROWS_AT_ONCE``; None where parameters have no order."""
-    compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    if getattr(compiled, "positiontup", None) != list(names):
-        return None, ""
-    head, row, tail = str(compiled).partition(f"({', '.join('?' * len(names))})")
-    return head + row + tail, head + ", ".join([row] * _ROWS_AT_ONCE) + tail
+def _insertion(
+    table: Table, dialect: Dialect, common: tuple[str, ...], own: tuple[str, ...], rows: int, *, replacing: bool
+) -> str:
+    """An insertion whose parameters are the values of the columns in ``common``, then each row's ``own`` ones."""
+    quoted = dialect.identifier_preparer.quote
+    names = ", ".join(map(quoted, (*common, *own)))
+    values = ", ".join([*("?" for _ in common), *(f"column{number}" for number in range(1, len(own) + 1))])
+    given = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
+    # Without WHERE, SQLite would take the ON of a conflict for one of a join.
+    added = f"INSERT INTO {table.name} ({names}) SELECT {values} FROM (VALUES {given}) WHERE true"  # noqa: S608
+    if not replacing:
+        return added
+    key = ", ".join(quoted(column.name) for column in table.primary_key)
+    new = ", ".join(f"{quoted(one.name)} = excluded.{quoted(one.name)}" for one in table.c if not one.primary_key)
+    return f"{added} ON CONFLICT ({key}) DO UPDATE SET {new}"

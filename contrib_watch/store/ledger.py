@@ -160,11 +160,18 @@ class Ledger:
         with self._state.transaction() as connection:
             keys = self._free_keys(int(self._state.get("next_post_key") or 1), len(posts))
             post_ids = [_post_id(key) for key in keys]
-            rows = [
-                (service, post.ric, feed, drop_id, post.row, key, post_id, post.full, post.attempts + 1)
-                for post, (feed, drop_id), key, post_id in zip(posts, origins, keys, post_ids, strict=True)
-            ]
-            add_rows(connection, schema.in_flight, rows)
+            feeds, drop_ids = zip(*origins, strict=True)
+            columns = {
+                "ric": [post.ric for post in posts],
+                "feed": feeds,
+                "drop_id": drop_ids,
+                "row": [post.row for post in posts],
+                "post_key": keys,
+                "post_id": post_ids,
+                "full": [post.full for post in posts],
+                "attempts": [post.attempts + 1 for post in posts],
+            }
+            add_rows(connection, schema.in_flight, columns, {"service": service})
             self._state.put("next_post_key", str(keys[-1] + 1))
         return post_ids
 
@@ -181,15 +188,19 @@ class Ledger:
         """The ADS acknowledged these posts: the snapshot takes their values, and their RICs are clean."""
         if not advances:
             return
-        rics = [advance.post.ric for advance in advances]
-        rows = [
-            (service, post.ric, drop.feed, post.full, post.carried, drop.id, acked_at_utc)
-            for post, acked_at_utc in advances
-        ]
+        posts = [advance.post for advance in advances]
+        columns = {
+            "ric": [post.ric for post in posts],
+            "fields": [post.full for post in posts],
+            "carried": [post.carried for post in posts],
+            "acked_at_utc": [advance.acked_at_utc for advance in advances],
+        }
         with self._state.transaction() as connection:
             for table in (schema.in_flight, schema.dirty):
-                drop_rics(connection, table, service, rics)
-            put_rics(connection, schema.snapshot, rows)
+                drop_rics(connection, table, service, columns["ric"])
+            put_rics(
+                connection, schema.snapshot, columns, {"service": service, "feed": drop.feed, "drop_id": drop.id}
+            )
 
     def refused(self, service: str, rics: Sequence[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
@@ -229,17 +240,19 @@ class Ledger:
                 rics = [row[1] for row in found]
                 drop_rics(connection, schema.dirty, service, rics)
                 drop_rics(connection, table, service, rics)
-            add_rows(connection, schema.dirty, rows)
+            if rows:
+                columns = zip(*rows, strict=True)
+                add_rows(connection, schema.dirty, dict(zip(schema.dirty.columns.keys(), columns, strict=True)), {})
         return len(rows)
 
     def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
         """The rows of a drop that have ended in its present run."""
         if not outcomes:
             return
-        rows = [(drop.id, drop.run, *outcome) for outcome in outcomes]
+        columns = dict(zip(OUTCOME_COLUMNS, zip(*outcomes, strict=True), strict=True))
         with self._state.transaction() as connection:
             tree = self._tree(connection, drop)
-            add_rows(connection, schema.outcomes, rows)
+            add_rows(connection, schema.outcomes, columns, {"drop_id": drop.id, "run": drop.run})
         if tree is not None:
             tree.add(outcomes)
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, String, cast, create_engine, select
+from sqlalchemy.exc import IntegrityError
 
-from contrib_watch.store import schema
+from contrib_watch.store import bulk, schema
 from contrib_watch.store.bulk import _ROWS_AT_ONCE, add_rows, columns_of, drop_rics, put_rics, rows_of, text_of_each
 
 TABLE = schema.dirty
@@ -22,6 +23,11 @@ rics = st.lists(st.sampled_from(RICS), unique=True)
 
 def rows(service: str, names: list[str], value: int) -> list[tuple[object, ...]]:
     return [(service, ric, "desk", value, f'{{"BID":{value}}}', 1) for ric in names]
+
+
+def columns_for(found: list[tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """All but the Service."""
+    return dict(zip(TABLE.columns.keys()[1:], list(zip(*found, strict=True))[1:], strict=True))
 
 
 def everything(connection: Connection) -> set[tuple[object, ...]]:
@@ -39,7 +45,8 @@ def test_rics_are_put_dropped_and_read_as_one_by_one(steps: list[tuple[str, list
     model: dict[tuple[object, object], tuple[object, ...]] = {}
     with fresh() as connection:
         for value, (service, put, dropped) in enumerate(steps):
-            put_rics(connection, TABLE, rows(service, put, value))
+            if put:
+                put_rics(connection, TABLE, columns_for(rows(service, put, value)), {"service": service})
             model |= {row[:2]: row for row in rows(service, put, value)}
             drop_rics(connection, TABLE, service, dropped)
             for ric in dropped:
@@ -58,11 +65,34 @@ def test_rics_are_put_dropped_and_read_as_one_by_one(steps: list[tuple[str, list
             assert [text for piece in texts for text in piece.to_pylist()] == [held.get(ric, "") for ric in asked]
 
 
-@pytest.mark.parametrize("count", [1, _ROWS_AT_ONCE - 1, _ROWS_AT_ONCE, 2 * _ROWS_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, 2, _ROWS_AT_ONCE - 1, _ROWS_AT_ONCE, 2 * _ROWS_AT_ONCE + 1])
 def test_each_of_many_rows_is_added_or_replaced_once(count: int) -> None:
     names = [f"R{number}" for number in range(count)]
     with fresh() as connection:
-        add_rows(connection, TABLE, rows("S", names, 1))
+        add_rows(connection, TABLE, columns_for(rows("S", names, 1)), {"service": "S"})
         assert everything(connection) == set(rows("S", names, 1))
-        put_rics(connection, TABLE, rows("S", names[1:], 2))
-        assert everything(connection) == set(itertools.chain(rows("S", names[:1], 1), rows("S", names[1:], 2)))
+        put_rics(connection, TABLE, columns_for(rows("S", names[-2:], 2)), {"service": "S"})
+        assert everything(connection) == set(itertools.chain(rows("S", names[:-2], 1), rows("S", names[-2:], 2)))
+
+
+values = st.lists(
+    st.tuples(
+        st.sampled_from("ab"), st.sampled_from([0, 1]), st.sampled_from(["", "1", "NULL"]), st.sampled_from([1, 2])
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(values, st.integers(1, 3))
+def test_what_rows_have_in_common_is_theirs_as_well(rest: list[tuple[object, ...]], at_once: int) -> None:
+    found = [("S", f"R{number}", *one) for number, one in enumerate(rest)]
+    with fresh() as connection, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bulk, "_ROWS_AT_ONCE", at_once)
+        add_rows(connection, TABLE, columns_for(found), {"service": "S"})
+        assert everything(connection) == set(found)
+
+
+def test_a_row_that_is_given_twice_is_refused() -> None:
+    with fresh() as connection, pytest.raises(IntegrityError):
+        add_rows(connection, TABLE, columns_for(rows("S", ["A", "A"], 1)), {"service": "S"})
