@@ -113,6 +113,18 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
     )
 
 
+def written_rics(cells: Cells, feed: Feed) -> pa.StringArray:
+    """What stands in the RIC column of each row of ``cells.rows``; empty where it cannot be a RIC for its length.
+
+    Known before anything is typed, so that it can be looked up meanwhile. All empty where there is no such column.
+    """
+    headers = _headers(cells)
+    if feed.ric_column not in headers:
+        return pa.repeat("", len(cells.rows))
+    rics = _rics(cells, headers.index(feed.ric_column))
+    return pc.if_else(_fits(rics), rics, "")
+
+
 def fields_by_column(cells: Cells, feed: Feed, dictionary: Dictionary) -> Mapping[int, FieldDef]:
     """The columns that give values, by their indices; raises UnreadableFile as ``read_quotes`` does."""
     return _layout(cells, feed, dictionary).fields
@@ -135,7 +147,7 @@ class _Layout:
 
 
 def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
-    headers = [header.strip(" \ufeff") for header in cells.header]
+    headers = _headers(cells)
     _refuse_endless_headers(cells, headers)
     _refuse_repeated_headers(cells, headers)
     if feed.ric_column not in headers:
@@ -156,6 +168,10 @@ def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
     present = set(acronyms.values())
     missing = {header: acronym for header, acronym in feed.columns.items() if acronym not in present}
     return _Layout(ric, fields, missing)
+
+
+def _headers(cells: Cells) -> list[str]:
+    return [header.strip(" \ufeff") for header in cells.header]
 
 
 def _refuse_endless_headers(cells: Cells, headers: Sequence[str]) -> None:
@@ -309,9 +325,8 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed, each: Each) -> _Table:
         return type_column(definition, cells.columns[column], kinds_of(column), feed)
 
     columns = each(typed, layout.fields.items())  # perhaps under way from here on
-    rics = pc.ascii_trim(cells.columns[layout.ric].cast(pa.string()).fill_null(""), characters=" ")
-    fits = pc.less_equal(pc.binary_length(rics), MAX_RIC_BYTES)
-    is_ric = pc.and_not(pc.and_(matches(rics, _RIC), fits), matches(rics, ERROR_TEXT))
+    rics = _rics(cells, layout.ric)
+    is_ric = pc.and_not(pc.and_(matches(rics, _RIC), _fits(rics)), matches(rics, ERROR_TEXT))
     if feed.ric_pattern:
         is_ric = pc.and_(is_ric, matches(rics, shell_pattern(feed.ric_pattern)))
     if cells.kinds is not None:
@@ -325,6 +340,14 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed, each: Each) -> _Table:
         tokens[definition.acronym] = values.tokens
         refusals += [_Refusal(index, column, cause, mend) for index, cause, mend in values.problems]
     return _Table(rics, is_ric, tokens, refusals)
+
+
+def _rics(cells: Cells, column: int) -> pa.StringArray:
+    return pc.ascii_trim(cells.columns[column].cast(pa.string()).fill_null(""), characters=" ")
+
+
+def _fits(rics: pa.StringArray) -> pa.BooleanArray:
+    return pc.less_equal(pc.binary_length(rics), MAX_RIC_BYTES)
 
 
 def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> Complaint:
@@ -450,7 +473,7 @@ def _as_of(
     cells: Cells, feed: Feed, accepted: np.typing.NDArray[np.bool_], index: pd.Index[str]
 ) -> pd.Series[str] | None:
     """The dates of the guards' ``as_of`` column, which need be no field; what is no date is missing."""
-    headers = [header.strip(" \ufeff") for header in cells.header]
+    headers = _headers(cells)
     names = [feed.guards.as_of, *(header for header, acronym in feed.columns.items() if acronym == feed.guards.as_of)]
     column = next((headers.index(name) for name in names if name and name in headers), None)
     if column is None:

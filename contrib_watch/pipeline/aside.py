@@ -2,7 +2,8 @@
 
 Such work touches neither the state nor the loop's own data. A procedure that needs some of it is written as a
 generator, :data:`Steps`: it yields each piece of work and goes on with what came of it, and all of its own code runs
-in the loop's thread.
+in the loop's thread. Where it has something to do beside a piece of work, it yields that as :class:`Begun`, is sent
+a Future at once, and yields the Future later to wait for it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Steps = Generator[Callable[[], Any], Any, T]
+
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[T]):
+    """Work that is to be begun, and not waited for."""
+
+    work: Callable[[], T]
+
+
+Steps = Generator[Callable[[], Any] | Begun[Any] | Future[Any], Any, T]
 """A procedure: yields work, is sent its result or thrown its exception, and returns a T."""
 
 
@@ -68,8 +79,9 @@ class Procedure(Generic[T]):
             except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
                 self._result.set_exception(error)
             else:
-                self._work = self._aside(work)
-                self._work.add_done_callback(lambda _: self._on_progress())
+                self._work = self._under_way(work)
+                if not self._work.done():  # or else it is gone on with here and now
+                    self._work.add_done_callback(lambda _: self._on_progress())
         return self._result.done()
 
     def give_up(self, error: Exception) -> Future[Any]:
@@ -87,7 +99,15 @@ class Procedure(Generic[T]):
         """What the steps returned, or raised; only once it is over."""
         return self._result.result(timeout=0)
 
-    def _next(self) -> Callable[[], Any]:
+    def _under_way(self, work: Callable[[], Any] | Begun[Any] | Future[Any]) -> Future[Any]:
+        """What the steps wait for."""
+        if isinstance(work, Future):
+            return work
+        if isinstance(work, Begun):
+            return at_once(partial(self._aside, work.work))
+        return self._aside(work)
+
+    def _next(self) -> Callable[[], Any] | Begun[Any] | Future[Any]:
         if self._work is None:
             return next(self._steps)
         error = self._work.exception()

@@ -200,7 +200,12 @@ class Desk:
         return restated(feed) if drop.origin else feed
 
     def reading(self, drop: Drop) -> Reading:
-        """Read a drop's bytes by its feed's rules of today.
+        """Read a drop's bytes by its feed's rules of today; raises as :meth:`cells` does."""
+        cells = self.cells(drop)
+        return Reading(cells, self.typed(cells, self.feed_of(drop)))
+
+    def cells(self, drop: Drop) -> Cells:
+        """A drop's cells, read by its feed's rules of today.
 
         Raises UnreadableFile, or StateError where the bytes are gone or are not those that were dropped.
         """
@@ -210,7 +215,7 @@ class Desk:
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
         self.check_copy(drop)
         try:
-            return self.read(path, name, feed)
+            return self.reader.read_cells(path, name, feed)
         except OSError as error:
             raise _unusable(drop, path, error) from error
 
@@ -232,10 +237,14 @@ class Desk:
     def read(self, path: Path, filename: str, feed: Feed) -> Reading:
         """A file as cells and typed quotes; raises UnreadableFile, or OSError where it cannot be opened."""
         cells = self.reader.read_cells(path, filename, feed)
+        return Reading(cells, self.typed(cells, feed))
+
+    def typed(self, cells: Cells, feed: Feed) -> Quotes:
+        """The quotes in these cells; raises UnreadableFile."""
         if len(cells.rows) < _MANY_ROWS:
-            return Reading(cells, read_quotes(cells, feed, self.dictionary))
+            return read_quotes(cells, feed, self.dictionary)
         with ThreadPoolExecutor(os.cpu_count(), "typing") as pool:  # Arrow lets go of Python's lock
-            return Reading(cells, read_quotes(cells, feed, self.dictionary, each=pool.map))
+            return read_quotes(cells, feed, self.dictionary, each=pool.map)
 
 
 def _unusable(drop: Drop, path: Path, error: OSError) -> StateError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import chain
 
@@ -14,19 +15,20 @@ from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.diff import Changes, Later, diff, row_texts
-from contrib_watch.core.model import Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
-from contrib_watch.core.posts import PIECE_ROWS, Coverage, plans, posts
+from contrib_watch.core.diff import Changes, Later, diff
+from contrib_watch.core.model import Cells, Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
+from contrib_watch.core.posts import Coverage, plans, posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
-from contrib_watch.pipeline.aside import Steps, done_at_once
+from contrib_watch.pipeline.aside import Begun, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
 from contrib_watch.pipeline.ruling import Ruling, expired, rule, valid_until_utc
 from contrib_watch.pipeline.second_look import SecondLook, second_look
+from contrib_watch.pipeline.unchanged import Held, look_up, unchanged
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.verifying import Verification
 from contrib_watch.store import Advance, Findings
@@ -41,8 +43,9 @@ def examine(
     quotes: Quotes,
     claimed: Mapping[str, str] | None = None,
     stated: Mapping[str, frozenset[str]] | None = None,
+    held: Held | None = None,
 ) -> Changes:
-    """What a drop changes.
+    """What a drop changes; ``held`` is what the snapshot has of its rows, where that is known already.
 
     RICs that another feed is just posting for the first time (``claimed``: RIC to feed) are not its. ``stated`` has
     the fields for which newer drops that are over gave a value: those keep it, as does what a newer drop brought.
@@ -52,7 +55,7 @@ def examine(
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     rics = quotes.values.index
     # Most rows of most drops: of them, the snapshot's other columns need not be brought.
-    same = _unchanged(desk, feed, quotes.values)
+    same = unchanged(desk.ledger, feed, quotes, held)
     changes = diff(
         quotes,
         desk.ledger.snapshot(feed.service, rics[~same.to_numpy(zero_copy_only=False)], drop),
@@ -63,14 +66,6 @@ def examine(
         same=same,
     )
     return changes.without(claimed, quotes) if claimed else changes
-
-
-def _unchanged(desk: Desk, feed: Feed, values: pd.DataFrame) -> pa.BooleanArray:
-    """Which rows the ADS acknowledged as they are; their texts, longer than the file, are made a part at a time."""
-    parts = (values.iloc[start : start + PIECE_ROWS] for start in range(0, max(len(values), 1), PIECE_ROWS))
-    return pa.concat_arrays(
-        [desk.ledger.unchanged(feed.service, feed.name, part.index, row_texts(part)) for part in parts]
-    )
 
 
 def lists_all(feed: Feed) -> bool:
@@ -347,11 +342,15 @@ def _read(
 
     The cells end here: a plan can use their memory. Of a drop ``to_end``, nothing is posted, so nothing read again.
     """
-    reading: Reading = yield lambda: desk.reading(drop)
-    changes = examine(desk, drop, reading.quotes, claimed(), stated)
+    feed = desk.feed_of(drop)
+    cells: Cells = yield lambda: desk.cells(drop)
+    typing: Future[Quotes] = yield Begun(lambda: desk.typed(cells, feed))
+    held = look_up(desk.ledger, feed, cells)
+    quotes: Quotes = yield typing
+    changes = examine(desk, drop, quotes, claimed(), stated, held)
     to_post = () if to_end else changes.rics
-    look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), reading, to_post)
-    return reading.quotes, look.applied(changes), look.facts
+    look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), Reading(cells, quotes), to_post)
+    return quotes, look.applied(changes), look.facts
 
 
 def _replaced(row: int, ric: str) -> Outcome:

@@ -106,17 +106,24 @@ class Ledger:
         index = asked if found.equals(arrow_column(asked)) else pd.Index(found.to_pandas(), dtype=asked.dtype)
         return table_of(dict(zip(SNAPSHOT_COLUMNS, columns, strict=True)), index)
 
-    def unchanged(self, service: str, feed: str, rics: pd.Index[str], fields: pa.StringArray) -> pa.BooleanArray:
-        """Which RICs, each given once, have these very JSON objects acknowledged, by this feed, and are in no doubt.
+    def held(self, service: str, feed: str, rics: Sequence[str]) -> pa.ChunkedArray:
+        """What was acknowledged of each of these RICs, as one text: the RIC and the JSON object of its fields.
 
-        It brings one text of each RIC, where :meth:`snapshot` brings seven.
+        Empty where nothing was, and where the RIC is not this feed's. It brings one text of each RIC, where
+        :meth:`snapshot` brings seven.
         """
         with self._state.transaction() as connection:
             pieces = text_of_each(connection, schema.snapshot, _OWN, service, rics, of_feed=feed)
-            texts = pa.chunked_array(pieces, _TEXT)
+            return pa.chunked_array(pieces, _TEXT)
+
+    def unchanged(
+        self, service: str, rics: pd.Index[str], fields: pa.StringArray, held: pa.StringArray
+    ) -> pa.BooleanArray:
+        """Which RICs have these very JSON objects acknowledged, as :meth:`held` told, and are in no doubt now."""
+        with self._state.transaction() as connection:
             asked = rics.tolist() if _has_any(connection, service) else []
             doubtful = [ric for rows in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in rows]
-        same = pc.equal(texts.combine_chunks(), joined(arrow_column(rics), fields))
+        same = pc.equal(held, joined(arrow_column(rics), fields))
         return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
 
     def owned(self, service: str, feed: str) -> set[str]:

@@ -169,12 +169,13 @@ def test_unchanged_is_what_this_feed_has_acknowledged_in_these_very_words(state:
     ledger.all_unknown()  # D is in doubt, whatever it is compared with
     rics = pd.Index(["NEW", "THEIRS", "D", "C", "B", "A"], dtype="str")
     one = pa.repeat('{"BID":1}', len(rics))
-    same = ledger.unchanged(SERVICE, "desk", rics, one)
+    held = ledger.held(SERVICE, "desk", rics.tolist()).combine_chunks()
+    same = ledger.unchanged(SERVICE, rics, one, held)
     assert dict(zip(rics, same.to_pylist(), strict=True)) == {
         "NEW": False, "THEIRS": False, "D": False, "C": True, "B": False, "A": True,
     }  # fmt: skip
-    assert ledger.unchanged("OTHER", "desk", rics, one).true_count == 0
-    assert len(ledger.unchanged(SERVICE, "desk", rics[:0], one[:0])) == 0
+    assert set(ledger.held("OTHER", "desk", rics.tolist()).to_pylist()) == {""}
+    assert len(ledger.held(SERVICE, "desk", [])) == 0
 
 
 # in doubt

@@ -1,0 +1,65 @@
+"""Which rows the ADS acknowledged as they are: most rows of most drops, so that is found out before anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contrib_watch.core.columns import arrow_column
+from contrib_watch.core.diff import row_texts
+from contrib_watch.core.model import Cells, Feed, Quotes
+from contrib_watch.core.posts import PIECE_ROWS
+from contrib_watch.core.quotes import written_rics
+from contrib_watch.store import Ledger
+
+
+class Held(NamedTuple):
+    """What the snapshot has of the rows of a file."""
+
+    rows: pa.Int64Array
+    """The file's own numbers of the rows."""
+    texts: Iterable[pa.StringArray]
+    """Of each of these rows, in pieces, what Ledger.held() tells."""
+
+
+def look_up(ledger: Ledger, feed: Feed, cells: Cells) -> Held:
+    """What the snapshot has of the rows of these cells, which may be typed meanwhile.
+
+    It holds good for as long as the feed posts nothing: what others post takes no RIC from it and changes no value of
+    it, but may leave one in doubt, which is looked at when they are compared.
+    """
+    rics = written_rics(cells, feed).to_pylist()
+    return Held(cells.rows, ledger.held(feed.service, feed.name, rics).chunks)
+
+
+def unchanged(ledger: Ledger, feed: Feed, quotes: Quotes, held: Held | None = None) -> pa.BooleanArray:
+    """Which quotes the ADS acknowledged as they are; ``held`` is of the cells that they were read from.
+
+    The texts of the quotes, longer than the file, are made a part at a time.
+    """
+    rows = arrow_column(quotes.rows, pa.int64())
+    held = held or _in_parts(ledger, feed, quotes, rows)
+    accepted = pc.is_in(held.rows, value_set=rows)
+    same, looked_at, start = [], 0, 0
+    for texts in held.texts:
+        mask = accepted.slice(looked_at, len(texts))
+        looked_at += len(texts)
+        part = quotes.values.iloc[start : start + mask.true_count]
+        start += len(part)
+        texts = texts if len(part) == len(texts) else texts.filter(mask)
+        same.append(ledger.unchanged(feed.service, part.index, row_texts(part), texts))
+    return pa.chunked_array(same, pa.bool_()).combine_chunks()
+
+
+def _in_parts(ledger: Ledger, feed: Feed, quotes: Quotes, rows: pa.Int64Array) -> Held:
+    """The same as :func:`look_up` for rows that are typed already, a part at a time when it is needed."""
+
+    def texts() -> Iterator[pa.StringArray]:
+        rics = quotes.values.index
+        for start in range(0, len(rics), PIECE_ROWS):
+            yield from ledger.held(feed.service, feed.name, rics[start : start + PIECE_ROWS].tolist()).chunks
+
+    return Held(rows, texts())
