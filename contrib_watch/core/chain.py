@@ -90,26 +90,6 @@ def path(leaves: Iterable[bytes], index: int) -> list[str]:
     return found
 
 
-def leads_to(row: bytes, index: int, count: int, hashes: Sequence[str]) -> str:
-    """The root (hex) to which a row's path leads, where it is number ``index`` of ``count``.
-
-    Raises ValueError where the path has not the length that these two ask for, or an index beyond the count.
-    """
-    if not 0 <= index < count:
-        raise ValueError(f"there is no row {index} among {count}")
-    steps, found = iter(hashes), sha256(_LEAF + row).digest()
-    while count > 1:
-        if index ^ 1 < count:
-            beside = bytes.fromhex(next(steps, ""))
-            if len(beside) != sha256().digest_size:
-                raise ValueError("the path is too short")
-            found = sha256(_NODE + (beside + found if index & 1 else found + beside)).digest()
-        index, count = index // 2, (count + 1) // 2
-    if next(steps, None) is not None:
-        raise ValueError("the path is too long")
-    return found.hex()
-
-
 def _parents(level: Sequence[bytes]) -> list[bytes]:
     above = [sha256(_NODE + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
     return [*above, level[-1]] if len(level) % 2 else above

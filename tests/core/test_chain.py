@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, canonical, leads_to, link, path, root
+from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, canonical, link, path, root
+from contrib_watch.data.check_proof import root_of
 
-ROWS = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
+ROWS = st.lists(st.text(max_size=4), min_size=1, max_size=70)
 
 
 def recursive_root(rows: list[bytes]) -> bytes:
@@ -31,25 +32,29 @@ def test_the_root_is_that_of_rfc_6962(rows: list[bytes]) -> None:
     assert root(rows) == recursive_root(rows).hex()
 
 
-@given(ROWS, st.data())
-def test_every_path_leads_to_the_root(rows: list[bytes], data: st.DataObject) -> None:
-    index = data.draw(st.integers(0, len(rows) - 1))
-    hashes = path(rows, index)
-    assert leads_to(rows[index], index, len(rows), hashes) == root(rows)
-    assert leads_to(rows[index] + b"x", index, len(rows), hashes) != root(rows)
+def encoded(rows: list[str]) -> list[bytes]:
+    return [row.encode() for row in rows]
 
 
 @given(ROWS, st.data())
-def test_another_place_or_length_is_refused_or_leads_elsewhere(rows: list[bytes], data: st.DataObject) -> None:
+def test_every_path_leads_the_shipped_checker_to_the_root(rows: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(rows) - 1))
-    hashes = path(rows, index)
+    hashes = path(encoded(rows), index)
+    assert root_of(rows[index], index, len(rows), hashes) == root(encoded(rows))
+    assert root_of(rows[index] + "x", index, len(rows), hashes) != root(encoded(rows))
+
+
+@given(ROWS, st.data())
+def test_another_place_or_length_is_refused_or_leads_elsewhere(rows: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(rows) - 1))
+    hashes = path(encoded(rows), index)
     with pytest.raises(ValueError, match="too long"):
-        leads_to(rows[index], index, len(rows), [*hashes, "00" * 32])
+        root_of(rows[index], index, len(rows), [*hashes, "00" * 32])
     if hashes:
-        with pytest.raises(ValueError, match="too short"):
-            leads_to(rows[index], index, len(rows), hashes[:-1])
-    with pytest.raises(ValueError, match="there is no row"):
-        leads_to(rows[index], len(rows), len(rows), hashes)
+        with pytest.raises(IndexError):
+            root_of(rows[index], index, len(rows), hashes[:-1])
+    with pytest.raises(ValueError, match="is none"):
+        root_of(rows[index], len(rows), len(rows), hashes)
 
 
 def test_no_path_without_a_row() -> None:
