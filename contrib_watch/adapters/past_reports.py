@@ -9,7 +9,8 @@ from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple
 
-_REPORT = re.compile(r".+\.(\d{8}T\d{6}Z)(?:-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL)
+from contrib_watch.core.settle import REPORT_NAME
+
 _STATE = re.compile(rb"\bstate ([0-9a-f]{32})\b")
 _WITNESS = re.compile(rb"\bRecord (\d+) ([0-9a-f]{64})(?: \xc2\xb7 CSV ([0-9a-f]{64}))?")
 _FOOT_BYTES = 4096
@@ -72,21 +73,21 @@ def newest_report(folder: Path, *, simulated: bool) -> PastReport | None:
     Raises OSError where the folder cannot be read: that is not none.
     """
     with os.scandir(folder) as entries:
-        found = [(match[1], match[3], entry.name) for entry in entries if (match := _REPORT.fullmatch(entry.name))]
-    wanted = [(time, kind, name) for time, kind, name in found if (".simulated.ack." in name) == simulated]
+        named = [match for entry in entries if (match := REPORT_NAME.fullmatch(entry.name))]
+    wanted = [match for match in named if bool(match["simulated"]) == simulated]
     if not wanted:
         return None
-    _, kind, name = max(wanted)  # of the newest, the page before the CSV
-    path = folder / name
-    return PastReport(path, _state_of(path) if kind == "html" else "")
+    # Of the newest, the page before the CSV.
+    newest = max(wanted, key=lambda match: (match["time"], match["kind"].lower(), match[0]))
+    path = folder / newest[0]
+    return PastReport(path, _state_of(path) if newest["kind"].lower() == "html" else "")
 
 
 def _state_of(page: Path) -> str:
     try:
-        named = _STATE.findall(_foot(page))
+        return testimony(page).state
     except OSError:
         return ""
-    return named[-1].decode() if named else ""
 
 
 def _foot(page: Path) -> bytes:

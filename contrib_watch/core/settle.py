@@ -27,7 +27,11 @@ OTHER_WORKBOOK = "a spreadsheet in a format that is not read (.xls, .xlsb, .ods)
 OWN_PREFIX = ".contrib-watch-"
 """What the program keeps for itself in a feed's folder begins with this: its lease, and files that it is writing."""
 
-_OWN_REPORT = re.compile(r".+\.\d{8}T\d{6}Z(-\d+)?(\.simulated)?\.ack\.(csv|html)", re.DOTALL | re.IGNORECASE)
+REPORT_NAME = re.compile(
+    r".+\.(?P<time>\d{8}T\d{6}Z)(?:-\d+)?(?P<simulated>\.simulated)?\.ack\.(?P<kind>csv|html)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""The name of an Ack report's file."""
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
 _READ_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 _OTHER_WORKBOOKS = (".xls", ".xlsb", ".ods")
@@ -145,7 +149,7 @@ def _never(name: str) -> str:
     lower = name.lower()
     if not _is_unicode(name):
         return "its name is not valid UTF-8: rename it"
-    if _OWN_REPORT.fullmatch(name):
+    if REPORT_NAME.fullmatch(name):
         return OWN_REPORT
     if name.startswith("~$"):
         return "Excel's owner file of an open workbook"

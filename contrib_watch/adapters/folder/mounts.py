@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-UNKNOWN_OWNER = "unknown"
+from contrib_watch.core.model import UNKNOWN
 
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -52,10 +52,10 @@ def owner(uid: int, kind: str) -> str:
     ``unknown`` where the mount's options decide (Windows shares, FAT), or the system knows no such user.
     """
     if _OWNER_IS_THE_MOUNTS.fullmatch(kind):
-        return UNKNOWN_OWNER
+        return UNKNOWN
     try:
         import pwd  # not there on Windows
 
         return pwd.getpwuid(uid).pw_name
     except (ImportError, KeyError):
-        return UNKNOWN_OWNER
+        return UNKNOWN
