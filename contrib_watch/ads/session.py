@@ -178,6 +178,7 @@ class Session:
         self.max_msg_size = DEFAULT_MAX_MSG_SIZE
         self.ping_timeout_s = DEFAULT_PING_TIMEOUT_S
         self._login = login
+        self._position = login.position
         self._token = ""
         self._previous_token = ""
         self._limits = limits

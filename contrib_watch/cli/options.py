@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from contrib_watch.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from contrib_watch.config import Settings
+    from contrib_watch.core.dictionary import Dictionary
     from contrib_watch.pipeline.desk import Desk
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -36,7 +38,7 @@ REASON = click.option("--reason", default="", metavar="TEXT", help="Why; the rec
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def configured(config_path: Path) -> tuple[Any, Any]:
+def configured(config_path: Path) -> tuple[Settings, Dictionary]:
     """The settings and the field dictionary, both checked, with the log set up."""
     from contrib_watch.cli.logs import configure
     from contrib_watch.config import check_mappings, load, load_dictionary

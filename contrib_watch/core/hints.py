@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -119,8 +120,8 @@ def layout_hints(found: Layout, header_row: int, feed: Feed) -> tuple[Hint, ...]
             name = {"utf-8": "UTF-8", "cp1252": "Windows' own encoding"}.get(found.encoding, "UTF-16")
             hints.append(_layout_hint("the file", f"this looks like {name}", encoding=found.encoding))
         if found.delimiter != feed.delimiter:
-            shown = {"\t": "tabs", ";": "semicolons", ",": "commas"}.get(found.delimiter, f'"{found.delimiter}"')
-            hints.append(_layout_hint("the file", f"this looks separated by {shown}", delimiter=found.delimiter))
+            marks = {"\t": "tabs", ";": "semicolons", ",": "commas"}.get(found.delimiter, f'"{found.delimiter}"')
+            hints.append(_layout_hint("the file", f"this looks separated by {marks}", delimiter=found.delimiter))
     if header_row != feed.header_row:
         hints.append(_layout_hint("the file", f"row {header_row} looks like the header", header_row=header_row))
     return tuple(hints)
@@ -190,7 +191,7 @@ def _family_hint(cells: Cells, columns: Sequence[_Column], candidates: Sequence[
     if not samples:
         return None
     read = [[pc.is_valid(sample.under(replace(feed, **keys))) for sample in samples] for keys in candidates]
-    readable = [_any(masks) for masks in zip(*read, strict=True)]
+    readable = [reduce(pc.or_, masks) for masks in zip(*read, strict=True)]
     if not any(pc.any(mask).as_py() for mask in readable):
         return None
     least: list[Keys] = []
@@ -244,13 +245,6 @@ def _where_they_differ(
         if index >= 0:
             return sample, index
     return None
-
-
-def _any(masks: Sequence[pa.BooleanArray]) -> pa.BooleanArray:
-    merged = masks[0]
-    for mask in masks[1:]:
-        merged = pc.or_(merged, mask)
-    return merged
 
 
 def _effect(columns: Sequence[_Column], keys: Keys, feed: Feed) -> tuple[int, int]:

@@ -28,7 +28,7 @@ def has_spoken(desk: Desk, drop: Drop) -> bool:
     """Whether what it said may stand, though a later run of it, or a fault in the middle, left it otherwise."""
     if drop.status is DropStatus.DONE or desk.drops.was_done(drop):
         return True
-    return drop.status in (DropStatus.SENDING, DropStatus.FAILED) and not desk.ledger.outcomes(drop).empty
+    return drop.status in (DropStatus.SENDING, DropStatus.FAILED) and bool(desk.ledger.recorded(drop))
 
 
 def _read(desk: Desk, newer: Drop, drop: Drop) -> Steps[Quotes]:

@@ -69,7 +69,7 @@ def _reasons(
     if until is not None and desk.clock.utc() > until:
         yield expired(until)
     if drop.run > 1 and not desk.drops.decisions(drop, drop.run):
-        yield f"it is to be processed for the {drop.run}. time, and the record has no decision that says so"
+        yield f"it is in its run {drop.run}, and the record has no decision that says so"
     if approved:
         if seen_now(desk, drop, changes) != approved[-1].get("fingerprint"):
             by = told_of(approved[-1])
