@@ -29,7 +29,7 @@ def accept(desk: Desk, feed: str, scan: Scan) -> list[Drop]:
             if drop is not None:
                 accepted.append(drop)
         # The first look is over only when nothing of it still settles or waits for room.
-        if scan.next_look_s is None and not scan.postponed:
+        if is_new and scan.next_look_s is None and not scan.postponed:
             desk.drops.feed_scanned(feed, desk.clock.utc())
     return accepted
 

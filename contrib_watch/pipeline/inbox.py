@@ -168,14 +168,15 @@ def record_scan(desk: Desk, feed: str, scan: Scan) -> None:
     """Leave what a scan saw where ``status`` finds it."""
     now = desk.clock.utc()
     with desk.state.transaction():
-        before = last_sight(desk, feed)
         at_utc = utc_text(now)
-        good_utc = before.good_utc if scan.outage else at_utc
+        good_utc = last_sight(desk, feed).good_utc if scan.outage else at_utc
         desk.state.put(f"scan {feed}", json.dumps({"at_utc": at_utc, "good_utc": good_utc, "outage": scan.outage}))
-        files = before.files if scan.outage else {name: _seen(state, now) for name, state in scan.states.items()}
-        if files != before.files:  # a long listing is not written again with every scan
-            told = {name: [one.state, one.reason, one.due_utc] for name, one in files.items()}
-            desk.state.put(f"files {feed}", json.dumps(told))
+        if scan.outage:
+            return
+        files = {name: _seen(state, now) for name, state in sorted(scan.states.items())}
+        told = json.dumps({name: [one.state, one.reason, one.due_utc] for name, one in files.items()})
+        if told != desk.state.get(f"files {feed}"):  # a long listing is not written again with every scan
+            desk.state.put(f"files {feed}", told)
 
 
 def last_sight(desk: Desk, feed: str) -> Sight:

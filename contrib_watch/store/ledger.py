@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -58,6 +59,11 @@ _ATTEMPTED = (
 )
 _OWN = case((_known.feed == bindparam("of_feed"), _known.ric.concat(_known.fields)), else_="")
 """With its RIC, so that a text can never be taken for that of another one."""
+_row = schema.outcomes.c
+_OF_RUN = (_row.drop_id == bindparam("of_drop"), _row.run == bindparam("of_run"))
+_ANY_OUTCOME = select(_row.row).where(*_OF_RUN).limit(1)
+_OUTCOMES = select(func.count(_row.row)).where(*_OF_RUN)
+_IN_FLIGHT = select(*(schema.in_flight.c[column.name] for column in schema.dirty.columns))
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -240,9 +246,9 @@ class Ledger:
 
     def _to_dirty(self, *where: ColumnElement[bool]) -> int:
         table = schema.in_flight
-        kept = [table.c[column.name] for column in schema.dirty.columns]
+        query = _IN_FLIGHT.where(*where) if where else _IN_FLIGHT
         with self._state.transaction() as connection:
-            rows = [tuple(row) for row in connection.execute(select(*kept).where(*where))]
+            rows = [tuple(row) for row in connection.execute(query)]
             for service, found in groupby(sorted(rows), key=itemgetter(0)):
                 rics = [row[1] for row in found]
                 drop_rics(connection, schema.dirty, service, rics)
@@ -266,10 +272,9 @@ class Ledger:
     def leaves(self, drop: Drop) -> Leaves:
         """The hash tree over what was recorded of the drop's present run, which is over."""
         tree = self._trees.pop((drop.id, drop.run), None)
-        count = self._rows_of(drop, func.count())
         with self._state.transaction() as connection:
             # It has all of the table, and what was undone beside: where they are as many, they are the same.
-            if tree is not None and len(tree) == connection.scalar(count):
+            if tree is not None and len(tree) == connection.scalar(_OUTCOMES, _run(drop)):
                 return tree.leaves()
             return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
 
@@ -277,25 +282,20 @@ class Ledger:
         """The leaves of the drop's present run; None: not all of it was recorded by this process."""
         run = drop.id, drop.run
         if run not in self._trees:
-            is_first = connection.execute(self._rows_of(drop, schema.outcomes.c.row).limit(1)).first() is None
+            is_first = connection.scalar(_ANY_OUTCOME, _run(drop)) is None
             self._trees[run] = Tree() if is_first else None
         return self._trees[run]
 
     def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: these fields of Outcome, in Arrow's types."""
-        query = self._rows_of(drop, *(schema.outcomes.c[name] for name in columns))
+        query = _run_query(tuple(columns))
         with self._state.transaction() as connection:
-            return _table(plain_rows(connection, query.order_by(schema.outcomes.c.row)), columns)
+            return _table(plain_rows(connection, query, _run(drop)), columns)
 
     def recorded(self, drop: Drop) -> set[int]:
         """The rows of the drop's present run that have ended."""
         with self._state.transaction() as connection:
-            return set(connection.scalars(self._rows_of(drop, schema.outcomes.c.row)))
-
-    @staticmethod
-    def _rows_of(drop: Drop, *columns: ColumnElement[Any]) -> Select[Any]:
-        table = schema.outcomes
-        return select(*columns).where(table.c.drop_id == drop.id, table.c.run == drop.run)
+            return set(connection.scalars(_run_query(("row",)), _run(drop)))
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""
@@ -315,6 +315,16 @@ def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> p
         batches.append(pa.record_batch([pa.array(column, kind) for kind, column in columns], schema=shape))
     # Columns stay in pieces: to put them together is to have them twice.
     return pa.Table.from_batches(batches, shape).to_pandas(types_mapper=pd.ArrowDtype)
+
+
+@cache
+def _run_query(columns: tuple[str, ...]) -> Select[Any]:
+    """These columns of a run's outcomes, by row."""
+    return select(*(_row[name] for name in columns)).where(*_OF_RUN).order_by(_row.row)
+
+
+def _run(drop: Drop) -> dict[str, int]:
+    return {"of_drop": drop.id, "of_run": drop.run}
 
 
 def _has_any(connection: Connection, service: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Integer, Row, bindparam, select, tuple_
 
 from contrib_watch.core.chain import BEGINNING, canonical
 from contrib_watch.store import schema
@@ -23,6 +23,12 @@ from contrib_watch.store.record import ALL_FEEDS, HEAD, PAUSES, leaves_of, outco
 from contrib_watch.store.state import State
 
 _AT_ONCE = 1_000
+_outcomes = schema.outcomes.c
+_RUN = select(_outcomes.drop_id, _outcomes.run).order_by(_outcomes.drop_id, _outcomes.run).limit(1)
+_FIRST_RUN = _RUN.where(_outcomes.drop_id > bindparam("after"))
+_NEXT_RUN = _RUN.where(
+    tuple_(_outcomes.drop_id, _outcomes.run) > tuple_(bindparam("drop", type_=Integer), bindparam("after"))
+)
 _OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adopted", "seen_at_utc")
 """What the table of drops says and no later step changes."""
 _OF_A_PAUSE = ("name", "source", "account", "why")
@@ -319,10 +325,7 @@ def _check_rows(connection: Connection, seen: _Seen) -> None:
 
 def _runs_with_rows(connection: Connection, after_drop: int) -> Iterator[tuple[int, int]]:
     """Drop and run of all outcomes; each by one look into the index, where DISTINCT would read every row."""
-    table = schema.outcomes
-    key = tuple_(table.c.drop_id, table.c.run)
-    query = select(table.c.drop_id, table.c.run).order_by(table.c.drop_id, table.c.run).limit(1)
-    last = connection.execute(query.where(table.c.drop_id > after_drop)).first()
+    last = connection.execute(_FIRST_RUN, {"after": after_drop}).first()
     while last is not None:
         yield last.drop_id, last.run
-        last = connection.execute(query.where(key > tuple_(last.drop_id, last.run))).first()
+        last = connection.execute(_NEXT_RUN, {"drop": last.drop_id, "after": last.run}).first()

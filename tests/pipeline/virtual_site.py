@@ -395,7 +395,8 @@ class Site:
 
     def report_files(self) -> set[Path]:
         """Every report in every place."""
-        return set(self.base.rglob("*.ack.*"))
+        found = ((folder, name) for folder, _, names in os.walk(self.base) for name in names)
+        return {Path(folder, name) for folder, name in found if ".ack." in name}
 
     def is_backlog(self, path: Path) -> bool:
         """Whether a file was there, and old, when its feed's folder was first looked at."""

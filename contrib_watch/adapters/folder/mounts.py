@@ -30,14 +30,13 @@ def file_system(folder: Path, table: Path = _MOUNT_TABLE) -> str:
         lines = table.read_text(errors="surrogateescape").splitlines()
     except OSError:  # not Linux: there is no such table
         return ""
-    real = folder.resolve()
+    within = f"{folder.resolve()}/"
     deepest, found = -1, ""
     for line in lines:
         place, _, kind = line.partition(" - ")
-        mount_point = Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), place.split(" ")[4]))
-        depth = len(mount_point.parts)
-        if depth >= deepest and real.is_relative_to(mount_point):
-            deepest, found = depth, kind.split(" ")[0]
+        mount_point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), place.split(" ")[4]).rstrip("/") + "/"
+        if len(mount_point) >= deepest and within.startswith(mount_point):
+            deepest, found = len(mount_point), kind.split(" ")[0]
     return found
 
 
