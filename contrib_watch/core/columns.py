@@ -6,15 +6,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 Columns = Mapping[str, pa.Array]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Each(Protocol):
+    """Calls a function with each item, as ``map`` does; the results are in the items' order."""
+
+    def __call__(self, function: Callable[[A], B], items: Iterable[A], /) -> Iterable[B]: ...
+
 
 _TEXT = pa.string()
 

@@ -211,8 +211,8 @@ def diff(
 
 
 def row_texts(values: pd.DataFrame) -> pa.StringArray:
-    """Each row's tokens as a JSON object: a row is unchanged where the ADS acknowledged this very text."""
-    return object_column(text_columns(values), len(values))
+    """Each row's RIC and, as a JSON object, its tokens: unchanged is what the ADS acknowledged in this very text."""
+    return joined(arrow_column(values.index), object_column(text_columns(values), len(values)))
 
 
 def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:

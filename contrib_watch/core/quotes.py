@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.columns import arrow_column, filtered, table_of
+from contrib_watch.core.columns import Each, arrow_column, filtered, table_of
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, Typed, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.numerals import SAFE_DIGITS
@@ -50,16 +49,6 @@ _DAY = FieldDef("AS_OF", 0, Kind.DATE, "DATE", 10, "DATE", 0)
 
 _EXAMPLES = 3
 """So many RICs or rows are named in a message that could name thousands."""
-
-
-A = TypeVar("A")
-B = TypeVar("B")
-
-
-class Each(Protocol):
-    """Calls a function with each item, as ``map`` does; the results are in the items' order."""
-
-    def __call__(self, function: Callable[[A], B], items: Iterable[A], /) -> Iterable[B]: ...
 
 
 def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each = map) -> Quotes:

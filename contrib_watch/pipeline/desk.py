@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +20,10 @@ from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, UnreadableFile
+from contrib_watch.pipeline.aside import side_by_side
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
-_MANY_ROWS = 5_000
-"""From so many on, a sheet's columns are typed beside one another."""
 _WITHOUT_COPY = (
     "Save the file again: that makes a drop of it anew, which `retry` cannot; a drop that is held is ended by "
     "`contrib-watch reject`. The state must keep its spool"
@@ -213,11 +211,14 @@ class Desk:
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
-        self.check_copy(drop)
-        try:
-            return self.reader.read_cells(path, name, feed)
-        except OSError as error:
-            raise _unusable(drop, path, error) from error
+        with ThreadPoolExecutor(1, "checking") as beside:
+            checking = beside.submit(self.check_copy, drop)
+            try:
+                return self.reader.read_cells(self.unpacked(drop.sha256), name, feed)
+            except OSError as error:
+                raise _unusable(drop, path, error) from error
+            finally:
+                checking.result()  # of a damaged copy, nothing counts that its reading came to
 
     def check_copy(self, drop: Drop) -> None:
         """Raise StateError where the bytes of a drop are gone or are not those that were dropped."""
@@ -241,10 +242,8 @@ class Desk:
 
     def typed(self, cells: Cells, feed: Feed) -> Quotes:
         """The quotes in these cells; raises UnreadableFile."""
-        if len(cells.rows) < _MANY_ROWS:
-            return read_quotes(cells, feed, self.dictionary)
-        with ThreadPoolExecutor(os.cpu_count(), "typing") as pool:  # Arrow lets go of Python's lock
-            return read_quotes(cells, feed, self.dictionary, each=pool.map)
+        with side_by_side(len(cells.rows)) as each:
+            return read_quotes(cells, feed, self.dictionary, each=each)
 
 
 def _unusable(drop: Drop, path: Path, error: OSError) -> StateError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +14,7 @@ from contrib_watch.core.diff import row_texts
 from contrib_watch.core.model import Cells, Feed, Quotes
 from contrib_watch.core.posts import PIECE_ROWS
 from contrib_watch.core.quotes import written_rics
+from contrib_watch.pipeline.aside import side_by_side
 from contrib_watch.store import Ledger
 
 
@@ -40,18 +42,28 @@ def unchanged(ledger: Ledger, feed: Feed, quotes: Quotes, held: Held | None = No
 
     The texts of the quotes, longer than the file, are made a part at a time.
     """
-    rows = arrow_column(quotes.rows, pa.int64())
+    rics, rows = quotes.values.index, arrow_column(quotes.rows, pa.int64())
     held = held or _in_parts(ledger, feed, quotes, rows)
+    with side_by_side(len(rics)) as each:
+        same = pa.chunked_array(each(_equal, _beside(quotes, rows, held)), pa.bool_()).combine_chunks()
+    doubtful = ledger.in_doubt(feed.service, rics)
+    return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
+
+
+def _beside(quotes: Quotes, rows: pa.Int64Array, held: Held) -> Iterator[tuple[pd.DataFrame, pa.StringArray]]:
+    """Parts of the quotes, each with what the snapshot has of it: not every row that was looked up became a quote."""
     accepted = pc.is_in(held.rows, value_set=rows)
-    same, looked_at, start = [], 0, 0
+    looked_at, start = 0, 0
     for texts in held.texts:
         mask = accepted.slice(looked_at, len(texts))
-        looked_at += len(texts)
         part = quotes.values.iloc[start : start + mask.true_count]
-        start += len(part)
-        texts = texts if len(part) == len(texts) else texts.filter(mask)
-        same.append(ledger.unchanged(feed.service, part.index, row_texts(part), texts))
-    return pa.chunked_array(same, pa.bool_()).combine_chunks()
+        looked_at, start = looked_at + len(texts), start + len(part)
+        yield part, texts if len(part) == len(texts) else texts.filter(mask)
+
+
+def _equal(pair: tuple[pd.DataFrame, pa.StringArray]) -> pa.BooleanArray:
+    values, held = pair
+    return pc.equal(row_texts(values), held)
 
 
 def _in_parts(ledger: Ledger, feed: Feed, quotes: Quotes, rows: pa.Int64Array) -> Held:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Select, String, bindparam, case, cast, func, select
 
-from contrib_watch.core.columns import arrow_column, joined, table_of
+from contrib_watch.core.columns import arrow_column, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import schema
@@ -122,15 +122,11 @@ class Ledger:
             pieces = text_of_each(connection, schema.snapshot, _OWN, service, rics, of_feed=feed)
             return pa.chunked_array(pieces, _TEXT)
 
-    def unchanged(
-        self, service: str, rics: pd.Index[str], fields: pa.StringArray, held: pa.StringArray
-    ) -> pa.BooleanArray:
-        """Which RICs have these very JSON objects acknowledged, as :meth:`held` told, and are in no doubt now."""
+    def in_doubt(self, service: str, rics: pd.Index[str]) -> list[str]:
+        """Those of these RICs of which nobody knows what the ADS holds."""
         with self._state.transaction() as connection:
             asked = rics.tolist() if _has_any(connection, service) else []
-            doubtful = [ric for rows in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in rows]
-        same = pc.equal(held, joined(arrow_column(rics), fields))
-        return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
+            return [ric for rows in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in rows]
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""

@@ -51,7 +51,7 @@ def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> Non
     whole, sheet, table = changes(case), case.quotes(), case.snapshot()
     settled = table[table["attempted"].isna() & table["fields"].notna() & (table["feed"] == FEED)]["fields"].to_dict()
     texts = zip(sheet.values.index, row_texts(sheet.values).to_pylist(), strict=True)
-    same = [settled.get(ric) == text for ric, text in texts]
+    same = [ric in settled and ric + settled[ric] == text for ric, text in texts]
     rest = table.drop(sheet.values.index[same])
     marks = pa.array(same, pa.bool_())
     found = diff(sheet, rest, feed=FEED, configured=CONFIGURED, owned=case.owned, same=marks)

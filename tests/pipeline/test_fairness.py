@@ -11,7 +11,16 @@ from typing import TypeVar
 import pytest
 from virtual_site import NewSite, Site, make_feed, sheet
 
-from contrib_watch.pipeline.aside import Aside, Begun, Procedure, Steps, at_once, done_at_once, in_thread
+from contrib_watch.pipeline.aside import (
+    Aside,
+    Begun,
+    Procedure,
+    Steps,
+    at_once,
+    done_at_once,
+    in_thread,
+    side_by_side,
+)
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.publishing import PATIENCE_S
 
@@ -122,6 +131,12 @@ def test_steps_go_on_beside_work_that_they_have_begun() -> None:
     assert procedure.result() == (1, 2)
     assert len(told) == 2
     assert done_at_once(steps()) == (1, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 1_000_000])
+def test_parts_of_few_and_of_many_rows_come_back_in_order(rows: int) -> None:
+    with side_by_side(rows) as each:
+        assert list(each(lambda number: number + 1, range(100))) == list(range(1, 101))
 
 
 @pytest.mark.parametrize("aside", [at_once, in_thread])

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -161,20 +160,19 @@ def test_fifty_thousand_rics_are_looked_up_at_once(ledger: Ledger, drop: Drop) -
     assert (table.at[rics[-1], "attempted"], table.at[rics[-1], "attempts"]) == ('{"BID":7}', 3)
 
 
-def test_unchanged_is_what_this_feed_has_acknowledged_in_these_very_words(state: State, ledger: Ledger) -> None:
+def test_what_is_held_is_what_this_feed_has_acknowledged(state: State, ledger: Ledger) -> None:
     mine, other = accepted(state), accepted(state, "other")
     ack(ledger, mine, post("A", "1"), post("B", "2"), post("C", "1"), post("D", "1"))
     ack(ledger, other, post("THEIRS", "1"))
     send(ledger, mine, post("D", "1"))
     ledger.all_unknown()  # D is in doubt, whatever it is compared with
-    rics = pd.Index(["NEW", "THEIRS", "D", "C", "B", "A"], dtype="str")
-    one = pa.repeat('{"BID":1}', len(rics))
-    held = ledger.held(SERVICE, "desk", rics.tolist()).combine_chunks()
-    same = ledger.unchanged(SERVICE, rics, one, held)
-    assert dict(zip(rics, same.to_pylist(), strict=True)) == {
-        "NEW": False, "THEIRS": False, "D": False, "C": True, "B": False, "A": True,
-    }  # fmt: skip
-    assert set(ledger.held("OTHER", "desk", rics.tolist()).to_pylist()) == {""}
+    rics = ["NEW", "THEIRS", "D", "C", "B", "A", "B"]
+    held = ["", "", 'D{"BID":1}', 'C{"BID":1}', 'B{"BID":2}', 'A{"BID":1}', 'B{"BID":2}']
+    assert ledger.held(SERVICE, "desk", rics).to_pylist() == held
+    assert ledger.in_doubt(SERVICE, pd.Index(rics[:-1], dtype="str")) == ["D"]
+    assert ledger.in_doubt(SERVICE, pd.Index(rics[:2], dtype="str")) == []
+    assert set(ledger.held("OTHER", "desk", rics).to_pylist()) == {""}
+    assert ledger.in_doubt("OTHER", pd.Index(["D"], dtype="str")) == []
     assert len(ledger.held(SERVICE, "desk", [])) == 0
 
 
