@@ -19,14 +19,14 @@ from typing import Any
 import click
 
 from contrib_watch.cli.audit import audit
-from contrib_watch.cli.options import AS, CONFIG, EXISTING, JSON, REASON, TRACE
+from contrib_watch.cli.options import AS, CONFIG, EXISTING, JSON, REASON, TRACE, TextGroup
 from contrib_watch.cli.options import configured as _configured
 from contrib_watch.cli.options import opened as _desk
 from contrib_watch.cli.terminal import visible
 from contrib_watch.errors import ContribWatchError
 
 
-class _Program(click.Group):
+class _Program(TextGroup):
     """Turns what the program raises on purpose into a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:

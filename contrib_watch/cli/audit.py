@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from contrib_watch.cli.options import CONFIG, JSON, opened
+from contrib_watch.cli.options import CONFIG, JSON, TextGroup, opened
 
 CSV = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 RUN = click.option("--run", type=int, help="Which of its processings. [default: the last]")
@@ -15,7 +15,7 @@ FROM = click.option("--from", "since", metavar="TIME", help="Not before this dat
 TO = click.option("--to", "until", metavar="TIME", help="Before this time, or until the end of this date.")
 
 
-@click.group(short_help="Ask the record what was contributed, and prove it.")
+@click.group(cls=TextGroup, short_help="Ask the record what was contributed, and prove it.")
 def audit() -> None:
     """What was contributed, from which file and cell, by whom, and what the ADS said; and that it is unchanged.
 

@@ -17,6 +17,34 @@ if TYPE_CHECKING:
     from contrib_watch.core.dictionary import Dictionary
     from contrib_watch.pipeline.desk import Desk
 
+
+class TextCommand(click.Command):
+    """A command whose texts can be stored and sent: none has bytes that are not UTF-8, as the names of files may."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        left = super().parse_args(ctx, args)
+        for parameter in self.get_params(ctx):
+            given = ctx.params.get(parameter.name or "")
+            for text in given if isinstance(given, tuple) else (given,):
+                if isinstance(text, str) and not _is_unicode(text):
+                    raise click.BadParameter(f"{text!a} is not text in UTF-8.", ctx, parameter)
+        return left
+
+
+class TextGroup(click.Group):
+    """A group of such commands."""
+
+    command_class = TextCommand
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG = click.option(
     "--config",

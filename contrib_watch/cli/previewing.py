@@ -18,7 +18,7 @@ from contrib_watch.core.model import Drop, DropStatus, Feed, Problem, Quotes
 from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import examine
+from contrib_watch.pipeline.job import examine, told_of
 from contrib_watch.pipeline.ruling import rule
 from contrib_watch.pipeline.second_look import second_look
 
@@ -35,6 +35,8 @@ class Preview:
     """See core.posts.plan."""
     held: str
     """Why a person would have to release it; empty: nobody."""
+    warnings: tuple[str, ...] = ()
+    """What its report would say beside the rows."""
     hints: tuple[Hint, ...] = ()
     """Which declarations would read cells that are rejected; none is applied."""
 
@@ -72,7 +74,8 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     planned = plan(changes)
     held = rule(desk, drop, reading.quotes, changes).reason
     hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
-    return Preview(file, feed, reading.quotes, changes, planned, held, hints)
+    warnings = (*reading.quotes.warnings, *told_of(feed, reading.quotes, changes))
+    return Preview(file, feed, reading.quotes, changes, planned, held, warnings, hints)
 
 
 def _layout_hints(desk: Desk, file: Path, feed: Feed) -> tuple[Hint, ...]:

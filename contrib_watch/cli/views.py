@@ -105,7 +105,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         ],
         "hints": [{"where": hint.where, "text": hint.text, "declare": list(hint.choices)} for hint in preview.hints],
         "missing": list(preview.changes.missing),
-        "warnings": list(preview.quotes.warnings),
+        "warnings": list(preview.warnings),
     }
 
 
@@ -135,7 +135,7 @@ def print_preview(preview: Preview) -> None:
         print_list(console, "would be rejected", reasons)
     for hint in preview.hints:
         console.print(f"[cyan]hint:[/] {escape(str(hint))}")
-    for warning in preview.quotes.warnings:
+    for warning in preview.warnings:
         console.print(f"[yellow]note:[/] {escape(warning)}")
     if preview.changes.missing:
         console.print(f"[yellow]missing from this list:[/] {escape(_some(preview.changes.missing))}")

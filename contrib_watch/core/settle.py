@@ -240,7 +240,7 @@ def judge(
     *,
     latest: LatestDrop | None,
     feed_is_new: bool,
-    first_seen_ns: int,
+    taken_ns: int,
     max_age_s: float,
 ) -> Judgement:
     """Whether a content is a new drop. ``latest`` is its path's latest drop, None where the path never had one.
@@ -251,7 +251,7 @@ def judge(
     - The same content saved again (another mtime) is a drop again when a later drop of the feed may have changed
       the same RICs since, or when its own drop left something undone; otherwise saving again asks for nothing.
       The diff decides what is sent, so a needless drop sends nothing.
-    - A file last saved more than ``max_age_s`` before it was first seen (``mtime_ns`` against ``first_seen_ns``,
+    - A file last saved more than ``max_age_s`` before it is taken (``mtime_ns`` against ``taken_ns``,
       both since the epoch) is not sent by itself: ``feed_is_new`` (the feed had neither a drop nor a backlog when
       the program started) makes it backlog; later it is a drop that is held.
     """
@@ -260,7 +260,7 @@ def judge(
             return Judgement(Verdict.SAME, f"same as drop {latest.id}", latest.id)
         if latest.is_feed_latest and not latest.has_problem_rows:
             return Judgement(Verdict.SAME, f"saved again, same as drop {latest.id}", latest.id)
-    age_s = (first_seen_ns - mtime_ns) / _NS_PER_S
+    age_s = (taken_ns - mtime_ns) / _NS_PER_S
     if age_s > max_age_s:
         verdict = Verdict.BACKLOG if feed_is_new else Verdict.HELD
         return Judgement(verdict, f"last saved {_days(age_s)} before it was seen (max_age is {_days(max_age_s)})")

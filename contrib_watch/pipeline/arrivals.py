@@ -41,7 +41,7 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
         file.signature.mtime_ns,
         latest=desk.drops.latest(feed, str(file.path)),
         feed_is_new=feed_is_new,
-        first_seen_ns=int(now.timestamp() * 1_000_000_000),
+        taken_ns=int(now.timestamp() * 1_000_000_000),
         max_age_s=desk.feeds[feed].max_age_s,
     )
     drop, drop_id = None, judgement.same_as

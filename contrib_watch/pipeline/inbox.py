@@ -232,7 +232,7 @@ def _judged(feed: Feed, file: FileState, now: datetime, *, feed_is_new: bool) ->
         file.signature.mtime_ns,
         latest=None,
         feed_is_new=feed_is_new,
-        first_seen_ns=int(now.timestamp() * 1_000_000_000),
+        taken_ns=int(now.timestamp() * 1_000_000_000),
         max_age_s=feed.max_age_s,
     )
     if age.verdict is Verdict.NEW:

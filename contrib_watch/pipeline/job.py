@@ -73,6 +73,11 @@ def lists_all(feed: Feed) -> bool:
     return feed.complete or feed.guards.max_missing_rows is not None
 
 
+def told_of(feed: Feed, quotes: Quotes, changes: Changes) -> tuple[str, ...]:
+    """What a report or a preview says of the values that a drop leaves as they are."""
+    return (*_blanks(changes), *_columns_gone(feed, quotes, changes))
+
+
 class Job:
     """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then finish."""
 
@@ -133,7 +138,7 @@ class Job:
             return cls.unread(desk, drop, str(error))
         ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
         missing = changes.missing if desk.feed_of(drop).complete else ()
-        warnings = (*_blanks(changes), *_columns_gone(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
+        warnings = (*told_of(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
         findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
         recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
         changes = changes.beyond(recorded)

@@ -248,6 +248,22 @@ class TestUndo:
             assert site.once()[0] == 0
         assert (held(server), held(server, "ASK")) == ({"A=T": "None", "B=T": "3"}, {"A=T": "None", "B=T": "4"})
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            ["withdraw", "A=T", b"\xffB=T"],
+            ["withdraw", "A=T", "--reason", b"\xff"],
+            ["approve", "1", "--as", b"\xff"],
+            ["audit ric", b"A=\xff"],
+        ],
+    )
+    def test_a_text_that_is_not_utf_8_is_a_fault_of_usage(self, site: Site, line: list[str | bytes]) -> None:
+        site.configure("127.0.0.1:1")
+        done = site.invoke(*map(os.fsdecode, line))
+        assert done.exit_code == 2
+        assert "\\udcff" in done.stderr
+        assert "is not text in UTF-8" in done.stderr
+
     def test_withdraw_names_what_is_still_on_its_way(self, site: Site) -> None:
         with ads() as server:
             site.configure(server.address)

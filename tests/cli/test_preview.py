@@ -69,6 +69,16 @@ def test_json_has_every_post_and_problem(known: Site) -> None:
     assert problem["mend"]
 
 
+def test_a_column_that_a_partial_list_lacks_is_told(known: Site) -> None:
+    path = known.home / "next.csv"
+    path.write_text(sheet("A=T,1.5,", "B=T,3,4", header="RIC,BID,ASK"))
+    told = ["1 blank cell kept its last value", "no column for CURRENCY, which RICs of this file have"]
+    warnings = json.loads(known.invoke("preview", str(path), "--json").stdout)["warnings"]
+    assert [warning[: len(begin)] for warning, begin in zip(warnings, told, strict=True)] == told
+    printed = " ".join(known.invoke("preview", str(path)).stdout.split())
+    assert all(f"note: {begin}" in printed for begin in told)
+
+
 @pytest.mark.parametrize("columns", ["80", "100"])
 def test_what_would_be_rejected_and_why(site: Site, columns: str) -> None:
     site.configure(CLOSED)

@@ -224,7 +224,7 @@ def verdict(
     feed_is_new: bool = False,
     max_age_s: float = 7 * 86400.0,
 ) -> Judgement:
-    return judge(sha256, mtime_ns, latest=latest, feed_is_new=feed_is_new, first_seen_ns=NOW_NS, max_age_s=max_age_s)
+    return judge(sha256, mtime_ns, latest=latest, feed_is_new=feed_is_new, taken_ns=NOW_NS, max_age_s=max_age_s)
 
 
 def latest(
@@ -297,7 +297,7 @@ def test_the_last_content_saved_at_a_path_is_its_latest_drop(saves: list[tuple[s
     """A, B, A ends with A, whatever the mtimes."""
     drop: LatestDrop | None = None
     for number, (sha256, mtime_ns) in enumerate(saves):
-        judgement = judge(sha256, mtime_ns, latest=drop, feed_is_new=False, first_seen_ns=mtime_ns, max_age_s=86400.0)
+        judgement = judge(sha256, mtime_ns, latest=drop, feed_is_new=False, taken_ns=mtime_ns, max_age_s=86400.0)
         if judgement.verdict is Verdict.NEW:
             drop = LatestDrop(number, sha256, mtime_ns, is_feed_latest=True, has_problem_rows=False)
         assert drop is not None

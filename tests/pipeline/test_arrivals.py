@@ -128,6 +128,20 @@ def test_an_old_file_that_comes_later_is_held_and_sent_once_approved(site: Site)
     assert len(site.report_files()) == 4
 
 
+def test_a_file_that_waited_too_long_to_be_taken_is_held_although_it_was_new_when_it_came(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", max_age_s=60.0))
+    site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    site.save(sheet("RIC,BID", "A=,2"))
+    site.closed = "the disk is full"
+    site.run()
+    site.clock.now_s += 100.0
+    site.closed = ""
+    site.run()
+    assert site.drops()[1].status is DropStatus.HELD
+    assert site.value("A=", "BID") == 1
+
+
 def test_a_file_saved_in_the_future_is_the_newest_of_its_scan_and_not_held(new_site: NewSite) -> None:
     site = new_site(make_feed("fx", max_age_s=60.0))
     site.save(sheet("RIC,BID", "A=,1"), age_s=-3600.0)
