@@ -10,8 +10,9 @@ import errno
 import hashlib
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePath
@@ -50,8 +51,10 @@ _FREE_TEXTS = ("row", "ric", "changes", "nak_code", "text", "verified")
 """Columns with texts that come from outside."""
 _QUOTED = (b'"', b",", b"\r", b"\n")
 """Because of any of these a cell is quoted."""
-_CSV_ROWS = 50_000
+_CSV_ROWS = 20_000
 """Rows that are made lines at one time."""
+_AHEAD = 2
+"""So many times these are made ahead of what is being written, beside one another."""
 
 _NAME_LIMIT_BYTES = 255
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV})
@@ -86,8 +89,8 @@ def report_name(filename: str, seen_at_utc: datetime, *, simulated: bool, taken:
     return base
 
 
-def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
-    """Write ``base.ack.csv`` and ``base.ack.html`` into ``folder``; returns their paths, in this order.
+def write_report(report: Report, folder: Path, base: str) -> dict[Path, str]:
+    """Write ``base.ack.csv`` and ``base.ack.html`` into ``folder``; their paths, in this order, and SHA-256 (hex).
 
     Each appears whole or not at all, and only under a free name: a file that is there is left as it is. Where it
     has the very bytes of this report (an earlier start wrote it and was stopped), it counts as written; otherwise
@@ -97,27 +100,30 @@ def write_report(report: Report, folder: Path, base: str) -> tuple[Path, Path]:
     csv_path, html_path = folder / f"{base}.ack.csv", folder / f"{base}.ack.html"
     created = False
     try:
-        created = _publish(csv_path, csv_pieces(report))
-        _publish(html_path, [page(report, file_sha256(csv_path)).encode("utf-8")])
+        csv_sha256, created = _publish(csv_path, csv_pieces(report))
+        html_sha256, _ = _publish(html_path, [page(report, csv_sha256).encode("utf-8")])
     except Exception:
         if created:
             csv_path.unlink()
         raise
     sync_folder(folder)
-    return csv_path, html_path
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {csv_path: csv_sha256, html_path: html_sha256}
 
 
 def csv_pieces(report: Report) -> Iterator[bytes]:
     """All rows of the report as CSV, one piece after the other: a whole one may be larger than the file."""
     yield (",".join(report.columns) + "\r\n").encode()
-    for start in range(0, len(report.rows), _CSV_ROWS):
-        yield _csv_lines(report.rows.slice(start, _CSV_ROWS))
+    pieces = [report.rows.slice(start, _CSV_ROWS) for start in range(0, len(report.rows), _CSV_ROWS)]
+    if len(pieces) < 2:
+        yield from map(_csv_lines, pieces)
+        return
+    with ThreadPoolExecutor(_AHEAD, "report") as pool:  # Arrow lets go of Python's lock
+        made: deque[Future[bytes]] = deque()
+        for piece in pieces:
+            made.append(pool.submit(_csv_lines, piece))
+            if len(made) > _AHEAD:
+                yield made.popleft().result()
+        yield from (one.result() for one in made)
 
 
 def csv_bytes(report: Report) -> bytes:
@@ -202,21 +208,21 @@ def _fitted(filename: str, limit_bytes: int) -> str:
 # --- files
 
 
-def _publish(path: Path, pieces: Iterable[bytes]) -> bool:
-    """Make a content appear at ``path``, whole; False where it is there already, byte for byte."""
+def _publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, bool]:
+    """Make a content appear at ``path``, whole; its SHA-256 (hex), and whether it was not there byte for byte."""
     temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
-        _write_durably(temporary, pieces)
+        sha256 = _write_durably(temporary, pieces)
         try:
             _rename_to_free_name(temporary, path)
         except FileExistsError:
-            if path.is_symlink() or file_sha256(path) != file_sha256(temporary):
+            if path.is_symlink() or _file_sha256(path) != sha256:
                 raise
-            return False
+            return sha256, False
     finally:
         temporary.unlink(missing_ok=True)
-    return True
+    return sha256, True
 
 
 def _temporary(path: Path) -> Path:
@@ -225,12 +231,22 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".contrib-watch-{digest}.part")
 
 
-def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
+def _write_durably(path: Path, pieces: Iterable[bytes]) -> str:
+    """Write a file; the SHA-256 (hex) of its content."""
+    digest = hashlib.sha256()
     # Never by mkstemp, whose files only the program's own user can read. "x" follows no link.
     with path.open("xb") as file:
-        file.writelines(pieces)
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rename_to_free_name(temporary: Path, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from contrib_watch.adapters.report_files import file_sha256, report_name, write_report
+from contrib_watch.adapters.report_files import report_name, write_report
 from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import COLUMNS, Report, build_report
 from contrib_watch.errors import StateUnavailable, UnreadableFile
@@ -130,15 +130,15 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
 
 
 def _written(report: Report, folder: Path, base: str, *, make: bool) -> tuple[Path, dict[str, str]]:
-    """Write a report; the path of its CSV, and the SHA-256 (hex) of its files as they are on the disk.
+    """Write a report; the path of its CSV, and the SHA-256 (hex) of its files.
 
     ``make`` the folder where it is not there: of the state's own, and of no other.
     """
     if make:
         with suppress(FileExistsError):  # where it is no folder, writing says so
             folder.mkdir()
-    paths = write_report(report, folder, base)
-    return paths[0], {path.name: file_sha256(path) for path in paths}
+    written = write_report(report, folder, base)
+    return next(iter(written)), {path.name: sha256 for path, sha256 in written.items()}
 
 
 def _divert(desk: Desk, drop: Drop, folder: Path, error: OSError) -> None:

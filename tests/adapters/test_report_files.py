@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import stat
@@ -138,7 +139,9 @@ def test_file_name_bytes_that_are_not_utf_8_are_kept() -> None:
 
 def test_both_files_appear_and_nothing_else(tmp_path: Path) -> None:
     report = a_report(acked(3))
-    csv_path, html_path = write_report(report, tmp_path, "prices.csv.20261122T163000Z")
+    written = write_report(report, tmp_path, "prices.csv.20261122T163000Z")
+    csv_path, html_path = written
+    assert written == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
     assert (csv_path.name, html_path.name) == (
         "prices.csv.20261122T163000Z.ack.csv",
         "prices.csv.20261122T163000Z.ack.html",
@@ -300,8 +303,8 @@ def test_a_sheet_or_ric_that_looks_like_a_formula_is_made_safe() -> None:
     assert (row["row"], row["ric"]) == ("'=Sheet!2", "'=BRT-")
 
 
-@given(st.lists(st.tuples(FREE_TEXT, FREE_TEXT, st.integers(0, 2**63 - 1)), max_size=8))
-def test_the_csv_made_in_columns_is_the_one_of_the_csv_module(cells: list[tuple[str, str, int]]) -> None:
+@given(st.lists(st.tuples(FREE_TEXT, FREE_TEXT, st.integers(0, 2**63 - 1)), max_size=8), st.integers(1, 9))
+def test_the_csv_made_in_columns_is_the_one_of_the_csv_module(cells: list[tuple[str, str, int]], piece: int) -> None:
     kinds = dict.fromkeys(COLUMNS, pa.string()) | {"post_id": pa.int64(), "attempts": pa.int64()}
     told = [(ric, ric, "Update", "acked", number, text, "", text, SENT, "", number) for ric, text, number in cells]
     texts = pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in told], pa.schema(kinds))
@@ -311,7 +314,9 @@ def test_the_csv_made_in_columns_is_the_one_of_the_csv_module(cells: list[tuple[
     free = ("row", "ric", "changes", "nak_code", "text")
     for row in texts.to_pylist():
         writer.writerow([made_safe(str(row[name])) if name in free else row[name] for name in COLUMNS])
-    assert csv_bytes(replace(a_report(), rows=texts)) == expected.getvalue().encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_files, "_CSV_ROWS", piece)
+        assert csv_bytes(replace(a_report(), rows=texts)) == expected.getvalue().encode()
 
 
 def made_safe(text: str) -> str:
