@@ -70,7 +70,8 @@ class Changes:
     """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the fields."""
     facts: Columns
     """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields``, ``carried``, ``acked_on`` of
-    the snapshot, and ``newer``: the fields that keep a newer drop's value, with a comma between."""
+    the snapshot, ``newer``: the fields that keep a newer drop's value, with a comma between, and ``heir_of``: the
+    feed that had the RIC and is configured no more, where that alone is why it is posted, else empty."""
     problems: tuple[Problem, ...] = ()
     """Rows that only the snapshot shows to be wrong: another feed's RIC, a new RIC without a value."""
     replaced: tuple[tuple[int, str], ...] = ()
@@ -160,7 +161,7 @@ def diff(
         _foreign_row(quotes, rics[index], f"feed {known['feed'][index].as_py()!r}")
         for index in pc.indices_nonzero(foreign).to_pylist()
     ]
-    looked_at = pc.invert(pc.or_(foreign, _are_unchanged(given, known, len(rics))))
+    looked_at = pc.invert(pc.or_(foreign, _are_unchanged(given, known, feed, len(rics))))
     rics, numbers, given = _narrowed(rics, numbers, given, looked_at)
     known = filtered(known, looked_at)
 
@@ -179,7 +180,10 @@ def diff(
         given = {name: only(column, pc.invert(newer[name])) for name, column in given.items()}
         has_any = any_of(map(pc.is_valid, given.values()), len(rics))
     changing = _asks(given, held, pc.and_(is_new, has_any), len(rics)) if newer else asks
-    to_post = pc.and_not(pc.or_(changing, dirty), empty)
+    # A RIC whose feed is configured no more becomes this one's by a post; without it nobody would look after it.
+    asked = pc.or_(changing, dirty)
+    heir = pc.and_not(pc.fill_null(pc.not_equal(known["feed"], feed), False), asked)
+    to_post = pc.and_not(pc.or_(asked, heir), empty)
     blanks = {name: column for name, column in given.items() if column.null_count}
     kept = {name: _is_kept(column, held[name], newer.get(name)) for name, column in blanks.items()}
 
@@ -191,6 +195,7 @@ def diff(
         "carried": known["carried"],
         "acked_on": known["acked_on"],
         "newer": marked_names(newer, len(rics)),
+        "heir_of": pc.if_else(heir, known["feed"], ""),
         "attempts": pc.fill_null(known["attempts"], 0),
     }
     given_way = pc.and_(asks, any_of(newer.values(), len(rics)))
@@ -244,11 +249,11 @@ def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:
     return {name: column.take(pa.array(at, mask=at < 0)) for name, column in columns.items()}
 
 
-def _are_unchanged(given: Columns, known: Columns, rows: int) -> pa.BooleanArray:
-    """Which rows are the very text that the ADS acknowledged, and are not in doubt."""
+def _are_unchanged(given: Columns, known: Columns, feed: str, rows: int) -> pa.BooleanArray:
+    """Which rows are the very text that the ADS acknowledged for this feed, and are not in doubt."""
     if known["fields"].null_count == rows:
         return repeated(False, rows)
-    same = pc.equal(object_column(given, rows), known["fields"])
+    same = pc.and_(pc.equal(object_column(given, rows), known["fields"]), pc.equal(known["feed"], feed))
     return pc.and_not(pc.fill_null(same, False), pc.is_valid(known["attempted"]))
 
 

@@ -2,7 +2,7 @@
 
 - A new RIC, a dirty one, and one that gains a field gets a Refresh: only a Refresh creates an item or changes its
   field list (LSEG's rule for contributions).
-- Every other gets an Update with just the fields that changed.
+- Every other gets an Update with just the fields that changed, or a Refresh where none has and only the feed is new.
 - A Refresh carries every field that the RIC has, because the ADS clears what a Refresh does not carry.
 """
 
@@ -34,6 +34,7 @@ from contrib_watch.core.model import Action, Post, Quotes
 _ACTIONS = {action.value: action for action in Action}
 GAINS_A_FIELD = "gains a field: sent in full"
 IN_DOUBT = "its last post was not answered: sent in full"
+TAKEN_OVER = "taken over from a feed that is configured no more"
 KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
 PIECE_ROWS = 50_000
@@ -55,7 +56,7 @@ def plan(changes: Changes) -> pd.DataFrame:
     changed = {name: only(column, differing[name]) for name, column in given.items()}
     lacked = {name: pc.is_null(old) for name, old in held.items() if name in given and old.null_count}
     gains = any_of((pc.and_(lacks, pc.is_valid(given[name])) for name, lacks in lacked.items()), rows)
-    refresh = pc.or_(pc.or_(new, dirty), gains)
+    refresh = pc.or_(pc.or_(new, dirty), pc.or_(gains, pc.not_equal(facts["heir_of"], "")))
     everything = object_column(full, rows)
     # Whether the ADS has what was attempted is unknown: of a RIC in doubt all of it has to go.
     to_go = {name: pc.and_(pc.is_valid(column), pc.or_(differing[name], dirty)) for name, column in given.items()}
@@ -66,7 +67,7 @@ def plan(changes: Changes) -> pd.DataFrame:
         "full": everything,
         "changed": marked_names(to_go, rows),
         "changes": _change_texts(changed, held, rows) if not dirty.true_count else _told_of_doubt(full, changes),
-        "note": _notes(pc.and_not(gains, new), dirty, facts["newer"]),
+        "note": _notes(pc.and_not(gains, new), dirty, facts),
         "carried": _carried(changes),
         "attempts": facts["attempts"],
     }
@@ -134,9 +135,11 @@ def _strings(column: pd.Series[str] | pd.Index[str]) -> list[str]:
     return arrow_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
 
 
-def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, newer: pa.StringArray) -> pa.StringArray:
+def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, facts: Columns) -> pa.StringArray:
     """Why a post is a Refresh, or lacks values, where a person would not expect it: the last reason that applies."""
+    heir_of, newer = facts["heir_of"], facts["newer"]
     notes = pc.if_else(dirty, IN_DOUBT, pc.if_else(gains, GAINS_A_FIELD, ""))
+    notes = pc.if_else(pc.not_equal(heir_of, ""), joined(f"{TAKEN_OVER}, ", heir_of, ": sent in full"), notes)
     return pc.if_else(pc.not_equal(newer, ""), joined(f"{KEPT_NEWER}: ", newer), notes)
 
 

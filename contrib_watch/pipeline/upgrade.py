@@ -21,7 +21,7 @@ from contrib_watch.ads.delivery import WAS_UNKNOWN
 from contrib_watch.core.chain import Link
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS, diff
 from contrib_watch.core.model import CLEARED, Action, Drop, DropStatus, Post, Problem, Quotes, Status
-from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, plan, posts
+from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, TAKEN_OVER, plan, posts
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk, Reading
@@ -30,7 +30,7 @@ from contrib_watch.store import utc_text
 from contrib_watch.store.history import History, tokens
 from contrib_watch.store.record import run_record
 
-_HANGS_ON_MORE = (IN_DOUBT, KEPT_NEWER, WAS_UNKNOWN)
+_HANGS_ON_MORE = (IN_DOUBT, KEPT_NEWER, TAKEN_OVER, WAS_UNKNOWN)
 """Notes of posts that hung on what the record does not tell, or that were changed on their way."""
 _RICS_AT_ONCE = 10_000
 

@@ -64,6 +64,7 @@ class ExpectedPost(NamedTuple):
     attempts: int
     in_doubt: bool
     gains: bool
+    heir_of: str = ""
 
 
 @dataclass
@@ -98,12 +99,13 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
                     expected.kept_since.add(known.carried.get(name, known.acked_on))
         changed = {name: token for name, token in given.items() if held.get(name) != token}
         gains = any(name not in held for name in given)
-        if not (is_new or in_doubt or changed):
+        heir_of = "" if is_new or in_doubt or changed else known.feed
+        if heir_of == FEED:
             expected.unchanged += 1
             continue
         full = {**held, **given}
         acked = known.fields or {}
-        refresh = is_new or in_doubt or gains
+        refresh = is_new or in_doubt or gains or bool(heir_of)
         carried = {name: known.carried.get(name, known.acked_on) for name in held if name not in given}
         expected.posts.append(
             ExpectedPost(
@@ -123,6 +125,7 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
                 attempts=known.attempts,
                 in_doubt=in_doubt,
                 gains=gains and not is_new,
+                heir_of=heir_of,
             )
         )
     if case.owned is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -250,6 +251,27 @@ def test_a_feed_that_is_no_longer_configured_owns_nothing(new_site: NewSite) -> 
     site.save(sheet("RIC,BID", "A=,3"), feed="desk")
     site.run()
     assert site.sent(1) == [("Update", "A=", {"BID": "3"})]
+
+
+def test_what_a_renamed_feed_has_is_posted_once_in_full_and_looked_after_from_then_on(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"))
+    site.save(sheet("RIC,BID,ASK", "A=,1,1.5", "B=,2,2.5"))
+    site.run()
+    (feed,) = site.settings.feeds
+    site.settings = replace(site.settings, feeds=(replace(feed, name="forex"),))
+    site.save(sheet("RIC,BID", "A=,1", "B=,9"), feed="forex")
+    site.run()
+    assert site.sent(2) == [("Refresh", "A=", {"BID": "1", "ASK": "1.5"}), ("Update", "B=", {"BID": "9"})]
+    texts = {row["ric"]: row["text"] for row in site.rows(2)}
+    assert "taken over from a feed that is configured no more, fx: sent in full" in texts["A="]
+    assert "taken over" not in texts["B="]
+    site.save(sheet("RIC,BID,ASK", "A=,1,1.5", "B=,9,2.5"), feed="forex")
+    site.run()
+    assert site.sent(4) == []
+    site.ads_restarts()
+    site.save(sheet("RIC,BID", "A=,1", "B=,10"), feed="forex")
+    site.run()
+    assert (site.value("A=", "BID"), site.value("B=", "BID")) == (1, 10)
 
 
 # --- files that are no drop of prices, and reports
