@@ -1,9 +1,4 @@
-"""Outcomes of a drop -> its Ack report: every row, the totals, the causes, and one sentence that sums it up.
-
-The sentence (the verdict) is read by somebody under stress, so it follows three rules. What is not in the market
-comes first. A row counts as being there only where the ADS acknowledged its values, now (acked) or earlier
-(unchanged). And "nothing published" is never said while a post may have been applied without an answer.
-"""
+"""Outcomes of a drop -> its Ack report: every row, the totals, the causes, and one sentence that sums it up."""
 
 from __future__ import annotations
 
@@ -12,51 +7,35 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from itertools import chain
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.chain import Witness
-from contrib_watch.core.columns import arrow_column, joined, repeated
+from contrib_watch.core.columns import joined, repeated
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
+from contrib_watch.core.report_rows import (
+    COLUMNS,
+    are_problems,
+    in_order,
+    labelled,
+    numbered_rows,
+    recorded_rows,
+    totals_of,
+    unchanged_rows,
+    with_columns,
+)
+from contrib_watch.core.verdict import Level, Verdict, counted, verdict_of
 from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, Verified, found, with_column
-from contrib_watch.errors import ContribWatchError
-
-COLUMNS = (
-    "row", "ric", "action", "status", "post_id", "changes",
-    "nak_code", "text", "sent_at_utc", "acked_at_utc", "attempts",
-)  # fmt: skip
-"""The columns of a report's rows and of its CSV, in this order."""
-
-PROBLEM_STATUSES = (Status.REJECTED, Status.NAKKED, Status.UNCONFIRMED, Status.HELD)
-"""The statuses of rows that are not known to be in the market, and that a person should look at."""
-
-Level = Literal["good", "attention", "bad"]
-
-_TYPES = {**dict.fromkeys(COLUMNS, pa.string()), **dict.fromkeys(("row", "post_id", "attempts"), pa.int64())}
-_PROBLEM_WORDS = pa.array([status.value for status in PROBLEM_STATUSES])
 
 _EXAMPLE_LENGTH = 80
 """Characters of a cell's text that an example quotes."""
 
 _DANGEROUS = r"^[=+\-@\t\r\n']"
 """What makes a spreadsheet program run a cell as a formula, and the mark that makes it safe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The whole report in one sentence."""
-
-    level: Level
-    """``good``: every row is in the market. ``attention``: some are not, or there is something to know. ``bad``:
-    half of the rows or more are not."""
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +104,7 @@ class Report:
     @property
     def problem_rows(self) -> pa.Table:
         """The rows with one of PROBLEM_STATUSES, in file order."""
-        return self.rows.filter(_are_problems(self.rows))
+        return self.rows.filter(are_problems(self.rows))
 
 
 def build_report(
@@ -171,10 +150,10 @@ def build_report(
             rows, causes, verdict = _half_way(drop, rows, outcomes)
     else:
         problems = quotes.problems if problems is None else problems
-        numbered = _numbered_rows(quotes, outcomes, problems)
-        rows = _labelled(numbered, quotes.sheet)
+        numbered = numbered_rows(quotes, outcomes, problems)
+        rows = labelled(numbered, quotes.sheet)
         causes = _causes(drop, numbered, rows, problems, missing, breaches)
-        verdict = _verdict(drop, _totals(rows), len(missing))
+        verdict = verdict_of(drop, totals_of(rows), len(missing))
     if verified is not None:
         rows = with_column(rows, verified)
         causes = (*_different(rows), *causes)
@@ -191,7 +170,7 @@ def build_report(
         witness=witness,
         local_tz=local_tz,
         rows=rows,
-        totals=_totals(rows),
+        totals=totals_of(rows),
         missing=tuple(missing),
         causes=causes,
         warnings=tuple(dict.fromkeys((*(quotes.warnings if quotes else ()), *warnings))),
@@ -220,116 +199,6 @@ def spreadsheet_safe_text(text: str) -> str:
 def spreadsheet_raw(texts: pa.StringArray) -> pa.StringArray:
     """Undo ``spreadsheet_safe``: one leading apostrophe is taken away."""
     return pc.replace_substring_regex(texts, "^'", "", max_replacements=1)
-
-
-# --- rows
-
-
-def _numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Problem]) -> pa.Table:
-    """Every row of the file with COLUMNS, once, in the report's order; ``row`` is still the file's number."""
-    recorded = _recorded(outcomes)
-    _check_recorded(recorded, quotes, problems)
-    first = pa.table({"row": pa.array(quotes.rows.to_numpy()), "ric": arrow_column(quotes.values.index)})
-    unchanged = _unchanged(_unrecorded(first, recorded))
-    rows = pa.concat_tables([recorded, unchanged, *_twin_rows(quotes, first, recorded)])
-    if len(rows) != quotes.rows_read:
-        raise _fault(f"the file has {quotes.rows_read:,} rows, but {len(rows):,} are accounted for")
-    return _in_order(_explained(rows, problems))
-
-
-def _recorded(outcomes: pd.DataFrame) -> pa.Table:
-    """COLUMNS of outcomes; absent text becomes empty."""
-    found = pa.Table.from_pandas(outcomes[list(COLUMNS)], schema=pa.schema(_TYPES.items()), preserve_index=False)
-    texts = (name for name, kind in _TYPES.items() if kind == pa.string() and found[name].null_count)
-    return _with(found, **{name: pc.fill_null(found[name], "") for name in texts})
-
-
-def _unchanged(rows: pa.Table) -> pa.Table:
-    """Rows of a file (``row``, ``ric``) with COLUMNS, as unchanged ones."""
-    empty, nothing = repeated("", len(rows)), pa.nulls(len(rows), pa.int64())
-    columns = {name: empty if kind == pa.string() else nothing for name, kind in _TYPES.items()}
-    columns["status"] = repeated(Status.UNCHANGED.value, len(rows))
-    columns["attempts"] = pc.fill_null(nothing, 0)
-    return pa.table({**columns, "row": rows["row"], "ric": rows["ric"]})
-
-
-def _in_order(rows: pa.Table) -> pa.Table:
-    """Problems first, then by ``row``; rows that are in order already are not copied."""
-    fine = pc.invert(_are_problems(rows)).to_numpy()
-    order = np.lexsort((rows["row"].to_numpy(), fine))
-    return rows if np.array_equal(order, np.arange(len(rows))) else rows.combine_chunks().take(order)
-
-
-def _are_problems(rows: pa.Table) -> pa.ChunkedArray:
-    return pc.is_in(rows["status"], value_set=_PROBLEM_WORDS)
-
-
-def _check_recorded(recorded: pa.Table, quotes: Quotes, problems: Sequence[Problem]) -> None:
-    unknown = set(recorded["status"].unique().to_pylist()) - set(Status)
-    if unknown:
-        raise _fault(f"an outcome has the status {min(unknown)!r}, which does not exist")
-    numbers, times = np.unique(recorded["row"].to_numpy(), return_counts=True)
-    if len(numbers) != len(recorded):
-        raise _fault(f"row {numbers[times > 1][0]} has two outcomes")
-    foreign = set(numbers[~np.isin(numbers, quotes.rows.to_numpy())].tolist())
-    others = (problem.row for problem in chain(quotes.problems, problems))
-    foreign -= {*chain.from_iterable(quotes.twins.values()), *others}
-    if foreign:
-        raise _fault(f"row {min(foreign)} has an outcome, but the file has no such row")
-
-
-def _unrecorded(known: pa.Table, recorded: pa.Table) -> pa.Table:
-    """The rows of ``known`` without an outcome."""
-    return known.filter(pc.invert(pc.is_in(known["row"], value_set=recorded["row"])))
-
-
-def _twin_rows(quotes: Quotes, first: pa.Table, recorded: pa.Table) -> Iterator[pa.Table]:
-    """The equal copies without an outcome: they share the post of their RIC's first row, so also its fate."""
-    if not quotes.twins:
-        return
-    pairs = [(row, ric) for ric, rows in quotes.twins.items() for row in rows]
-    twins = _unrecorded(pa.table([*zip(*pairs, strict=True)], first.schema), recorded)
-    posted = recorded.filter(pc.is_in(recorded["row"], value_set=first["row"])).combine_chunks()
-    at = pc.index_in(twins["ric"], value_set=posted["ric"])
-    shared = posted.take(pc.drop_null(at))
-    yield shared.set_column(0, "row", twins["row"].filter(pc.is_valid(at)))
-    yield _unchanged(twins.filter(pc.is_null(at)))
-
-
-def _explained(rows: pa.Table, problems: Sequence[Problem]) -> pa.Table:
-    """The rows with their texts; a rejected row that was recorded without one gets its problems'."""
-    bare = pc.and_(pc.equal(rows["status"], Status.REJECTED.value), pc.equal(rows["text"], ""))
-    if not pc.any(bare).as_py():
-        return rows
-    reasons: dict[int, str] = {}
-    for problem in problems:
-        reasons[problem.row] = f"{reasons[problem.row]}; {problem}" if problem.row in reasons else str(problem)
-    numbers = pc.if_else(bare, rows["row"], None).to_pylist()
-    told = pa.array([None if row is None else reasons.get(row) for row in numbers], pa.string())
-    return _with(rows, text=pc.coalesce(told, rows["text"]))
-
-
-def _with(rows: pa.Table, **columns: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """The same rows with other columns in the place of their own."""
-    for name, column in columns.items():
-        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
-    return rows
-
-
-def _labelled(numbered: pa.Table, sheet: str) -> pa.Table:
-    label = pc.cast(numbered["row"], pa.string())
-    return _with(numbered, row=joined(f"{sheet}!", label) if sheet else label)
-
-
-def _totals(rows: pa.Table) -> dict[Status, int]:
-    found = {pair["values"]: pair["counts"] for pair in rows["status"].value_counts().to_pylist()}
-    return {status: found.get(status.value, 0) for status in Status}
-
-
-def _fault(what: str) -> ContribWatchError:
-    return ContribWatchError(
-        f"the report does not add up: {what}", hint="This is a fault of the program: please report it"
-    )
 
 
 # --- causes
@@ -396,7 +265,7 @@ def _problem_causes(problems: Sequence[Problem]) -> list[Cause]:
 
 
 def _need_a_word(rows: pa.Table) -> pa.ChunkedArray:
-    return pc.or_(_are_problems(rows), pc.equal(rows["status"], Status.SUPERSEDED.value))
+    return pc.or_(are_problems(rows), pc.equal(rows["status"], Status.SUPERSEDED.value))
 
 
 def _outcome_causes(drop: Drop, rows: pa.Table) -> list[Cause]:
@@ -466,7 +335,7 @@ def _different(rows: pa.Table) -> Iterator[Cause]:
 
 def _unavailable(rows: pa.Table) -> Iterator[str]:
     for why, count in Counter(found(rows).unavailable[COLUMN].to_pylist()).most_common():
-        yield f"{_counted(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
+        yield f"{counted(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
 
 
 def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
@@ -478,79 +347,10 @@ def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
     if seen.yes and not wrong and not unknown:
         text = text.replace(" acknowledged", " acknowledged and verified", 1)
     if wrong:
-        text = f"{_counted(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
+        text = f"{counted(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
     if unknown:
         text = f"{text}; {unknown:,} not verified"
     return Verdict(level, text)
-
-
-# --- the verdict
-
-
-def _verdict(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdict:
-    read = sum(totals.values())
-    acked, unchanged = totals[Status.ACKED], totals[Status.UNCHANGED]
-    unknown, superseded = totals[Status.UNCONFIRMED], totals[Status.SUPERSEDED]
-    lost = totals[Status.REJECTED] + totals[Status.NAKKED] + totals[Status.HELD]
-    decided = totals[Status.HELD] or drop.status is DropStatus.REJECTED
-    if ((lost and decided) or drop.status is DropStatus.HELD) and not acked and not unknown:
-        return Verdict("bad", f"NOTHING PUBLISHED: {_stopped(drop)}")
-    if lost and lost == read:
-        return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(totals)}")
-    absent = f"; {_counted(missing, 'known RIC')} missing from the file" if missing else ""
-    if lost or unknown or superseded:
-        level: Level = "bad" if 2 * (lost + unknown) >= read else "attention"
-        return Verdict(level, _partly(read, lost, unknown, superseded, acked, unchanged) + absent)
-    return Verdict("attention" if missing or not read else "good", _all_there(acked, unchanged) + absent)
-
-
-def _stopped(drop: Drop) -> str:
-    """Why a decision, or the lack of one, keeps the drop back."""
-    if drop.status is DropStatus.REJECTED:
-        return drop.reason or "rejected"
-    return f"held, {drop.reason or 'waiting for a decision'}"
-
-
-def _all_lost(totals: Mapping[Status, int]) -> str:
-    rejected, nakked = totals[Status.REJECTED], totals[Status.NAKKED]
-    if not nakked:
-        return "the only row was rejected" if rejected == 1 else f"all {rejected:,} rows rejected"
-    if not rejected:
-        return "the ADS refused the only row" if nakked == 1 else f"the ADS refused all {nakked:,} rows"
-    return f"{_counted(rejected, 'row')} rejected, {nakked:,} refused by the ADS"
-
-
-def _partly(read: int, lost: int, unknown: int, superseded: int, acked: int, unchanged: int) -> str:
-    """What is not in the market first; the first number says of how many."""
-    parts = [
-        f"{count:,} {what}"
-        for count, what in (
-            (lost, "NOT published"),
-            (unknown, "of unknown fate (no answer)"),
-            (superseded, "superseded by a newer drop"),
-            (acked, "acknowledged"),
-            (unchanged, "unchanged"),
-        )
-        if count
-    ]
-    first = next(count for count in (lost, unknown, superseded) if count)
-    of_all = f"All {read:,}" if first == read else f"{first:,} of {read:,}"
-    return "; ".join([parts[0].replace(f"{first:,}", of_all, 1), *parts[1:]])
-
-
-def _all_there(acked: int, unchanged: int) -> str:
-    if not acked and not unchanged:
-        return "Nothing to send: the file has no rows"
-    if not acked:
-        return f"Nothing to send: {_counted(unchanged, 'row')} unchanged"
-    if not unchanged:
-        return f"All {acked:,} rows acknowledged" if acked > 1 else "The only row acknowledged"
-    changed = f"All {acked:,} changed rows" if acked > 1 else "The only changed row"
-    return f"{changed} acknowledged; {unchanged:,} unchanged"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 # --- a file without rows to speak of
@@ -570,8 +370,8 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pa.Table, tup
         status, why = Status.REJECTED, unreadable or reason or "no reason was recorded"
         what = f"the file could not be read: {why}" if unreadable else f"rejected, {why}"
         mend = "mend the file and save it again: nothing of this one was sent"
-    line = _unchanged(pa.table({"row": [""], "ric": [""]}))
-    line = _with(line, status=repeated(status.value, 1), text=repeated(why, 1))
+    line = unchanged_rows(pa.table({"row": [""], "ric": [""]}))
+    line = with_columns(line, status=repeated(status.value, 1), text=repeated(why, 1))
     return line, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
 
 
@@ -580,15 +380,15 @@ def _half_way(drop: Drop, rest: pa.Table, outcomes: pd.DataFrame) -> tuple[pa.Ta
 
     Rows below 1 are of RICs whose place in the file is not known any more.
     """
-    known = _in_order(_recorded(outcomes))
+    known = in_order(recorded_rows(outcomes))
     label = pc.if_else(pc.less(known["row"], 1), "", pc.cast(known["row"], pa.string()))
-    known = _with(known, row=label)
-    rest = _with(rest, text=joined("not sent by this run, as any row that is not listed: ", rest["text"]))
+    known = with_columns(known, row=label)
+    rest = with_columns(rest, text=joined("not sent by this run, as any row that is not listed: ", rest["text"]))
     rows = pa.concat_tables([rest, known])
     cause = Cause(
         Status.REJECTED, 1, f"the drop failed half-way: {drop.reason}", "", f"then: contrib-watch retry {drop.id}"
     )
-    totals = _totals(rows)
+    totals = totals_of(rows)
     unknown = f"{totals[Status.UNCONFIRMED]:,} of unknown fate (no answer); " if totals[Status.UNCONFIRMED] else ""
     text = f"FAILED half-way: {totals[Status.ACKED]:,} acknowledged; {unknown}all others NOT published"
     verdict = Verdict("bad", text)

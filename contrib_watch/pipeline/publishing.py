@@ -17,7 +17,8 @@ import structlog
 
 from contrib_watch.adapters.report_files import report_name, write_report
 from contrib_watch.core.model import Drop, Quotes
-from contrib_watch.core.report import COLUMNS, Report, build_report
+from contrib_watch.core.report import Report, build_report
+from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk

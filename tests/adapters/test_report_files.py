@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from contrib_watch.adapters import report_files
 from contrib_watch.adapters.report_files import csv_bytes, page, report_name, write_report
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
-from contrib_watch.core.report import COLUMNS, Report, build_report, spreadsheet_raw
+from contrib_watch.core.report import Report, build_report, spreadsheet_raw
+from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.core.tokens import TOKENS
 
 SEEN = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)

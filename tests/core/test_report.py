@@ -14,14 +14,8 @@ from hypothesis import strategies as st
 
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.naks import EXPLANATIONS, explain
-from contrib_watch.core.report import (
-    COLUMNS,
-    PROBLEM_STATUSES,
-    Report,
-    build_report,
-    spreadsheet_raw,
-    spreadsheet_safe,
-)
+from contrib_watch.core.report import Report, build_report, spreadsheet_raw, spreadsheet_safe
+from contrib_watch.core.report_rows import COLUMNS, PROBLEM_STATUSES
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import ContribWatchError
 
