@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 ASSERTION_AUDIENCE = "https://login.ciam.refinitiv.com/as/token.oauth2"
-"""Whom a signed assertion is for (seen in LSEG's example for JWTs)."""
+"""Whom a signed assertion is for: what LSEG's example and SDKs say, whatever the URL that the token is asked of."""
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME_S = 3600
 RENEW_AT = 0.8

@@ -37,8 +37,9 @@ _FETCHED = 10_000
 """Rows that are Python objects at one time."""
 _ROWS_AT_ONCE = 250
 """Rows in one insertion: 15 columns of them are far from the 32,766 parameters that SQLite takes."""
-_JOINED = 50_000
-"""Rows whose columns are one text each at one time."""
+_JOINED = 10_000
+"""Rows whose columns are one text each at one time. SQLite takes no text above 1,000,000,000 bytes, and what an item
+holds came in a message of 65,535 at most, with its RIC of 255."""
 IN_LIST = 10_000
 """RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -12,8 +14,19 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, String, cast, create_engine, select
 from sqlalchemy.exc import IntegrityError
 
+from contrib_watch.ads.messages import MAX_CONVERTED_BYTES
+from contrib_watch.core.quotes import MAX_RIC_BYTES
 from contrib_watch.store import bulk, schema
-from contrib_watch.store.bulk import _ROWS_AT_ONCE, add_rows, columns_of, drop_rics, put_rics, rows_of, text_of_each
+from contrib_watch.store.bulk import (
+    _JOINED,
+    _ROWS_AT_ONCE,
+    add_rows,
+    columns_of,
+    drop_rics,
+    put_rics,
+    rows_of,
+    text_of_each,
+)
 
 TABLE = schema.dirty
 RICS = ["A", "a", "é=X", "%s", "A'B", "[1]", "NULL", "1E5", "00"]
@@ -91,6 +104,12 @@ def test_what_rows_have_in_common_is_theirs_as_well(rest: list[tuple[object, ...
         patched.setattr(bulk, "_ROWS_AT_ONCE", at_once)
         add_rows(connection, TABLE, columns_for(found), {"service": "S"})
         assert everything(connection) == set(found)
+
+
+def test_the_largest_items_fit_into_one_text_of_sqlite() -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        longest_bytes = database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+    assert longest_bytes > _JOINED * (MAX_CONVERTED_BYTES + MAX_RIC_BYTES + 1)
 
 
 def test_a_row_that_is_given_twice_is_refused() -> None:
