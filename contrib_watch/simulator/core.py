@@ -70,6 +70,8 @@ class Verdict(StrEnum):
     APPLIED = "applied"
     NAKKED = "nakked"
     ERROR = "error"
+    IGNORED = "ignored"
+    """Acknowledged and not applied, by the fault script."""
     LOST = "lost"
     """Neither applied nor answered, by the fault script."""
 
@@ -358,7 +360,8 @@ class ServerSession:
         if faults and not self._misbehave(post, key, faults):
             return
         nak = self._nak(post, key, faults)
-        self._ads.record(post, key, Verdict.NAKKED if nak else Verdict.APPLIED, nak.code if nak else "")
+        applied = Verdict.IGNORED if FaultKind.ACK_UNAPPLIED in faults else Verdict.APPLIED
+        self._ads.record(post, key, Verdict.NAKKED if nak else applied, nak.code if nak else "")
         if FaultKind.DROP_CONNECTION_AFTER in faults:
             self._close = Closing.ABRUPT
             return
@@ -401,6 +404,8 @@ class ServerSession:
             return Nak("SourceUnknown", "No service has this id")
         if not key[1]:
             return Nak("InvalidContent", "The post names no item")
+        if FaultKind.ACK_UNAPPLIED in faults:
+            return None
         if not self._ads.items.apply(post, key):
             return Nak("SymbolUnknown", "F44: Unable to find item on post update.")
         return None

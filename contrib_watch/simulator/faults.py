@@ -36,6 +36,8 @@ class FaultKind(StrEnum):
     """Applied, and never answered."""
     LOSE_POST = "lose_post"
     """Not applied, and never answered."""
+    ACK_UNAPPLIED = "ack_unapplied"
+    """Not applied, and acknowledged as if it were."""
     DELAY_ACK = "delay_ack"
     """Applied; answered after ``delay_s``."""
     REPEAT_ACK = "repeat_ack"

@@ -11,6 +11,7 @@ from hashlib import sha256
 from virtual_site import Item, Site, read_report
 
 from contrib_watch.core.model import Drop
+from contrib_watch.simulator.core import Verdict
 
 FIELDS = ("BID", "ASK", "BIDSIZE")
 CLEAR = "#CLEAR"
@@ -100,6 +101,34 @@ def check_reports(site: Site, tables: dict[str, Table]) -> None:
         assert not recorded
 
 
+def check_verified(site: Site, tables: dict[str, Table]) -> None:
+    """What a report calls verified the ADS did hold."""
+    for drop in site.drops():
+        table, service = tables[drop.sha256], site.service(drop.feed)
+        for report in site.reports(drop.id):
+            for row in read_report(report):
+                if row.get("verified") == "yes":
+                    given = _posted(table.given(int(row["row"]) - 2), row)
+                    held = site.wire.held[service, row["ric"]]
+                    assert any(all(one.get(f) == value for f, value in given.items()) for one in held), row
+
+
+def check_revert(site: Site, undone: Drop, values: Table) -> None:
+    """A revert gives what the ADS held before the drop's only posts; of a history in which nothing went wrong."""
+    if undone.run > 1:
+        return
+    posted = {row["ric"]: int(row["post_id"]) for row in read_report(site.report(undone.id)) if row["post_id"]}
+    for index, (ric, _) in enumerate(values.rows):
+        before = site.wire.before[posted[ric]]
+        for field, value in values.given(index).items():
+            assert value == before.get(field), (ric, field)
+
+
+def _posted(given: dict[str, object], row: dict[str, str]) -> dict[str, object]:
+    """The values of a row that were posted, as its report tells them."""
+    return {field: value for field, value in given.items() if f"{field} " in f" {row['changes']}"}
+
+
 def check_approvals(site: Site, feed: str) -> None:
     """Nothing of a feed whose drops all wait for an approval is sent in the run that nobody has decided about."""
     for drop in site.drops():
@@ -110,15 +139,15 @@ def check_approvals(site: Site, feed: str) -> None:
 def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = False) -> None:
     """The snapshot is what the ADS acknowledged; of what is not dirty, it is what the ADS holds.
 
-    ``may_lack``: the ADS has lost items, and nobody could read that back; ``unseen``: between two posts of a frame.
-    ``forgot``: the state is an older one.
+    ``may_lack``: the ADS has lost items, or not taken what it acknowledged, and nobody could read that back;
+    ``unseen``: between two posts of a frame. ``forgot``: the state is an older one.
     """
     snapshot, cache, dirty = site.snapshot(), site.cache(), site.dirty()
+    lied = {(post.service, post.ric) for post in site.posts if post.verdict is Verdict.IGNORED}
     for item, fields in snapshot.items():
-        assert unseen or fields in site.wire.held[item], f"the ADS never held {item} like this"
-        if item in dirty or (may_lack and item not in cache):
-            continue
-        assert fields == cache.get(item), item
+        assert unseen or item in lied or fields in site.wire.held[item], f"the ADS never held {item} like this"
+    wrong = site.wrong()
+    assert not {item for item in wrong if not may_lack or (item in cache and item not in lied)}
     unexplained = set(cache) - set(snapshot) - dirty
     assert forgot or not unexplained
 

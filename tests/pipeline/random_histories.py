@@ -16,10 +16,12 @@ from history_model import (
     check_drops,
     check_prices,
     check_reports,
+    check_revert,
     check_snapshot,
+    check_verified,
     table_of,
 )
-from random_worlds import ALONE, RICS, Act, Deed, Save, Step, World
+from random_worlds import ALONE, DECISIONS, RICS, Act, Deed, Save, Step, World
 from shared_parts import folder_in_memory
 from virtual_site import SERVICE, Killed, Life, Site, make_feed
 
@@ -30,8 +32,7 @@ from contrib_watch.errors import ConfigurationError, ConnectionFailed, LoginRefu
 from contrib_watch.pipeline import brake, decisions, undo
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Loop
-from contrib_watch.pipeline.readback import services
-from contrib_watch.pipeline.reconciling import Task
+from contrib_watch.pipeline.readback import services, wrong
 from contrib_watch.simulator.faults import FaultKind, FaultScript
 from contrib_watch.store.proof import prove
 
@@ -87,8 +88,9 @@ class History:
         self._reports: dict[Path, bytes] = {}  # all that have been there
         self._forgotten: set[Path] = set()  # those of drops that the state has lost
         self._unseen = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
-        self._may_lack = self._unseen
+        self._may_lack = self._unseen or any(fault.kind is FaultKind.ACK_UNAPPLIED for fault in world.faults)
         self._restored = False
+        self._calm = not world.faults
 
     # What happens.
 
@@ -97,6 +99,7 @@ class History:
         site = self._site
         site.clock.ahead_s += step.jump_s
         site.closed = "there is no room" if step.closed else ""
+        self._calm = self._calm and not (step.die_at or step.full_at or step.at_commit)
         for act in step.acts:
             if act.after_s is None:
                 site.clock.life = Life()  # of a process of its own
@@ -126,9 +129,11 @@ class History:
             brake.resume(desk, None, ANNA)
         connections = site.wire.connections
         site.run()
-        if site.wire.connections == connections and self._may_lack and self._world.readable:
-            site.task(lambda task: _reconcile(site, task, repair=True))
         if self._world.readable:
+            seen = site.wire.connections > connections
+            assert site.wrong() <= site.stubborn() if seen else self._may_lack or not site.wrong()
+            if site.wrong():
+                self._reconcile(repair=True)
             self._may_lack = False
         self._keep_reports()
 
@@ -138,6 +143,7 @@ class History:
         self._tables |= {drop.sha256: table_of(site, drop) for drop in site.drops() if drop.origin}
         check_drops(site)
         check_reports(site, self._tables)
+        check_verified(site, self._tables)
         check_snapshot(site, may_lack=self._may_lack, unseen=self._unseen, forgot=self._restored)
         sharing = 1 if self._world.two_services else len(self._feeds)
         check_prices(site, self._tables, feeds=sharing, forgot=self._restored)
@@ -196,6 +202,7 @@ class History:
 
     def _do(self, act: Act) -> None:
         """Something that may be refused, in words."""
+        self._calm = self._calm and act.deed in DECISIONS
         if act.deed is Deed.EMPTY:
             self._may_lack = True
             self._site.ads_restarts()
@@ -222,12 +229,30 @@ class History:
             case Deed.RETRY:
                 self._about(act, OVER, lambda drop: decisions.retry(desk, drop, ANNA))
             case Deed.REVERT:
-                self._about(act, (DropStatus.DONE,), lambda drop: undo.revert(desk, drop, ANNA))
+                self._about(act, (DropStatus.DONE,), lambda drop: self._revert(desk, drop))
 
     def _about(self, act: Act, statuses: tuple[DropStatus, ...], decide: Callable[[int], object]) -> None:
         fit: list[Drop] = [one for one in self._site.drops() if one.status in statuses]
         if fit:
             decide(fit[-act.which % len(fit)].id)
+
+    def _revert(self, desk: Desk, drop_id: int) -> None:
+        made = undo.revert(desk, drop_id, ANNA)
+        if self._calm:
+            check_revert(self._site, desk.drops.drop(drop_id), table_of(self._site, made))
+
+    def _reconcile(self, *, repair: bool, die_at: int | None = None) -> None:
+        """What it shows is what is wrong, and where it is content after a repair, nothing is."""
+        site = self._site
+        chosen = _services(site)
+        found = site.task(lambda task: task.reconcile(chosen, repair=repair, advanced=_nobody), die_at=die_at)
+        if not self._world.readable:
+            assert found.exit_code or not found.items
+        elif repair:
+            assert found.exit_code or self._unseen or not site.wrong()
+        else:
+            shown = {(one.service, one.ric) for one in wrong(found.findings) if one.certain}
+            assert shown - site.dirty() == site.wrong()
 
     def _do_alone(self, act: Act) -> None:
         site = self._site
@@ -238,7 +263,7 @@ class History:
                     die_at=act.die_at,
                 )
             case Deed.RECONCILE | Deed.REPAIR:
-                site.task(lambda task: _reconcile(site, task, repair=act.deed is Deed.REPAIR), die_at=act.die_at)
+                self._reconcile(repair=act.deed is Deed.REPAIR, die_at=act.die_at)
             case Deed.BACK_UP:
                 site.back_up()
             case Deed.RESTORE if site.has_backup:
@@ -253,10 +278,6 @@ class History:
             paused = brake.paused(desk)
             going = {feed.service for feed in desk.feeds.values() if feed.name not in paused}
             return {feed.service for feed in desk.feeds.values()} - going
-
-
-def _reconcile(site: Site, task: Task, *, repair: bool) -> None:
-    task.reconcile(_services(site), repair=repair, advanced=_nobody)
 
 
 def _services(site: Site) -> list[str]:

@@ -153,8 +153,9 @@ def _eventful(dice: Random, rules: str) -> tuple[Step, ...]:
 
 def _step(dice: Random, *, calm: bool = False) -> Step:
     end = 0.6 if calm else dice.random()
+    saves = tuple(_save(dice) for _ in range(dice.choice((0, 1, 1, 1, 2))))
     return Step(
-        saves=tuple(_save(dice) for _ in range(dice.choice((0, 1, 1, 1, 2)))),
+        saves=_burst(dice) + saves if dice.random() < 0.1 else saves,
         die_at=dice.randint(1, 250) if end < 0.4 else None,
         full_at=dice.randint(1, 40) if 0.4 <= end < 0.5 else None,
         at_commit=(dice.randint(1, 12), dice.choice(tuple(Blow))) if end > 0.8 else None,
@@ -182,6 +183,14 @@ def _save(dice: Random) -> Save:
         age_s=dice.choice((-DAY_S, -5.0, 3.0, DAY_S, 8 * DAY_S)) if dice.random() < 0.3 else 0.0,
         after_s=dice.choice((0.005, 0.3, 1.0, 5.0, 16.0)) if dice.random() < 0.2 else None,
     )
+
+
+def _burst(dice: Random) -> tuple[Save, ...]:
+    """One feed saves one file again and again, which leaves the other with few turns."""
+    feed, every_s = dice.choice(FEEDS), dice.choice((0.005, 0.05, 0.6))
+    first = replace(_save(dice), feed=feed, over=None, age_s=0.0, after_s=None)
+    times = range(1, dice.randint(3, 6))
+    return (first, *(Save(_table(dice), feed, over=1, after_s=number * every_s) for number in times))
 
 
 def _table(dice: Random) -> Table:

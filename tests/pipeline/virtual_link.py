@@ -44,6 +44,8 @@ class Wire:
         self.outstanding: dict[tuple[str, str], int] = {}
         self.held: defaultdict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
         """Everything that the ADS ever held of an item after a post for it."""
+        self.before: dict[int, dict[str, object]] = {}
+        """By PostID: what the ADS held of the item when its post went out."""
         self.sent_at: list[tuple[float, str]] = []
         """When which RIC was posted to, in order."""
 
@@ -59,6 +61,7 @@ class Wire:
             assert item not in self.outstanding, f"{item} has two posts outstanding"
             self.post_ids.add(post_id)
             self.outstanding[item] = post_id
+            self.before[post_id] = dict(self.ads.cache.get(item, {}))
             items.append(item)
         return items
 

@@ -331,6 +331,17 @@ class Site:
         """The posts from the ``since``-th on as (kind, RIC, fields as written)."""
         return [(post.kind, post.ric, dict(post.fields)) for post in self.posts[since:]]
 
+    def wrong(self) -> set[Item]:
+        """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such."""
+        cache, dirty = self.ads.cache, self.dirty()
+        return {item for item, fields in self.snapshot().items() if item not in dirty and fields != cache.get(item)}
+
+    def stubborn(self) -> set[Item]:
+        """Items of which the state knows that the ADS held them otherwise although it acknowledged them twice."""
+        with self.desk() as desk:
+            told: dict[str, dict[str, object]] = json.loads(desk.state.get("stubborn") or "{}")
+        return {(service, ric) for service, rics in told.items() for ric in rics}
+
     def cache(self) -> dict[Item, dict[str, object]]:
         """What the ADS holds."""
         return {item: dict(fields) for item, fields in self.ads.cache.items()}

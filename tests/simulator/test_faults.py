@@ -81,6 +81,12 @@ class TestWhatHappens:
         assert self.held(ads) == ["R1", "R3"]
         assert [record.verdict for record in ads.posts] == [Verdict.APPLIED, Verdict.LOST, Verdict.APPLIED]
 
+    def test_ack_unapplied(self, misbehave: Misbehave) -> None:
+        ads, _, answers = self.play(misbehave, kind="ack_unapplied")
+        assert answers == [1, 2, 3]
+        assert self.held(ads) == ["R1", "R3"]
+        assert [record.verdict for record in ads.posts] == [Verdict.APPLIED, Verdict.IGNORED, Verdict.APPLIED]
+
     def test_delay_ack(self, misbehave: Misbehave) -> None:
         ads, peer, answers = self.play(misbehave, kind="delay_ack", delay_s=2.5)
         assert dict(zip(answers, peer.delays, strict=True)) == {1: 0, 2: 2.5, 3: 0}
