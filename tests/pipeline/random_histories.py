@@ -90,7 +90,8 @@ class History:
         self._unseen = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
         self._may_lack = self._unseen or any(fault.kind is FaultKind.ACK_UNAPPLIED for fault in world.faults)
         self._restored = False
-        self._calm = not world.faults
+        self._certain = not self._may_lack
+        """No process has died yet, and the ADS took and kept what it acknowledged."""
 
     # What happens.
 
@@ -99,7 +100,7 @@ class History:
         site = self._site
         site.clock.ahead_s += step.jump_s
         site.closed = "there is no room" if step.closed else ""
-        self._calm = self._calm and not (step.die_at or step.full_at or step.at_commit)
+        self._certain = self._certain and not (step.die_at or step.full_at or step.at_commit)
         for act in step.acts:
             if act.after_s is None:
                 site.clock.life = Life()  # of a process of its own
@@ -202,7 +203,7 @@ class History:
 
     def _do(self, act: Act) -> None:
         """Something that may be refused, in words."""
-        self._calm = self._calm and act.deed in DECISIONS
+        self._certain = self._certain and act.deed in DECISIONS
         if act.deed is Deed.EMPTY:
             self._may_lack = True
             self._site.ads_restarts()
@@ -238,7 +239,7 @@ class History:
 
     def _revert(self, desk: Desk, drop_id: int) -> None:
         made = undo.revert(desk, drop_id, ANNA)
-        if self._calm:
+        if self._certain:
             check_revert(self._site, desk.drops.drop(drop_id), table_of(self._site, made))
 
     def _reconcile(self, *, repair: bool, die_at: int | None = None) -> None:

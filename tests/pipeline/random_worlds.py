@@ -21,7 +21,8 @@ RICS = ("A=", "B=", "C=")
 FEEDS = ("fx", "fx", "desk")
 CELLS = ("", "1", "1", "1.5", "2", "2", "3", "3.5", "3.50", CLEAR, "", "1", "1.5", "2", "2", "3", BAD[0])
 NAK_CODES = ("AccessDenied", "GatewayDown", "NoResponse", "SymbolUnknown", "132")
-POST_FAULTS = tuple(sorted(set(FaultKind) - {FaultKind.REFUSE_LOGIN}))
+LIE = FaultKind.ACK_UNAPPLIED
+POST_FAULTS = (*sorted(set(FaultKind) - {FaultKind.REFUSE_LOGIN}), LIE, LIE)
 DAY_S = 86_400.0
 
 
@@ -125,7 +126,7 @@ def world_of(seed: int) -> World:
     eventful = dice.random() < 0.7
     return World(
         history=_eventful(dice, rules) if eventful else tuple(_step(dice) for _ in range(dice.choice((1, 2, 2, 3)))),
-        faults=tuple(_fault(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
+        faults=tuple(_fault(dice, rules) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
         window=dice.choice((1, 2, 256)),
         pack=dice.choice((1, 1, 3)),
         rate_limit=dice.choice((0, 0, 2)),
@@ -138,7 +139,7 @@ def world_of(seed: int) -> World:
 
 def _eventful(dice: Random, rules: str) -> tuple[Step, ...]:
     """Steps of which most end in order, so that there is something to decide about in the next."""
-    deeds = [*DECISIONS, *DECISIONS, Deed.EMPTY, Deed.RESEND, Deed.RECONCILE, Deed.REPAIR]
+    deeds = [*DECISIONS, *DECISIONS, *[Deed.REVERT] * 4, Deed.EMPTY, Deed.RESEND, Deed.RECONCILE, Deed.REPAIR]
     deeds += [Deed.APPROVE] * (12 if rules in ("approval", "guarded", "valid_for") else 0)
     steps = [_step(dice, calm=dice.random() < 0.6) for _ in range(dice.choice((2, 3, 3, 4)))]
     for number, step in enumerate(steps[1:], start=1):
@@ -201,16 +202,16 @@ def _table(dice: Random) -> Table:
     return Table(fields, tuple(rows))
 
 
-def _fault(dice: Random) -> Fault:
+def _fault(dice: Random, rules: str) -> Fault:
     if dice.random() < 0.15:
         text = dice.choice(("", "Already pending login"))
         return Fault(kind=FaultKind.REFUSE_LOGIN, nth=dice.randint(1, 3), code="UserUnknownToPermSys", text=text)
-    kind = dice.choice(POST_FAULTS)
+    kind = dice.choice(POST_FAULTS + (LIE,) * 10 if rules == "verify" else POST_FAULTS)
     return Fault(
         kind=kind,
         ric=dice.choice(("*", *RICS)),
         nth=dice.choice((None, dice.randint(1, 6))),
-        times=dice.randint(1, 6),
+        times=dice.choice((1, 2, 3, 4, 6, 30)),
         code=dice.choice(NAK_CODES) if kind in (FaultKind.NAK, FaultKind.FORCE_LOGOUT) else "",
         delay_s=dice.choice((0.5, 14.995, 20.0, 60.0)) if kind is FaultKind.DELAY_ACK else 0.0,
         debug=dice.random() < 0.5,
