@@ -181,6 +181,7 @@ def upgrade_check(config_path: Path, as_json: bool, days: int) -> None:
     """Run the kept files of the last days through the installed program, configuration and dictionary.
 
     Prints "identical posts", or every row and value that would be another one today (exit code 2). Sends nothing.
+    What guards and people decided is taken as it was: a changed guard makes no difference here.
     """
     from contrib_watch.cli.auditing import show_upgrade
 

@@ -12,6 +12,8 @@ from datetime import date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any
 
+import click
+
 from contrib_watch.cli.terminal import escape, print_list, print_table, stdout, visible
 from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
@@ -177,6 +179,7 @@ def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
         sys.stdout.write("\n".join(map(visible, lines)) + "\n")
         if found:
             show([one._asdict() for one in checked.differences], ("drop", "row", "ric", "then", "now"), False, False)
+    click.echo("guards, ages and approvals were not judged again: what was decided then is taken as it was", err=True)
     return 2 if checked.differences else 0
 
 

@@ -40,6 +40,14 @@ def test_nothing_has_changed(past: Site) -> None:
     assert differences(past) == (0, set())
 
 
+@pytest.mark.parametrize("output", [(), ("--json",)])
+def test_a_guard_of_today_is_not_tried_on_past_drops_and_that_is_said(past: Site, output: tuple[str, ...]) -> None:
+    past.configure(CLOSED, feed={"delimiter": ";"}, more="[feeds.guards]\nmax_new_rics = 0\n")
+    done = past.invoke("upgrade-check", *output)
+    assert done.exit_code == 0
+    assert "guards, ages and approvals were not judged again" in done.stderr
+
+
 def test_another_decimal_mark_reads_other_values(past: Site) -> None:
     configure(past, CLOSED, decimal=",", thousands=".")
     code, found = differences(past)
