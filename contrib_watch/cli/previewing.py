@@ -106,7 +106,8 @@ def _feed_for(desk: Desk, file: Path, feed_name: str | None) -> Feed:
             )
         return desk.feeds[feed_name]
     takes = [f for f in desk.feeds.values() if any(fnmatch(file.name.lower(), p.lower()) for p in f.patterns)]
-    here = [feed for feed in takes if Path(feed.folder) == file.resolve().parent]
+    folder = file.absolute().parent.resolve()
+    here = [feed for feed in takes if Path(feed.folder).resolve() == folder]
     chosen = here or takes
     if len(chosen) != 1:
         hint = f"Say which with --feed: {', '.join(feed.name for feed in chosen) or ', '.join(desk.feeds)}"

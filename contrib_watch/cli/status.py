@@ -54,6 +54,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
     running = Lock.holder(desk.settings.state.url, desk.settings.state.folder)
     seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)
     with desk.state.transaction():
+        counts = desk.drops.counts()
         return {
             "target": desk.settings.ads.target,
             "state": _state(desk),
@@ -67,7 +68,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "missing_files": [
                 {"feed": one.feed, "day": str(one.day), "due_utc": utc_text(one.due_utc)} for one in absences(desk)
             ],
-            "feeds": [_feed(desk, name, sight) for name, sight in seen.items()],
+            "feeds": [_feed(desk, name, sight, counts.get(name, {})) for name, sight in seen.items()],
             "waiting_for_a_decision": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.HELD)],
             "failed": [_drop(desk, drop) for drop in desk.drops.with_status(DropStatus.FAILED)],
             "drops": [_drop(desk, drop) for drop in desk.drops.recent()],
@@ -130,7 +131,7 @@ def _state(desk: Desk) -> dict[str, str]:
     return {"folder": str(folder), "id": desk.state.state_id, "shortage": desk.shortage(), "backup": newest}
 
 
-def _feed(desk: Desk, name: str, sight: Sight) -> dict[str, Any]:
+def _feed(desk: Desk, name: str, sight: Sight, drops: Mapping[str, int]) -> dict[str, Any]:
     decided = {file.name: file for file in desk.drops.files(name)}
     return {
         "feed": name,
@@ -138,7 +139,7 @@ def _feed(desk: Desk, name: str, sight: Sight) -> dict[str, Any]:
         "last_scan_utc": sight.at_utc,
         "last_good_scan_utc": sight.good_utc,
         "outage": sight.outage,
-        "drops": desk.drops.counts().get(name, {}),
+        "drops": drops,
         "files": [_file(desk, file, seen, decided.get(file)) for file, seen in sorted(sight.files.items())],
     }
 

@@ -141,6 +141,12 @@ class TestWhichFeed:
         done = site.invoke("preview", "--json", str(self.text(site.home / "de" / "next.csv")))
         assert json.loads(done.stdout)["feed"] == "german"
 
+    def test_by_a_folder_that_is_a_link(self, site: Site) -> None:
+        (site.home / "de").rename(site.home / "elsewhere")
+        (site.home / "de").symlink_to("elsewhere")
+        done = site.invoke("preview", "--json", str(self.text(site.home / "de" / "next.csv")))
+        assert json.loads(done.stdout)["feed"] == "german"
+
     def test_by_name(self, site: Site) -> None:
         done = site.invoke("preview", "--json", "--feed", "german", str(self.text(site.home / "next.csv")))
         assert json.loads(done.stdout)["posts"][0]["fields"] == {"BID": 1.5}
