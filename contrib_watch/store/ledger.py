@@ -9,21 +9,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import ColumnElement, Connection, Select, String, bindparam, case, cast, func, select
+from sqlalchemy import Connection, Select, String, bindparam, case, cast, func, select
 
 from contrib_watch.core.columns import arrow_column, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
-from contrib_watch.store import schema
+from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import (
-    IN_LIST,
     add_rows,
     columns_of,
     drop_rics,
@@ -63,7 +60,6 @@ _row = schema.outcomes.c
 _OF_RUN = (_row.drop_id == bindparam("of_drop"), _row.run == bindparam("of_run"))
 _ANY_OUTCOME = select(_row.row).where(*_OF_RUN).limit(1)
 _OUTCOMES = select(func.count(_row.row)).where(*_OF_RUN)
-_IN_FLIGHT = select(*(schema.in_flight.c[column.name] for column in schema.dirty.columns))
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -169,18 +165,7 @@ class Ledger:
         with self._state.transaction() as connection:
             keys = self._free_keys(int(self._state.get("next_post_key") or 1), len(posts))
             post_ids = [_post_id(key) for key in keys]
-            feeds, drop_ids = zip(*origins, strict=True)
-            columns = {
-                "ric": [post.ric for post in posts],
-                "feed": feeds,
-                "drop_id": drop_ids,
-                "row": [post.row for post in posts],
-                "post_key": keys,
-                "post_id": post_ids,
-                "full": [post.full for post in posts],
-                "attempts": [post.attempts + 1 for post in posts],
-            }
-            add_rows(connection, schema.in_flight, columns, {"service": service})
+            in_flight.put(connection, service, posts, post_ids, origins)
             self._state.put("next_post_key", str(keys[-1] + 1))
         return post_ids
 
@@ -189,7 +174,7 @@ class Ledger:
         if first + count - 1 <= LAST_POST_ID:  # no PostID has come up twice yet
             return range(first, first + count)
         with self._state.transaction() as connection:
-            taken = set(connection.scalars(select(schema.in_flight.c.post_id)))
+            taken = {one.post_id for one in in_flight.without_answer(connection)}
         free = (key for key in itertools.count(first) if _post_id(key) not in taken)
         return list(itertools.islice(free, count))
 
@@ -205,8 +190,9 @@ class Ledger:
             "acked_at_utc": [advance.acked_at_utc for advance in advances],
         }
         with self._state.transaction() as connection:
-            for table in (schema.in_flight, schema.dirty):
-                drop_rics(connection, table, service, columns["ric"])
+            in_flight.end(connection, service, columns["ric"])
+            if _has_any(connection, service):
+                drop_rics(connection, schema.dirty, service, columns["ric"])
             put_rics(
                 connection, schema.snapshot, columns, {"service": service, "feed": drop.feed, "drop_id": drop.id}
             )
@@ -214,16 +200,12 @@ class Ledger:
     def refused(self, service: str, rics: Sequence[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
         with self._state.transaction() as connection:
-            drop_rics(connection, schema.in_flight, service, rics)
+            in_flight.end(connection, service, rics)
 
     def unknown(self, service: str, rics: Iterable[str]) -> None:
         """Nobody knows whether the ADS took these posts: their RICs are dirty, and the values are kept."""
-        wanted = list(rics)
-        table = schema.in_flight
-        with self._state.transaction():
-            for start in range(0, len(wanted), IN_LIST):
-                chunk = wanted[start : start + IN_LIST]
-                self._to_dirty(table.c.service == service, table.c.ric.in_(chunk))
+        with self._state.transaction() as connection:
+            in_flight.lose(connection, service, list(rics))
 
     def doubtful(self, drop: Drop, service: str) -> list[tuple[str, str, int]]:
         """What a drop posted without an answer: RIC, the JSON object of its fields, and how often, by RIC."""
@@ -238,21 +220,8 @@ class Ledger:
 
     def all_unknown(self) -> int:
         """At a start: whatever was in flight when the last process ended is dirty. Returns how many."""
-        return self._to_dirty()
-
-    def _to_dirty(self, *where: ColumnElement[bool]) -> int:
-        table = schema.in_flight
-        query = _IN_FLIGHT.where(*where) if where else _IN_FLIGHT
         with self._state.transaction() as connection:
-            rows = [tuple(row) for row in connection.execute(query)]
-            for service, found in groupby(sorted(rows), key=itemgetter(0)):
-                rics = [row[1] for row in found]
-                drop_rics(connection, schema.dirty, service, rics)
-                drop_rics(connection, table, service, rics)
-            if rows:
-                columns = zip(*rows, strict=True)
-                add_rows(connection, schema.dirty, dict(zip(schema.dirty.columns.keys(), columns, strict=True)), {})
-        return len(rows)
+            return in_flight.lose_all(connection)
 
     def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
         """The rows of a drop that have ended in its present run."""
@@ -296,10 +265,8 @@ class Ledger:
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""
         with self._state.transaction() as connection:
-            return {
-                table.name: connection.scalar(select(func.count()).select_from(table)) or 0
-                for table in (schema.in_flight, schema.dirty)
-            }
+            dirty = connection.scalar(select(func.count()).select_from(schema.dirty)) or 0
+            return {"in_flight": len(in_flight.without_answer(connection)), "dirty": dirty}
 
 
 def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> pd.DataFrame:

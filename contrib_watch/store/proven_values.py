@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
+from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_, select
 
 from contrib_watch.core.model import Status
-from contrib_watch.store import schema
+from contrib_watch.store import in_flight, schema
 from contrib_watch.store.drops import PENDING
 from contrib_watch.store.ledger import LAST_POST_ID
 from contrib_watch.store.repairs import REPAIR
 
 _KNOWN, _OUTCOMES, _REPAIRS, _DROPS = schema.snapshot, schema.outcomes, schema.repairs, schema.drops
+_POSTED = select(*(bindparam(name).label(name) for name in ("service", "ric", "feed", "drop_id", "full"))).subquery()
+"""A post in flight, in parameters."""
 _IS_ACKED = (_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.full != "")  # older than the record: without values
 
 
@@ -33,8 +35,10 @@ def unexplained(connection: Connection, drops_before: int) -> Iterator[str]:
     ``drops_before``: the drops up to this number are older than the record, which knows no values of theirs.
     """
     yield from _of_snapshot(connection, drops_before)
-    for name in ("dirty", "in_flight"):
-        yield from _of_attempts(connection, name, drops_before)
+    bound = {"drops_before": drops_before}
+    yield from _of_attempts(connection, schema.dirty, bound, "in doubt")
+    for one in in_flight.without_answer(connection):
+        yield from _of_attempts(connection, _POSTED, bound | one._asdict(), "in flight")
 
 
 def _of_snapshot(connection: Connection, drops_before: int) -> Iterator[str]:
@@ -141,19 +145,17 @@ def _post_ids_in_order(connection: Connection) -> bool:
     return int(key or 1) <= LAST_POST_ID
 
 
-def _of_attempts(connection: Connection, name: str, drops_before: int) -> Iterator[str]:
-    """Values in doubt or in flight are those of a drop under way, of an outcome or a repair, or acknowledged ones.
-
-    After a crash the last process's posts are in no outcome yet: their drop is under way still.
-    """
-    state = "in doubt" if name == "dirty" else "in flight"
-    for row in connection.execute(_unexplained_attempts(name), {"drops_before": drops_before}):
+def _of_attempts(connection: Connection, attempts: FromClause, bound: dict[str, Any], state: str) -> Iterator[str]:
+    for row in connection.execute(_unexplained_attempts(attempts), bound):
         yield f"{row.ric} ({row.service}) is {state} with values that no post of drop {row.drop_id} had"
 
 
 @cache
-def _unexplained_attempts(name: str) -> Select[Any]:
-    table = schema.metadata.tables[name]
+def _unexplained_attempts(table: FromClause) -> Select[Any]:
+    """Values in doubt or in flight are those of a drop under way, of an outcome or a repair, or acknowledged ones.
+
+    After a crash the last process's posts are in no outcome yet: their drop is under way still.
+    """
     same_item = (table.c.service == _KNOWN.c.service) & (table.c.ric == _KNOWN.c.ric)
     acked = select(_KNOWN.c.ric).where(same_item, _KNOWN.c.fields == table.c.full).exists()
     lost = schema.dirty.alias("lost")
@@ -177,7 +179,7 @@ def _unexplained_attempts(name: str) -> Select[Any]:
         .exists()
     )
     explained = [acked, of_drop, repaired, _DROPS.c.status.in_(PENDING)]
-    if name == "in_flight":
+    if table is _POSTED:
         explained.append(doubted)
     recorded = or_(table.c.drop_id > bindparam("drops_before"), table.c.drop_id == REPAIR)
     return (

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select
 
 from contrib_watch.core.model import Outcome, Post
-from contrib_watch.store import schema
+from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import IN_LIST, drop_rics, rows_of
+from contrib_watch.store.in_flight import Posted
 from contrib_watch.store.ledger import Advance, Ledger
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
@@ -22,7 +23,7 @@ from contrib_watch.store.state import State
 REPAIR = 0
 """Stands where a post of a drop has the drop's number."""
 
-_known, _lost, _going = schema.snapshot.c, schema.dirty.c, schema.in_flight.c
+_known, _lost = schema.snapshot.c, schema.dirty.c
 _OF_FEEDS: BindParameter[Any] = bindparam("of_feeds", expanding=True)
 _ACKED = select(_known.ric).where(_known.service == bindparam("of_service"), _known.feed.in_(_OF_FEEDS))
 _DOUBTED = select(_lost.ric).where(_lost.service == bindparam("of_service"), _lost.feed.in_(_OF_FEEDS))
@@ -35,7 +36,6 @@ _NOT_LOST = delete(schema.dirty).where(
 _COLUMNS = {
     "snapshot": (_known.feed, _known.drop_id, _known.fields),
     "dirty": (_lost.feed, _lost.drop_id, _lost.full),
-    "in_flight": (_going.feed, _going.drop_id, _going.full),
 }
 """Of a row behind its RIC, by table."""
 
@@ -83,15 +83,15 @@ class Repairs:
     def wanted(self, service: str, rics: Sequence[str]) -> dict[str, Wanted]:
         """What the ADS should hold of these RICs; left out is what was never posted, or is just on its way."""
         found: dict[str, Wanted] = {}
-        with self._state.transaction():
+        with self._state.transaction() as connection:
             for ric, feed, drop_id, fields in self._rows("snapshot", service, rics):
                 found[ric] = Wanted(feed, drop_id, fields, certain=True)
             for ric, feed, drop_id, full in self._rows("dirty", service, rics):
                 acked = found.get(ric)
                 if drop_id != REPAIR or acked is None or acked.fields != full:
                     found[ric] = Wanted(feed, drop_id, full, certain=False)
-            for row in self._rows("in_flight", service, rics):
-                found.pop(row.ric, None)
+            for ric in in_flight.rics_of(connection, service):
+                found.pop(ric, None)
         return found
 
     def doubt(self, service: str, rics: Sequence[str]) -> None:
@@ -130,7 +130,10 @@ class Repairs:
         rics = [advance.post.ric for advance in advances]
         with self._state.transaction() as connection:
             held = {row.ric: row.fields for row in self._rows("snapshot", service, rics)}
-            doubted = {row.ric: row for name in ("in_flight", "dirty") for row in self._rows(name, service, rics)}
+            doubted: dict[str, Posted | _Row] = {
+                one.ric: one for one in in_flight.without_answer(connection, service)
+            }
+            doubted |= {row.ric: row for row in self._rows("dirty", service, rics)}
             rows = [
                 {
                     "service": service,
@@ -144,7 +147,7 @@ class Repairs:
                 for post, acked_at_utc in advances
                 if held.get(post.ric) != post.full
             ]
-            drop_rics(connection, schema.in_flight, service, rics)
+            in_flight.end(connection, service, rics)
             drop_rics(connection, schema.dirty, service, rics)
             drop_rics(connection, schema.snapshot, service, [str(row["ric"]) for row in rows])
             if rows:

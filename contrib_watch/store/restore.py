@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import create_engine, inspect
+import msgspec
+from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from contrib_watch.errors import StateError
-from contrib_watch.store import schema
+from contrib_watch.store import in_flight, schema
 from contrib_watch.store.backup import copy_database, database_of, free_name
 from contrib_watch.store.record import HEAD, chained, last_number, utc_text
 from contrib_watch.store.state import Lock
@@ -35,7 +38,6 @@ _MAKE_DIRTY = """
     INSERT INTO dirty (service, ric, feed, drop_id, "full", attempts)
     SELECT service, ric, feed, drop_id, fields, 0 FROM snapshot AS known
     WHERE NOT EXISTS (SELECT 1 FROM dirty WHERE service = known.service AND ric = known.ric)
-    AND NOT EXISTS (SELECT 1 FROM in_flight WHERE service = known.service AND ric = known.ric)
 """
 _HOLD_UNFINISHED = """
     UPDATE drops SET approved = 0, {why} = CASE {why} WHEN '' THEN ? ELSE {why} END
@@ -45,11 +47,6 @@ _END_REPAIRS = (
     """
     UPDATE dirty SET drop_id = (SELECT known.drop_id FROM snapshot AS known
                                 WHERE known.service = dirty.service AND known.ric = dirty.ric) WHERE drop_id = 0
-    """,
-    """
-    UPDATE in_flight SET drop_id = (SELECT known.drop_id FROM snapshot AS known
-                                    WHERE known.service = in_flight.service AND known.ric = in_flight.ric)
-    WHERE drop_id = 0
     """,
     "DELETE FROM meta WHERE key = 'suspect'",
 )
@@ -98,11 +95,12 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
         copy_database(file, prepared)
         version = _checked_version(prepared, file, target)
         replaced = _replaced(database)
+        _give_up_posts(prepared)
         _make_uncertain(prepared, version, now_utc, replaced)
         _record(prepared, file, now_utc, replaced)
         kept = _set_aside(database, now_utc)
         prepared.replace(database)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, DBAPIError, msgspec.DecodeError) as error:
         hint = "See that the file is a backup, and that this user can write the state's folder"
         raise StateError(f"it cannot be restored: {error}", where=str(file), hint=hint) from error
     finally:
@@ -143,6 +141,13 @@ def _checked_version(prepared: Path, file: Path, target: str) -> int:
     return version
 
 
+def _give_up_posts(prepared: Path) -> None:
+    """What was in flight is dirty, as after any start."""
+    with _connected(prepared) as connection:
+        schema.with_batches(connection)
+        in_flight.lose_all(connection)
+
+
 def _make_uncertain(prepared: Path, version: int, now_utc: datetime, replaced: _Replaced) -> None:
     reason = f"not over in the backup that was restored on {now_utc:%Y-%m-%d}: newer prices may have gone out since"
     with closing(sqlite3.connect(prepared)) as connection, connection:
@@ -158,17 +163,24 @@ def _make_uncertain(prepared: Path, version: int, now_utc: datetime, replaced: _
 
 def _record(prepared: Path, file: Path, now_utc: datetime, replaced: _Replaced) -> None:
     """Say in the restored record what it is restored from, and what the replaced one ended with."""
+    with _connected(prepared) as connection:
+        if not inspect(connection).has_table("record"):
+            return  # older than the record, which then begins with the migration
+        with file.open("rb") as backup:
+            body = {"backup": file.name, "sha256": hashlib.file_digest(backup, "sha256").hexdigest()}
+        facts = {**body, "replaced": replaced.record}
+        number = int(replaced.record.partition(" ")[0] or 0)
+        step = RECORD_STEP + max(0, number - last_number(connection))  # beyond what reports of both name
+        chained(connection, utc_text(now_utc), "restored", facts, step=step)
+
+
+@contextmanager
+def _connected(prepared: Path) -> Iterator[Connection]:
+    """A transaction of the database that is made ready."""
     engine = create_engine(f"sqlite:///{prepared}")
     try:
         with engine.begin() as connection:
-            if not inspect(connection).has_table("record"):
-                return  # older than the record, which then begins with the migration
-            with file.open("rb") as backup:
-                body = {"backup": file.name, "sha256": hashlib.file_digest(backup, "sha256").hexdigest()}
-            facts = {**body, "replaced": replaced.record}
-            number = int(replaced.record.partition(" ")[0] or 0)
-            step = RECORD_STEP + max(0, number - last_number(connection))  # beyond what reports of both name
-            chained(connection, utc_text(now_utc), "restored", facts, step=step)
+            yield connection
     finally:
         engine.dispose()
 

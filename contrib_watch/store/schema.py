@@ -104,18 +104,15 @@ snapshot = Table(
 in_flight = Table(
     "in_flight",
     metadata,
-    Column("service", String, primary_key=True),
-    Column("ric", String, primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("service", String, nullable=False),
     Column("feed", String, nullable=False),
     Column("drop_id", Integer, nullable=False),
-    Column("row", Integer, nullable=False),
-    Column("post_key", BigInteger, nullable=False),
-    Column("post_id", BigInteger, nullable=False),
-    Column("full", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    sqlite_with_rowid=False,
+    Column("rics", Text, nullable=False),
+    Column("posts", Text, nullable=False),
 )
-"""Posts recorded before they go on the wire and not answered yet: at most one a RIC."""
+"""Posts recorded before they go on the wire, some hundreds a row: ``posts`` are columns as a JSON object, ``rics`` a
+JSON array of those RICs that have no answer yet. A RIC has one outstanding post at most."""
 
 dirty = Table(
     "dirty",
@@ -259,12 +256,35 @@ def _with_origin(connection: Connection) -> None:
     absences.create(connection, checkfirst=True)
 
 
+_ROWS_IN_FLIGHT_ARE_DIRTY = (
+    """
+    DELETE FROM dirty WHERE EXISTS
+    (SELECT 1 FROM in_flight WHERE in_flight.service = dirty.service AND in_flight.ric = dirty.ric)
+    """,
+    """
+    INSERT INTO dirty (service, ric, feed, drop_id, "full", attempts)
+    SELECT service, ric, feed, drop_id, "full", attempts FROM in_flight
+    """,
+)
+
+
+def with_batches(connection: Connection) -> None:
+    """Until then, each post in flight had a row of its own; whoever recorded them will hear no answer any more."""
+    if "ric" not in {column["name"] for column in inspect(connection).get_columns("in_flight")}:
+        return
+    for statement in _ROWS_IN_FLIGHT_ARE_DIRTY:
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql("DROP TABLE in_flight")
+    in_flight.create(connection)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _first,
     _with_repairs,
     _with_record,
     _with_held_because,
     _with_origin,
+    with_batches,
 )
 """Step N brings schema version N to N + 1; a new state takes them all."""
 

@@ -146,7 +146,10 @@ class Round:
         """The promises."""
         post_ids = [post_id for post_id, _ in self._server.ask("posts")]
         assert len(set(post_ids)) == len(post_ids), "a PostID came twice"
-        dirty = {ric for (ric,) in self._site.query("SELECT ric FROM dirty UNION SELECT ric FROM in_flight")}
+        dirty = {
+            ric
+            for (ric,) in self._site.query("SELECT ric FROM dirty UNION SELECT value FROM in_flight, json_each(rics)")
+        }
         told = defaultdict(list)
         columns = "drops.id, drops.sha256, drops.status, reports.folder, reports.base, reports.whole"
         query = f"SELECT {columns} FROM drops LEFT JOIN reports ON drop_id = id AND reports.run = drops.run"

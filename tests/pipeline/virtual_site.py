@@ -44,7 +44,7 @@ from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
-from contrib_watch.store import names, schema
+from contrib_watch.store import in_flight, names, schema
 from contrib_watch.store.restore import restore
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -358,9 +358,8 @@ class Site:
     def dirty(self, drop_id: int | None = None) -> set[Item]:
         """Items of which nobody knows what the ADS holds; by a drop's fault, or (0) by a repair's."""
         with self.desk() as desk, desk.state.transaction() as connection:
-            tables = (schema.dirty, schema.in_flight)
-            rows = [row for t in tables for row in connection.execute(select(t.c.service, t.c.ric, t.c.drop_id))]
-            return {(service, ric) for service, ric, by in rows if drop_id in (None, by)}
+            lost = [*connection.execute(select(schema.dirty)), *in_flight.without_answer(connection)]
+            return {(one.service, one.ric) for one in lost if drop_id in (None, one.drop_id)}
 
     def drops(self) -> list[Drop]:
         """All drops, in order."""

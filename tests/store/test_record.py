@@ -182,7 +182,10 @@ TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
         "R3 (TEST) is in doubt with values that no post of drop 1 had",
     ),
     "values in flight": (
-        ["""INSERT INTO in_flight VALUES ('TEST', 'R3', 'desk', 1, 3, 9, 9, '{"BID":999}', 1)"""],
+        [
+            """INSERT INTO in_flight VALUES (1, 'TEST', 'desk', 1, '["R3"]',
+            '{"post_id":[9],"ric":["R3"],"attempts":[1],"full":["{\\"BID\\":999}"]}')"""
+        ],
         None,
         "R3 (TEST) is in flight with values that no post of drop 1 had",
     ),
