@@ -17,6 +17,7 @@ from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.later import stated_by
+from contrib_watch.store.brought import brought_by
 from contrib_watch.store.history import History, tokens
 
 _REVERT = "revert of drop "
@@ -115,7 +116,7 @@ def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]
 
 def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Collection[str]]) -> Values:
     values: Values = {}
-    brought = list(History(desk.state).brought_by(drop.id, feed.service))
+    brought = brought_by(desk.state, drop.id, feed.service)
     now = desk.ledger.snapshot(feed.service, [one.ric for one in brought])["fields"]
     for one in brought:
         if one.before == "":

@@ -68,18 +68,6 @@ class Standing(NamedTuple):
     row: int | None
 
 
-class Brought(NamedTuple):
-    """What a drop brought to an item, and what the ADS had acknowledged of it before. Values are JSON objects."""
-
-    ric: str
-    changed: tuple[str, ...]
-    after: str
-    before: str | None
-    """None: there was no such item; empty: older than the record, so that nobody knows."""
-    is_told: bool
-    """The drop's own outcome tells the same old values."""
-
-
 class History:
     """What a state tells of its past."""
 
@@ -117,7 +105,7 @@ class History:
         items = select(known.c.service, known.c.ric, known.c.feed, known.c.acked_at_utc)
         if rics:
             items = items.where(known.c.ric.in_(rics))
-        next_id = self._next_post_id()
+        next_id = next_post_id(self._state)
         with self._state.transaction() as connection:
             again = {(row.service, row.ric): row for row in connection.execute(_acked_repairs(at_utc, rics))}
             found: dict[tuple[str, str], Standing] = {}
@@ -129,24 +117,9 @@ class History:
                     found[item] = Standing(*item, row.full, row.acked_at_utc, row.drop_id, row.path, row.row)
                     places[item] = row.place
         for item, row in again.items():
-            if item not in found or _place(row.post_id, next_id) > places[item]:
+            if item not in found or place_of(row.post_id, next_id) > places[item]:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
         return (found[item] for item in sorted(found))
-
-    def brought_by(self, drop_id: int, service: str) -> Iterator[Brought]:
-        """What the ADS acknowledged of a drop, all of its runs together, by RIC."""
-        next_id = self._next_post_id()
-        with self._state.transaction() as connection:
-            for ric, rows in sorted(self.acked_of(drop_id).items()):
-                names = {name: None for row in rows for name in row.changed.split(",") if name}
-                place = _place(rows[0].post_id, next_id)
-                known = [
-                    connection.execute(_before(ric, service, drop_id, next_id, place)).first(),
-                    connection.execute(_repair_before(ric, service, next_id, place)).first(),
-                ]
-                last = max((row for row in known if row is not None), key=lambda row: row.place, default=None)
-                before = None if last is None else last.full
-                yield Brought(ric, tuple(names), rows[-1].full, before, _is_told(rows[0], before))
 
     def acked_of(self, drop_id: int) -> dict[str, list[Row[Any]]]:
         """RIC to the outcomes of a drop that the ADS acknowledged, all of its runs together, in their order."""
@@ -156,9 +129,6 @@ class History:
             for row in connection.execute(of_drop.order_by(_OUTCOMES.c.run)):
                 found.setdefault(row.ric, []).append(row)
         return found
-
-    def _next_post_id(self) -> int:
-        return (int(self._state.get("next_post_key") or 1) - 1) % LAST_POST_ID + 1
 
     def drops(
         self, *, only: int | None = None, status: str = "", feed: str = "", from_utc: str = "", to_utc: str = "~"
@@ -291,54 +261,17 @@ def tokens(fields: str) -> dict[str, str]:
     return {name: bytes(token).decode() for name, token in _DECODER.decode(fields).items()}
 
 
-def _place(post_id: Any, next_id: int) -> Any:
+def next_post_id(state: State) -> int:
+    """The PostID that is given next."""
+    return (int(state.get("next_post_key") or 1) - 1) % LAST_POST_ID + 1
+
+
+def place_of(post_id: Any, next_id: Any) -> Any:
     """Where a post stands in the order of all (a number, or an expression of one): a clock may be set, PostIDs grow.
 
     They begin anew after LAST_POST_ID; ``next_id`` is the next to be given, so it is the oldest that may be known.
     """
     return (post_id - next_id + LAST_POST_ID) % LAST_POST_ID
-
-
-def _before(ric: str, service: str, drop_id: int, next_id: int, before: int) -> Select[Any]:
-    """The outcome of any other drop that was acknowledged last for an item, before a place in the order."""
-    place = _place(_OUTCOMES.c.post_id, next_id)
-    return (
-        select(_OUTCOMES.c.full, place.label("place"))
-        .select_from(_JOINED)
-        .where(
-            _OUTCOMES.c.ric == ric,
-            _OUTCOMES.c.drop_id != drop_id,
-            _OUTCOMES.c.status == Status.ACKED,
-            place < before,
-            func.coalesce(_RUNS.c.service, service) == service,
-        )
-        .order_by(place.desc())
-        .limit(1)
-    )
-
-
-def _repair_before(ric: str, service: str, next_id: int, before: int) -> Select[Any]:
-    """The same of what was posted again for no drop's sake."""
-    place = _place(_REPAIRS.c.post_id, next_id)
-    mine = (_REPAIRS.c.ric == ric, _REPAIRS.c.service == service, _REPAIRS.c.status == Status.ACKED, place < before)
-    return select(_REPAIRS.c.fields.label("full"), place.label("place")).where(*mine).order_by(place.desc()).limit(1)
-
-
-def _is_told(outcome: Row[Any], before: str | None) -> bool:
-    """Whether an outcome's ``changes`` begin with the values of ``before``, where these are known."""
-    old, new = tokens(before) if before else {}, tokens(outcome.full)
-    told = f"; {outcome.changes}; "
-    changed = [name for name in outcome.changed.split(",") if name and old.get(name) != new.get(name, CLEARED)]
-    return all(
-        f"; {name} {f'{_readable(old[name])} -> ' if name in old else ''}{_readable(new.get(name, CLEARED))}; "
-        in told
-        for name in changed
-    )
-
-
-def _readable(token: str) -> str:
-    """A token as ``changes`` has it."""
-    return token[1:-1].replace('\\"', '"').replace("\\\\", "\\") if token.startswith('"') else token
 
 
 def _last_acked(items: Any, at_utc: str, next_id: int, *, present: bool) -> Select[Any]:
@@ -356,7 +289,7 @@ def _last_acked(items: Any, at_utc: str, next_id: int, *, present: bool) -> Sele
     )
     at = items.c.acked_at_utc if present else by_time.scalar_subquery()
     last = select(items.c.service, items.c.ric, items.c.feed, at.label("at")).subquery()
-    place = _place(_OUTCOMES.c.post_id, next_id).label("place")
+    place = place_of(_OUTCOMES.c.post_id, next_id).label("place")
     outcome = and_(_OUTCOMES.c.ric == last.c.ric, _OUTCOMES.c.acked_at_utc == last.c.at)
     return (
         select(last.c.service.label("item_service"), *_OUTCOMES.c, _DROPS.c.path, place)
