@@ -122,10 +122,14 @@ class Delivery:
         """Give up every post that is not on the wire; what became of them is the driver's to say."""
         first = [] if self._first is None else [self._first]
         left = [*self._again, *(post for _, _, post in sorted(self._later)), *first, *self._fresh]
+        self.abandon()
+        return left
+
+    def abandon(self) -> None:
+        """Forget every post that is not on the wire, and plan no more of them."""
+        self._fresh, self._first = iter(()), None
         self._again.clear()
         self._later.clear()
-        self._first = None
-        return left
 
     def sent(self, post_ids: Iterable[int], posts: Iterable[Post]) -> None:
         """These posts are in flight under these PostIDs."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import chain
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +25,7 @@ from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Begun, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk, Reading
+from contrib_watch.pipeline.posting import Settled
 from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
 from contrib_watch.pipeline.ruling import Ruling, expired, rule, valid_until_utc
@@ -31,7 +33,7 @@ from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.pipeline.unchanged import Held, look_up, unchanged
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.verifying import Verification
-from contrib_watch.store import Advance, Findings
+from contrib_watch.store import Entry, Findings, post_ids_of
 
 _UNDONE = (Status.NAKKED, Status.UNCONFIRMED, Status.REJECTED)
 """Rows because of which a file that is saved again unchanged is another drop; of what is held, a person decides."""
@@ -78,8 +80,21 @@ def told_of(feed: Feed, quotes: Quotes, changes: Changes) -> tuple[str, ...]:
     return (*_blanks(changes), *_columns_gone(feed, quotes, changes))
 
 
+_NOTHING_SETTLED = Settled()
+
+
+class Taken(NamedTuple):
+    """Posts of a drop that are to be sent, and what is to be written before that."""
+
+    entries: list[Entry]
+    outgoing: list[Outgoing]
+
+
 class Job:
-    """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then finish."""
+    """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then conclude.
+
+    What take and settle decide is theirs to say and the caller's to write, in the order in which it was said.
+    """
 
     def __init__(
         self,
@@ -94,6 +109,10 @@ class Job:
     ) -> None:
         """Use :meth:`begin` or :meth:`starting`. ``goes_on``: the program was stopped in this run."""
         self.drop = drop
+        self.ended = 0
+        """Posts of which there is nothing more to be expected."""
+        self.fault: Exception | None = None
+        """What broke it off."""
         self._desk = desk
         self._quotes = quotes.without_values() if quotes is not None else None
         self._findings = findings
@@ -226,7 +245,7 @@ class Job:
 
     @property
     def _verifies(self) -> bool:
-        return self._quotes is not None and self._desk.feeds[self.drop.feed].verify
+        return self._quotes is not None and self.fault is None and self._desk.feeds[self.drop.feed].verify
 
     @property
     def _reading_back(self) -> Verification:
@@ -261,15 +280,16 @@ class Job:
         """When it has something to send, by the monotonic clock; None: not before the next answer."""
         return self._delivery.due_s()
 
-    def expire(self) -> None:
+    def expire(self) -> list[Entry]:
         """Hold what is not on the wire, and has waited for longer than the feed's ``valid_for``."""
         if self._valid_until is None or self._desk.clock.utc() <= self._valid_until:
-            return
+            return []
         left = self._delivery.withdraw()
-        if left:
-            why = expired(self._valid_until)
-            self.drop = replace(self.drop, status=DropStatus.HELD, reason=why)
-            self._record(self._expired(post, why) for post in left)
+        if not left:
+            return []
+        why = expired(self._valid_until)
+        self.drop = replace(self.drop, status=DropStatus.HELD, reason=why)
+        return [self._entry(self._expired(post, why) for post in left)]
 
     def _expired(self, post: Post, why: str) -> Outcome:
         last = self._going_again.get(post.ric)
@@ -279,33 +299,41 @@ class Job:
         ended = posting.outcome(last, status, self._desk.utc_of)
         return ended._replace(text="; ".join(filter(None, (ended.text, why))))
 
-    def take(self, room: int, form: PostFormat, coverage: Coverage | None) -> list[Outgoing]:
-        """At most ``room`` posts, recorded as in flight: they may go on the wire once the transaction is over.
+    def take(self, room: int, form: PostFormat, coverage: Coverage | None) -> Taken:
+        """At most ``room`` posts, which may go on the wire once their entry is written.
 
         What a newer drop gives values for is not sent (``coverage``; None: there is no newer drop).
         """
         taken = self._delivery.take(room, self._desk.clock.monotonic())
+        late: list[Outcome] = []
         if coverage is not None:
             newest = [coverage.newest(post.ric, post.changed) for post in taken]
-            late = [(post, by) for post, by in zip(taken, newest, strict=True) if by > self.drop.id]
+            late = [_superseded(post, by) for post, by in zip(taken, newest, strict=True) if by > self.drop.id]
             taken = [post for post, by in zip(taken, newest, strict=True) if by <= self.drop.id]
-            self._record(_superseded(post, by) for post, by in late)
-        post_ids = self._desk.ledger.in_flight(self.drop, self.service, taken)
-        return posting.outgoing(self._delivery, form, post_ids, taken)
+        if not (taken or late):
+            return Taken([], [])
+        keys = self._desk.ledger.numbered(len(taken))
+        entry = self._entry(late)._replace(posts=taken, keys=keys)
+        return Taken([entry], posting.outgoing(self._delivery, form, post_ids_of(keys), taken))
 
-    def settle(self, answers: Iterable[Answer]) -> int:
-        """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
-
-        def landed(advances: Sequence[Advance]) -> None:
-            self._desk.ledger.landed(self.service, self.drop, advances)
-
+    def settle(self, answers: Iterable[Answer]) -> list[Entry]:
+        """What the answers mean, to be written before the drop is concluded."""
+        decisions = self._delivery.settle_all(answers)
+        if not decisions:
+            return []
+        if self.fault is not None:
+            self._delivery.abandon()
         utc_of = self._desk.utc_reader()
-        decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed, utc_of)
         left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
         self._going_again |= {one.post.ric: one for one in left if one.status is None}
         ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
-        self._record(ended)
-        return len(ended)
+        self.ended += len(ended)
+        return [self._entry(ended, posting.settled(decisions, utc_of))]
+
+    def break_off(self, fault: Exception) -> None:
+        """Send nothing more; once what is on the wire is answered the drop is done, and has failed."""
+        self.fault = fault
+        self._delivery.abandon()
 
     def conclude(self) -> Report:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
@@ -330,9 +358,9 @@ class Job:
             reserve(desk, self.drop)
         return replace(report, witness=desk.drops.witness(self.drop))
 
-    def _record(self, outcomes: Iterable[Outcome]) -> None:
-        if self._quotes is not None:
-            self._desk.ledger.record(self.drop, _with_twins(outcomes, self._quotes))
+    def _entry(self, outcomes: Iterable[Outcome], settled: Settled = _NOTHING_SETTLED) -> Entry:
+        rows = _with_twins(outcomes, self._quotes) if self._quotes is not None else ()
+        return Entry(self.drop, self.service, settled.advances, settled.refused, settled.unknown, rows)
 
 
 def _read(

@@ -6,6 +6,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,13 +32,13 @@ from contrib_watch.pipeline.covering import Covering
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.expected import tell_absences
 from contrib_watch.pipeline.inbox import record_scan
-from contrib_watch.pipeline.job import Job
+from contrib_watch.pipeline.job import Job, Taken
 from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
-from contrib_watch.store import PENDING
+from contrib_watch.store import PENDING, Entry, Writing
 
 log = structlog.get_logger()
 
@@ -105,11 +106,13 @@ class Loop:
         progress: Progress,
         *,
         aside: Aside = at_once,
+        writer: Aside = at_once,
         dice: random.Random | None = None,
         held_back: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """``form`` gives the format of a Service's posts. ``aside`` reads files and writes reports.
 
+        ``writer`` writes to the state what a turn decided, while the loop decides the next one.
         ``dice`` picks the items that are read back after a login. ``held_back`` gives feeds of which nothing may be
         sent at present, as if they were paused, and why.
         """
@@ -123,6 +126,7 @@ class Loop:
         self._look_around_s = -math.inf
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._aside = aside
+        self._writing = Writing(writer)
         self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
         self._tidying: Procedure[None] | None = None
         self._tidy_s = -math.inf
@@ -163,12 +167,13 @@ class Loop:
         Raises LoginRefused, and with ``once`` NoConnection when the ADS cannot be reached for
         ``ads.connect_timeout_s`` while there is something to send. What was not sent stays for the next run.
         """
-        self._recover()
-        self._availability.begin()
-        if not once:
-            self._connect()
         try:
-            self._work(once=once, quiet=quiet)
+            with self._desk.state.written_aside(self._writing):
+                self._recover()
+                self._availability.begin()
+                if not once:
+                    self._connect()
+                self._work(once=once, quiet=quiet)
         except ConnectionFailed as error:
             self._availability.tell("down", str(error))
             raise
@@ -183,9 +188,9 @@ class Loop:
         while not self._stopping.is_set():
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
-            self._look_around()
+            looked = self._look_around()
             self._tidy()
-            self._begin()
+            self._begin(ask=looked or not self._writing.busy)
             self._publish()
             if once and idle and not self._scans:
                 if self._is_over():
@@ -210,11 +215,11 @@ class Loop:
         """The jobs that can go on: of a paused feed only while answers are out."""
         return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire or job.done]
 
-    def _look_around(self) -> None:
-        """What people have paused, what did not come, and whether the state is still there."""
+    def _look_around(self) -> bool:
+        """What people have paused, what did not come, and whether the state is still there; False: it was not due."""
         now_s = self._desk.clock.monotonic()
         if now_s < self._look_around_s:
-            return
+            return False
         self._look_around_s = now_s + LOOK_AROUND_EVERY_S
         self._desk.state.refuse_replaced()
         held_back = self._held_back()
@@ -224,6 +229,7 @@ class Loop:
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
+        return True
 
     def _tidy(self) -> None:
         """Once a day, look after the bytes of past drops, while none is being read."""
@@ -268,9 +274,12 @@ class Loop:
             accept(self._desk, feed, scan)
             record_scan(self._desk, feed, scan)
 
-    def _begin(self) -> None:
-        """Read what is to be sent next; the loop goes on while that takes its time."""
-        while self._reading is not None or self._read_next():
+    def _begin(self, *, ask: bool) -> None:
+        """Read what is to be sent next; the loop goes on while that takes its time.
+
+        ``ask`` the state for it: what is being written would have to be waited for.
+        """
+        while self._reading is not None or (ask and self._read_next()):
             if self._reading is None or not self._reading.advance():
                 return
             over, self._reading = self._reading, None
@@ -355,13 +364,9 @@ class Loop:
         if once and not self._availability.up and (sending or self._presence.busy or owes):
             self._availability.check_connection()
         self._presence.hear(items, self._is_claimed)
-        with self._desk.state.transaction():
-            self._settle(answers)
-            outgoing = self._take()
-        if outgoing:  # only now, when they are durably in flight
-            self._link.post(outgoing)
+        self._deliver(answers)
         self._presence.advance()
-        if self._availability.up and not self._stopping.is_set():
+        if self._sends:
             for wanted in self._presence.requests(self._is_claimed):
                 self._link.request(wanted)
         self._availability.tell_services()
@@ -370,34 +375,77 @@ class Loop:
             if job.over:
                 self._end(job)
 
-    def _settle(self, answers: Sequence[Answer]) -> None:
-        """Record what answers mean, within the caller's transaction."""
-        for job in self._jobs.values():
-            job.expire()
-            healed = job.healed
-            ended = job.settle(answers) if answers else 0
-            if ended:
-                self._progress.advanced(job.drop, ended)
-            if job.healed > healed:
-                self._presence.doubt(UNKNOWN_ITEM)
+    def _deliver(self, answers: Sequence[Answer]) -> None:
+        """Decide what answers mean and what goes next; that is written aside, and then what goes is handed over."""
+        healed = sum(job.healed for job in self._jobs.values())
+        entries = self._settle(answers)
         self._presence.settle(answers)
+        taken = self._take()
+        entries += taken.entries
+        if entries:
+            self._writing.begin(lambda: self._write(entries, taken.outgoing))
+        if sum(job.healed for job in self._jobs.values()) > healed:
+            self._presence.doubt(UNKNOWN_ITEM)
+        if self._sends and not self._paused and self._presence.posting_to:  # a repair is of no feed in particular
+            self._repair()
 
-    def _take(self) -> list[Outgoing]:
-        """What there is room for, recorded as in flight within the caller's transaction."""
-        outgoing: list[Outgoing] = []
-        if not self._availability.up or self._stopping.is_set():
-            return outgoing
+    def _settle(self, answers: Sequence[Answer]) -> list[Entry]:
+        """What answers mean for the drops in hand."""
+        entries: list[Entry] = []
+        for job in self._jobs.values():
+            with self._blaming(job):
+                entries += job.expire()
+            ended = job.ended
+            entries += job.settle(answers) if answers else ()
+            if job.ended > ended:
+                self._progress.advanced(job.drop, job.ended - ended)
+        return entries
+
+    def _take(self) -> Taken:
+        """What there is room for."""
+        taken = Taken([], [])
+        if not self._sends:
+            return taken
         for job, room in self._shares():
             if self._must_wait(job):
                 continue
-            taken = job.take(room, self._form(job.service), self._covering.of(job.drop.feed))
-            self._hand_over(len(taken))
-            outgoing += taken
-        if not self._paused:  # a repair is of no feed in particular
+            form, coverage = self._form(job.service), self._covering.of(job.drop.feed)
+            with self._blaming(job):
+                entries, outgoing = job.take(room, form, coverage)
+                self._hand_over(len(outgoing))
+                taken.entries.extend(entries)
+                taken.outgoing.extend(outgoing)
+        return taken
+
+    def _write(self, entries: Sequence[Entry], outgoing: Sequence[Outgoing]) -> None:
+        """Posts go to the connection only when they are durably in flight."""
+        self._desk.ledger.write(entries)
+        if outgoing:
+            self._link.post(outgoing)
+
+    def _repair(self) -> None:
+        """Post again what the ADS has lost."""
+        with self._desk.state.transaction():
             again = self._presence.take(self._room(), self._form, self._is_claimed)
+        if again:  # only now, when they are durably in flight
             self._hand_over(len(again))
-            outgoing += again
-        return outgoing
+            self._link.post(again)
+
+    @property
+    def _sends(self) -> bool:
+        return self._availability.up and not self._stopping.is_set()
+
+    @contextmanager
+    def _blaming(self, job: Job) -> Iterator[None]:
+        """A fault in planning what a drop posts is its own: the others go on."""
+        try:
+            yield
+        except StateUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in _start
+            if not isinstance(error, ContribWatchError):
+                self._desk.state.blame(error)
+            job.break_off(error)
 
     def _verify(self, job: Job, items: Sequence[ItemAnswer]) -> None:
         """Read back what was acknowledged of a drop, where its feed asks for that."""
@@ -457,6 +505,9 @@ class Loop:
         """Record that a drop is over; its report is written aside."""
         feed = job.drop.feed
         self._jobs.pop(feed, None)
+        if job.fault is not None:
+            self._fail(job.drop, job.fault)
+            return
         try:
             self._publisher.add(job.conclude())
         except StateUnavailable:

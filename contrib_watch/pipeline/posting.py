@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Outgoing
+from contrib_watch.ads.session import Outgoing
 from contrib_watch.core.model import Action, Outcome, Post, Status
-from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Advance
 
 _WORDS = {action: action.value for action in Action}
@@ -17,7 +17,7 @@ _UNCONFIRMED = Status.UNCONFIRMED
 
 
 def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], taken: Sequence[Post]) -> list[Outgoing]:
-    """Posts that were taken and are recorded as in flight under these PostIDs, ready for the wire."""
+    """Posts that were taken, to be recorded as in flight under these PostIDs, as they then go on the wire."""
     delivery.sent(post_ids, taken)
     texts = form.texts(post_ids, taken)
     return [
@@ -26,28 +26,27 @@ def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], take
     ]
 
 
-def settle(
-    desk: Desk,
-    service: str,
-    delivery: Delivery,
-    answers: Iterable[Answer],
-    landed: Callable[[Sequence[Advance]], None],
-    utc_of: Callable[[float], str],
-) -> list[Decision]:
-    """Decide what answers mean for a delivery, and record what the ADS now holds, within the caller's transaction.
+class Settled(NamedTuple):
+    """What answers say of what the ADS holds."""
 
-    ``landed`` records the posts that were acknowledged. Answers to other deliveries' posts are left alone.
+    advances: Sequence[Advance] = ()
+    """What it acknowledged."""
+    refused: Sequence[str] = ()
+    """RICs of which it holds what it held."""
+    unknown: Sequence[str] = ()
+    """RICs of which nobody knows."""
+
+
+def settled(decisions: Sequence[Decision], utc_of: Callable[[float], str]) -> Settled:
+    """What the record is to say of these decisions' RICs.
+
     ``utc_of`` (see Desk.utc_reader) is to be the outcomes' as well: the snapshot and they tell the same moment.
     """
-    decisions = delivery.settle_all(answers)
     advance = Next.ADVANCE
-    acked = [one for one in decisions if one.next is advance]
-    if acked:
-        landed([Advance(one.post, utc_of(one.answer.answered_s)) for one in acked])
-    if len(acked) < len(decisions):
-        desk.ledger.refused(service, _rics(decisions, Next.REFUSED, Next.AGAIN))
-        desk.ledger.unknown(service, _rics(decisions, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
-    return decisions
+    advances = [Advance(one.post, utc_of(one.answer.answered_s)) for one in decisions if one.next is advance]
+    others = [one for one in decisions if one.next is not advance] if len(advances) < len(decisions) else []
+    refused = _rics(others, Next.REFUSED, Next.AGAIN)
+    return Settled(advances, refused, _rics(others, Next.UNKNOWN, Next.AGAIN_UNKNOWN))
 
 
 def outcome(decision: Decision, status: Status, utc_of: Callable[[float], str]) -> Outcome:

@@ -139,14 +139,14 @@ class Presence:
         return min((due_s for one in self._posts if (due_s := one.due_s()) is not None), default=None)
 
     def take(self, room: int, form: Callable[[str], PostFormat], is_claimed: IsClaimed) -> list[Outgoing]:
-        """Posts of a repair, at most ``room``, recorded as in flight within the caller's transaction."""
+        """Posts of a repair, at most ``room``, recorded as in flight by the end of the caller's transaction."""
         taken: list[Outgoing] = []
         for repair in self._posts:
             taken += repair.take(room - len(taken), form(repair.service), is_claimed)
         return taken
 
     def settle(self, answers: Iterable[Answer]) -> None:
-        """Record what answers mean for a repair, within the caller's transaction."""
+        """Record what answers mean for a repair."""
         for repair in self._posts:
             repair.settle(answers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Delivery
@@ -12,7 +12,6 @@ from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Action, Post, Status
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import Advance
 from contrib_watch.store.repairs import Repaired, Repairs, Wanted
 
 IsClaimed = Callable[[str, str], bool]
@@ -80,18 +79,20 @@ class Repair:
 
     def settle(self, answers: Iterable[Answer]) -> int:
         """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
-
-        def landed(advances: Sequence[Advance]) -> None:
-            self._repairs.landed(self.service, advances)
-            self.acked += [advance.post.ric for advance in advances]
-
+        decisions = self._delivery.settle_all(answers)
+        if not decisions:
+            return 0
+        utc_of = self._desk.utc_reader()
+        advances, refused, unknown = posting.settled(decisions, utc_of)
+        ended = [(one.post, posting.outcome(one, one.status, utc_of)) for one in decisions if one.status]
         with self._desk.state.transaction():
-            utc_of = self._desk.utc_reader()
-            decisions = posting.settle(self._desk, self.service, self._delivery, answers, landed, utc_of)
-            ended = [(one.post, posting.outcome(one, one.status, utc_of)) for one in decisions if one.status]
+            self._repairs.landed(self.service, advances)
+            self._desk.ledger.refused(self.service, refused)
+            self._desk.ledger.unknown(self.service, unknown)
             self._repairs.record(
                 [Repaired(self.service, self._reasons[post.ric], post.full, outcome) for post, outcome in ended]
             )
+        self.acked += [advance.post.ric for advance in advances]
         self._on_wire.difference_update(one.post.ric for one in decisions)
         self.totals.update(outcome.status for _, outcome in ended)
         return len(ended)

@@ -3,16 +3,18 @@
 from contrib_watch.core.chain import Witness
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
 from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile, names
-from contrib_watch.store.ledger import Advance, Ledger
+from contrib_watch.store.ledger import Advance, Entry, Ledger, post_ids_of
 from contrib_watch.store.record import last_of_kind, utc_text
 from contrib_watch.store.restore import restore
 from contrib_watch.store.space import shortage
 from contrib_watch.store.state import Lock, State
+from contrib_watch.store.writing import Writing
 
 __all__ = [
     "PENDING",
     "Advance",
     "Drops",
+    "Entry",
     "Findings",
     "Ledger",
     "Lock",
@@ -20,12 +22,14 @@ __all__ = [
     "SeenFile",
     "State",
     "Witness",
+    "Writing",
     "back_up",
     "back_up_daily",
     "backups_folder",
     "daily_backups",
     "last_of_kind",
     "names",
+    "post_ids_of",
     "restore",
     "shortage",
     "utc_text",

@@ -70,6 +70,25 @@ class Advance(NamedTuple):
     acked_at_utc: str
 
 
+class Entry(NamedTuple):
+    """What was decided about a drop, to be written at one time."""
+
+    drop: Drop
+    service: str
+    advances: Sequence[Advance] = ()
+    """Posts that the ADS acknowledged."""
+    refused: Sequence[str] = ()
+    """RICs whose post it did not take: it holds what it held."""
+    unknown: Sequence[str] = ()
+    """RICs of which nobody knows whether it took their post."""
+    outcomes: Sequence[Outcome] = ()
+    """Rows that have ended."""
+    posts: Sequence[Post] = ()
+    """What goes on the wire once it is written that they are in flight, ..."""
+    keys: Sequence[int] = ()
+    """... under these keys."""
+
+
 class Ledger:
     """The snapshot, the posts in flight, and the outcomes of a state."""
 
@@ -154,17 +173,50 @@ class Ledger:
             rows = connection.execute(select(table.c.service, table.c.ric, table.c.fields)).all()
         return [(service, ric, fields) for service, ric, fields in rows]
 
-    def in_flight(self, drop: Drop, service: str, posts: Sequence[Post]) -> list[int]:
-        """Record posts durably before they go on the wire, and give each its PostID."""
-        return self.under_way(service, posts, [(drop.feed, drop.id)] * len(posts))
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Record what was decided, in one transaction."""
+        with self._state.transaction():
+            for one in entries:
+                self.landed(one.service, one.drop, one.advances)
+                self.refused(one.service, one.refused)
+                self.unknown(one.service, one.unknown)
+                self.record(one.drop, one.outcomes)
+                self.in_flight(one.drop, one.service, one.posts, one.keys)
 
-    def under_way(self, service: str, posts: Sequence[Post], origins: Sequence[tuple[str, int]]) -> list[int]:
+    def numbered(self, count: int) -> Sequence[int]:
+        """Keys for so many posts: given in memory, and on the disk with the posts that are recorded under them.
+
+        One that no post was recorded under has never been on the wire, and comes again after a start.
+        """
+        keys = self._free_keys(self._next_key(), count)
+        if keys:
+            self._state.next_post_key = keys[-1] + 1
+        return keys
+
+    def _next_key(self) -> int:
+        return self._state.next_post_key or int(self._state.get("next_post_key") or 1)
+
+    def in_flight(
+        self, drop: Drop, service: str, posts: Sequence[Post], keys: Sequence[int] | None = None
+    ) -> list[int]:
+        """Record posts durably before they go on the wire; their PostIDs, by these ``keys`` or by new ones."""
+        return self.under_way(service, posts, [(drop.feed, drop.id)] * len(posts), keys)
+
+    def under_way(
+        self,
+        service: str,
+        posts: Sequence[Post],
+        origins: Sequence[tuple[str, int]],
+        keys: Sequence[int] | None = None,
+    ) -> list[int]:
         """The same for posts of several feeds and drops: ``origins`` are each post's feed and drop."""
         if not posts:
             return []
         with self._state.transaction() as connection:
-            keys = self._free_keys(int(self._state.get("next_post_key") or 1), len(posts))
-            post_ids = [_post_id(key) for key in keys]
+            if keys is None:
+                self._state.next_post_key = None  # what was numbered before is written by now, or never will be
+                keys = self._free_keys(self._next_key(), len(posts))
+            post_ids = post_ids_of(keys)
             in_flight.put(connection, service, posts, post_ids, origins)
             self._state.put("next_post_key", str(keys[-1] + 1))
         return post_ids
@@ -199,6 +251,8 @@ class Ledger:
 
     def refused(self, service: str, rics: Sequence[str]) -> None:
         """The ADS did not take these posts: it holds what it held, and a dirty RIC stays dirty."""
+        if not rics:
+            return
         with self._state.transaction() as connection:
             in_flight.end(connection, service, rics)
 
@@ -220,6 +274,7 @@ class Ledger:
 
     def all_unknown(self) -> int:
         """At a start: whatever was in flight when the last process ended is dirty. Returns how many."""
+        self._state.next_post_key = None
         with self._state.transaction() as connection:
             return in_flight.lose_all(connection)
 
@@ -299,6 +354,11 @@ def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArra
     """Columns of texts that came in pieces."""
     found = list(pieces)
     return [pa.concat_arrays([piece[number] for piece in found] or [_NOTHING]) for number in range(count)]
+
+
+def post_ids_of(keys: Iterable[int]) -> list[int]:
+    """The PostID that goes with each key."""
+    return [_post_id(key) for key in keys]
 
 
 def _post_id(key: int) -> int:

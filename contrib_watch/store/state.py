@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 from contrib_watch.store.record import chained, utc_text
+from contrib_watch.store.writing import Writing
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
@@ -64,18 +66,28 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _InThisThread(threading.local):
+    connection: Connection | None = None
+    """Of the transaction that the thread is in."""
+
+
 class State:
-    """One open state, for one thread. Use :meth:`transaction` around everything that belongs together."""
+    """One open state, for one thread, and one that writes beside it (:meth:`written_aside`).
+
+    Use :meth:`transaction` around everything that belongs together.
+    """
 
     def __init__(self, engine: Engine, folder: Path, utc: Callable[[], datetime]) -> None:
         """Use :meth:`open`."""
         self.folder = folder
+        self.next_post_key: int | None = None
+        """The next post's key, where posts have been numbered that are not recorded yet; None: as the record says."""
         self._utc = utc
         self._engine = engine
         self._kept: Connection | None = None
         """Stays open: to get one from the engine each time costs more than most statements."""
-        self._connection: Connection | None = None
-        """The same, within a transaction."""
+        self._in_this_thread = _InThisThread()
+        self._writing: Writing | None = None
         database = engine.url.database if engine.dialect.name == "sqlite" else None
         self._file = Path(database) if database else None
         self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
@@ -121,11 +133,15 @@ class State:
     def transaction(self) -> Iterator[Connection]:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
-        Raises StateUnavailable where the database cannot be used for a reason outside of it.
+        It waits for what is being written aside, and raises what that ended with. Raises StateUnavailable where the
+        database cannot be used for a reason outside of it.
         """
-        if self._connection is not None:
-            yield self._connection
+        here = self._in_this_thread
+        if here.connection is not None:
+            yield here.connection
             return
+        if self._writing is not None:
+            self._writing.wait()
         try:
             with self._begun() as connection:
                 yield connection
@@ -140,17 +156,29 @@ class State:
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
+        here = self._in_this_thread
         kept = self._kept = self._kept or self._engine.connect()
         try:
             with kept.begin():
-                self._connection = kept
+                here.connection = kept
                 yield kept
         except BaseException:
             self._kept = None
             kept.close()  # whatever was begun on it is undone
             raise
         finally:
-            self._connection = None
+            here.connection = None
+
+    @contextmanager
+    def written_aside(self, writing: Writing) -> Iterator[None]:
+        """While it is entered, this is written aside; at its end all of it has been, or an error says why not."""
+        self._writing = writing
+        try:
+            yield
+            writing.wait()
+        finally:
+            writing.end()
+            self._writing = None
 
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""
