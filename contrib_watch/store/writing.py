@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 
 
 class _InThisThread(threading.local):
@@ -53,4 +53,4 @@ class Writing:
     def end(self) -> None:
         """Wait, whatever it ends with."""
         if self._last is not None:
-            wait([self._last])
+            self._last.exception()

@@ -114,6 +114,8 @@ class World:
     """Whether the user may read items."""
     answers: str = ""
     """How the ADS answers packs: a keyword of SimulatedAds that is true."""
+    late: bool = False
+    """Whether what a turn decided is written as late as can be."""
 
 
 # --- making worlds
@@ -134,6 +136,7 @@ def world_of(seed: int) -> World:
         two_services=dice.random() < 0.3,
         readable=dice.random() > 0.15,
         answers=dice.choice(("", "", "packed_acks", "errors_first", "errors_lost")),
+        late=dice.random() < 0.5,
     )
 
 
