@@ -33,8 +33,7 @@ def look_up(ledger: Ledger, feed: Feed, cells: Cells) -> Held:
     It holds good for as long as the feed posts nothing: what others post takes no RIC from it and changes no value of
     it, but may leave one in doubt, which is looked at when they are compared.
     """
-    rics = written_rics(cells, feed).to_pylist()
-    return Held(cells.rows, ledger.held(feed.service, feed.name, rics).chunks)
+    return Held(cells.rows, ledger.held(feed.service, feed.name, written_rics(cells, feed)).chunks)
 
 
 def unchanged(ledger: Ledger, feed: Feed, quotes: Quotes, held: Held | None = None) -> pa.BooleanArray:
@@ -70,8 +69,8 @@ def _in_parts(ledger: Ledger, feed: Feed, quotes: Quotes, rows: pa.Int64Array) -
     """The same as :func:`look_up` for rows that are typed already, a part at a time when it is needed."""
 
     def texts() -> Iterator[pa.StringArray]:
-        rics = quotes.values.index
+        rics = arrow_column(quotes.values.index)
         for start in range(0, len(rics), PIECE_ROWS):
-            yield from ledger.held(feed.service, feed.name, rics[start : start + PIECE_ROWS].tolist()).chunks
+            yield from ledger.held(feed.service, feed.name, rics.slice(start, PIECE_ROWS)).chunks
 
     return Held(rows, texts())

@@ -111,20 +111,24 @@ def columns_of(
 
 
 def text_of_each(
-    connection: Connection, table: Table, text: ColumnElement[str], service: str, rics: Sequence[str], **bound: Any
+    connection: Connection, table: Table, text: ColumnElement[str], service: str, rics: pa.StringArray, **bound: Any
 ) -> Iterator[pa.StringArray]:
     """A text of a RIC's row for each of ``rics``, in pieces and in their order; empty where there is no such row.
 
     ``text`` is never null and has no line end; otherwise as in :func:`rows_of`.
     """
     if connection.dialect.name != "sqlite":
-        pieces = rows_of(connection, table, (text,), service, rics, **bound)
+        asked = rics.to_pylist()
+        pieces = rows_of(connection, table, (text,), service, asked, **bound)
         found = {ric: held for rows in pieces for ric, held in rows}
-        yield pa.array([found.get(ric, "") for ric in rics], pa.string())
+        yield pa.array([found.get(ric, "") for ric in asked], pa.string())
         return
     for start in range(0, len(rics), _JOINED):
-        wanted = _listed(service, rics[start : start + _JOINED])
-        yield _lines(connection.execute(_each(table, text), wanted | bound).scalar_one())
+        piece = rics.slice(start, _JOINED)
+        order = pc.sort_indices(piece)  # as they lie in the table, which is a quarter faster for a file in no order
+        wanted = _listed(service, piece.take(order).to_pylist())
+        found = _lines(connection.execute(_each(table, text), wanted | bound).scalar_one())
+        yield found.take(pc.sort_indices(order))
 
 
 def plain_rows(

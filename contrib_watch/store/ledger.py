@@ -127,7 +127,7 @@ class Ledger:
         index = asked if found.equals(arrow_column(asked)) else pd.Index(found.to_pandas(), dtype=asked.dtype)
         return table_of(dict(zip(SNAPSHOT_COLUMNS, columns, strict=True)), index)
 
-    def held(self, service: str, feed: str, rics: Sequence[str]) -> pa.ChunkedArray:
+    def held(self, service: str, feed: str, rics: pa.StringArray) -> pa.ChunkedArray:
         """What was acknowledged of each of these RICs, as one text: the RIC and the JSON object of its fields.
 
         Empty where nothing was, and where the RIC is not this feed's. It brings one text of each RIC, where

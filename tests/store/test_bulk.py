@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +74,7 @@ def test_rics_are_put_dropped_and_read_as_one_by_one(steps: list[tuple[str, list
                 told += zip(*(column.to_pylist() for column in piece), strict=True)
             assert [row[0] for row in told] == [ric for ric in asked if (service, ric) in model]
             assert sorted(told) == sorted(plain)
-            texts = text_of_each(connection, TABLE, TABLE.c.full, service, asked)
+            texts = text_of_each(connection, TABLE, TABLE.c.full, service, pa.array(asked, pa.string()))
             held = {str(ric): full for ric, full, _ in plain}
             assert [text for piece in texts for text in piece.to_pylist()] == [held.get(ric, "") for ric in asked]
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,14 +167,14 @@ def test_what_is_held_is_what_this_feed_has_acknowledged(state: State, ledger: L
     ack(ledger, other, post("THEIRS", "1"))
     send(ledger, mine, post("D", "1"))
     ledger.all_unknown()  # D is in doubt, whatever it is compared with
-    rics = ["NEW", "THEIRS", "D", "C", "B", "A", "B"]
+    rics = pa.array(["NEW", "THEIRS", "D", "C", "B", "A", "B"])
     held = ["", "", 'D{"BID":1}', 'C{"BID":1}', 'B{"BID":2}', 'A{"BID":1}', 'B{"BID":2}']
     assert ledger.held(SERVICE, "desk", rics).to_pylist() == held
-    assert ledger.in_doubt(SERVICE, pd.Index(rics[:-1], dtype="str")) == ["D"]
-    assert ledger.in_doubt(SERVICE, pd.Index(rics[:2], dtype="str")) == []
+    assert ledger.in_doubt(SERVICE, pd.Index(rics.to_pylist()[:-1], dtype="str")) == ["D"]
+    assert ledger.in_doubt(SERVICE, pd.Index(rics.to_pylist()[:2], dtype="str")) == []
     assert set(ledger.held("OTHER", "desk", rics).to_pylist()) == {""}
     assert ledger.in_doubt("OTHER", pd.Index(["D"], dtype="str")) == []
-    assert len(ledger.held(SERVICE, "desk", [])) == 0
+    assert len(ledger.held(SERVICE, "desk", rics[:0])) == 0
 
 
 # in doubt
