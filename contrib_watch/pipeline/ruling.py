@@ -70,6 +70,8 @@ def _reasons(
         yield expired(until)
     if drop.run > 1 and not desk.drops.decisions(drop, drop.run):
         yield f"it is in its run {drop.run}, and the record has no decision that says so"
+    if approved and not len(changes.rics):  # what was approved is in the market already
+        return
     if approved:
         if seen_now(desk, drop, changes) != approved[-1].get("fingerprint"):
             by = told_of(approved[-1])

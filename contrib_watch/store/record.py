@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, select, update
 
 from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, Link, hashed, link, root, root_over
 from contrib_watch.core.model import Outcome
@@ -44,7 +44,7 @@ PAUSES, ALL_FEEDS = "pauses", "*"
 
 _LAST = select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
 _ADD = insert(schema.record)
-_NO_HEAD = delete(schema.meta).where(schema.meta.c.key == HEAD)
+_SET_HEAD = update(schema.meta).where(schema.meta.c.key == HEAD)
 _ADD_HEAD = insert(schema.meta)
 _OF_DROP = select(schema.record).where(schema.record.c.drop_id == bindparam("drop")).order_by(schema.record.c.number)
 
@@ -77,8 +77,9 @@ def chained(
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
     row = {"number": number, "kind": kind, "drop_id": drop_id, "sha256": added.sha256, "text": added.text}
     connection.execute(_ADD, row)
-    connection.execute(_NO_HEAD)
-    connection.execute(_ADD_HEAD, {"key": HEAD, "value": f"{number} {added.sha256}"})
+    head = {"value": f"{number} {added.sha256}"}
+    if not connection.execute(_SET_HEAD, head).rowcount:
+        connection.execute(_ADD_HEAD, {"key": HEAD, **head})
     return added
 
 

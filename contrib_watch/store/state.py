@@ -77,13 +77,15 @@ class State:
     Use :meth:`transaction` around everything that belongs together.
     """
 
-    def __init__(self, engine: Engine, folder: Path, utc: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, folder: Path, utc: Callable[[], datetime], *, reading: bool) -> None:
         """Use :meth:`open`."""
         self.folder = folder
         self.next_post_key: int | None = None
         """The next post's key, where posts have been numbered that are not recorded yet; None: as the record says."""
         self._utc = utc
         self._engine = engine
+        # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
+        self._begin = ("BEGIN" if reading else "BEGIN IMMEDIATE") if engine.dialect.name == "sqlite" else ""
         self._kept: Connection | None = None
         """Stays open: to get one from the engine each time costs more than most statements."""
         self._in_this_thread = _InThisThread()
@@ -118,7 +120,7 @@ class State:
             _make_folders(url, folder)
         elif absent:
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
-        state = cls(_engine(url, reading=reading), folder, utc)
+        state = cls(_engine(url, reading=reading), folder, utc, reading=reading)
         try:
             if not reading:
                 state._keep_older_version(url)
@@ -160,6 +162,8 @@ class State:
         kept = self._kept = self._kept or self._engine.connect()
         try:
             with kept.begin():
+                if self._begin:
+                    kept.exec_driver_sql(self._begin)
                 here.connection = kept
                 yield kept
         except BaseException:
@@ -445,9 +449,6 @@ def _engine(url: str, *, reading: bool) -> Engine:
     if engine.dialect.name == "sqlite":
         _refuse_old_sqlite()
         event.listen(engine, "connect", _read_sqlite if reading else _tune_sqlite)
-        # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
-        begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
@@ -154,10 +155,13 @@ def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = F
     assert forgot or not unexplained
 
 
-def check_prices(site: Site, tables: dict[str, Table], *, feeds: int, forgot: bool) -> None:
+def check_prices(
+    site: Site, tables: dict[str, Table], *, feeds: int, forgot: bool, resent: Collection[Item] = ()
+) -> None:
     """Each field of each item has the newest value that an acceptable row gives, or a report says why not.
 
     ``feeds``: how many share a Service. ``forgot``: the state is an older one, in which nothing is certain.
+    ``resent``: of these items a person has posted values in doubt, which no report tells.
     """
     snapshot, dirty, repaired = site.snapshot(), site.dirty(), site.dirty(0)
     newest_first: defaultdict[Item, list[Told]] = defaultdict(list)
@@ -178,7 +182,7 @@ def check_prices(site: Site, tables: dict[str, Table], *, feeds: int, forgot: bo
             assert forgot or item in repaired or any(uncertain(one.row) for one in told), item
             continue
         for field in FIELDS:
-            expected = newest(field, told)
+            expected = newest(field, told, by_reports_alone=item not in resent)
             if expected is not UNKNOWN:
                 assert snapshot.get(item, {}).get(field) == expected, (item, field)
 
@@ -199,7 +203,7 @@ class Told:
     """It may have left fields to what has replaced them."""
 
 
-def newest(field: str, told: list[Told]) -> object:
+def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> object:
     """What a field of an item should be, by what its rows gave and what was reported of them, newest first.
 
     None where no row gave anything; UNKNOWN where an answer was lost.
@@ -211,7 +215,7 @@ def newest(field: str, told: list[Told]) -> object:
             return UNKNOWN
         if one.row["status"] in ("acked", "unchanged"):
             if (one.late or one.revert) and f"{field} " not in f" {one.row['changes']}":
-                if one.revert:
+                if one.revert or not by_reports_alone:
                     return UNKNOWN
                 continue  # left as it was, which other rows explain
             return one.given[field]

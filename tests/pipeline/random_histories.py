@@ -23,7 +23,7 @@ from history_model import (
 )
 from random_worlds import ALONE, DECISIONS, RICS, Act, Deed, Save, Step, World
 from shared_parts import folder_in_memory
-from virtual_site import SERVICE, Killed, Late, Life, Site, make_feed
+from virtual_site import SERVICE, Item, Killed, Late, Life, Site, make_feed
 
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.limits import Guards, Limit
@@ -91,6 +91,7 @@ class History:
         self._unseen = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
         self._may_lack = self._unseen or any(fault.kind is FaultKind.ACK_UNAPPLIED for fault in world.faults)
         self._restored = False
+        self._resent: set[Item] = set()  # while they were in doubt
         self._certain = not self._may_lack
         """No process has died yet, and the ADS took and kept what it acknowledged."""
 
@@ -152,7 +153,7 @@ class History:
         check_verified(site, self._tables)
         check_snapshot(site, may_lack=self._may_lack, unseen=self._unseen, forgot=self._restored)
         sharing = 1 if self._world.two_services else len(self._feeds)
-        check_prices(site, self._tables, feeds=sharing, forgot=self._restored)
+        check_prices(site, self._tables, feeds=sharing, forgot=self._restored, resent=self._resent)
         if self._world.rules == "approval":
             check_approvals(site, "fx")
         reports = {path for drop in site.drops() for path in site.reports(drop.id)}
@@ -264,6 +265,7 @@ class History:
         site = self._site
         match act.deed:
             case Deed.RESEND:
+                self._resent |= site.dirty()
                 site.task(
                     lambda task: task.resend(_services(site), "*", advanced=_nobody),
                     die_at=act.die_at,

@@ -61,6 +61,9 @@ FOUND = {
         Step(acts=(Act(Deed.EMPTY),)),
         faults=(Fault(kind=FaultKind.DELAY_ACK, times=4, delay_s=14.995),),
     ),
+    "a person posts what was approved once more after a death (seed 6005848)": one_price(
+        Step(acts=(Act(Deed.APPROVE),), die_at=80), Step(acts=(Act(Deed.RESEND),)), rules="approval"
+    ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),
         Step(acts=(Act(Deed.RESTORE),), saves=(Save(Table(("BID",), (("A=", ("3",)),))),)),

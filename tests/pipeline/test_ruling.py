@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from virtual_site import Killed, NewSite, Site, make_feed, script, sheet
+from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.core.limits import Guards, Limit
 from contrib_watch.core.model import DropStatus, Person, Source
@@ -69,6 +70,25 @@ def test_an_approval_is_checked_again_when_its_turn_comes(guarded: Site) -> None
     assert drop.status is DropStatus.HELD
     assert "approved by bob (asserted by root): seen, but the snapshot has moved since" in drop.reason
     assert len(guarded.posts) == 6
+
+
+def test_what_was_approved_and_is_in_the_market_already_is_not_held(new_site: NewSite) -> None:
+    """A person posted it once more, after a stop had left it without an answer."""
+    site = new_site(make_feed("fx", approval="always"))
+    site.save(sheet("RIC,BID", "A=,1"))
+    site.run()
+    approve(site, 1)
+    for die_at in range(60, 1000, 3):
+        with suppress(Killed):
+            site.run(die_at=die_at)
+        if site.posts:
+            break
+    assert site.dirty()
+    site.task(lambda task: task.resend([SERVICE], "*", advanced=lambda _: None))
+    assert len(site.posts) == 2
+    site.run()
+    assert site.drops()[-1].status is DropStatus.DONE
+    assert site.statuses(1) == {"A=": "unchanged"}
 
 
 def test_a_retry_of_an_approved_drop_is_judged_again(guarded: Site) -> None:

@@ -26,7 +26,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from shared_parts import copied, put_back, shared_desk
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
 
@@ -545,14 +545,19 @@ def _somebody_else() -> Iterator[None]:
 @contextmanager
 def _mortal(life: Life, desk: Desk, base: Path) -> Iterator[None]:
     """What the process does to its disk and its database counts as steps of its life."""
+    state, begun = desk.state, desk.state._begun
 
-    engine, listeners = desk.state._engine, (("begin", life.begin), ("commit", life.commit))
-    for name, listener in listeners:
-        event.listen(engine, name, listener)
+    @contextmanager
+    def mortal() -> Iterator[Connection]:
+        with begun() as connection:
+            life.begin(connection)
+            yield connection
+            life.commit(connection)
+
+    state._begun = mortal  # type: ignore[method-assign]
     _alive.append((life, str(base)))
     try:
         yield
     finally:
         _alive.pop()
-        for name, listener in listeners:
-            event.remove(engine, name, listener)
+        state._begun = begun  # type: ignore[method-assign]
