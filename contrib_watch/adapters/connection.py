@@ -133,6 +133,8 @@ class _Mailbox:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     posts: list[Outgoing] = field(default_factory=list)
+    recalled: bool = False
+    """What was handed over by now, and has not left, is to come back."""
     requests: list[ItemRequest] = field(default_factory=list)
     watches: list[ItemRequest] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -185,6 +187,12 @@ class Connection:
         """Hand over numbered posts; each ends in exactly one Answer."""
         with self._mail.changed:
             self._mail.posts.extend(posts)
+        self._wake()
+
+    def recall(self) -> None:
+        """Give back, unsent, what was handed over and has not left."""
+        with self._mail.changed:
+            self._mail.recalled = True
         self._wake()
 
     def request(self, wanted: ItemRequest) -> None:
@@ -428,7 +436,10 @@ class Connection:
             posts, self._mail.posts = self._mail.posts, []
             requests, self._mail.requests = self._mail.requests, []
             watches, self._mail.watches = self._mail.watches, []
+            recalled, self._mail.recalled = self._mail.recalled, False
         self._session.post(posts, time.monotonic())
+        if recalled:
+            self._session.recall(time.monotonic())
         for wanted in requests:
             self._session.request(wanted, time.monotonic())
         for wanted in watches:

@@ -271,6 +271,11 @@ class Session:
                 self._queue.append(post)
         self._pump(now_s)
 
+    def recall(self, now_s: float) -> None:
+        """End every post that has not left as lost and unsent; what is on the wire stays there."""
+        self._queue_held()
+        self._give_back("recalled", now_s)
+
     def request(self, wanted: ItemRequest, now_s: float) -> None:
         """Read items back, beside the posts; each ends in exactly one ItemAnswer."""
         self._reading.request(wanted)
@@ -359,13 +364,17 @@ class Session:
         for post_id in list(self._outstanding):
             self._end(post_id, Verdict.LOST, "", f"connection lost before an answer: {reason}", now_s)
         self._items.lost()
-        self._queue.extend(post for held in self._held.values() for post in held)
-        self._held.clear()
+        self._queue_held()
         self._give_back(reason, now_s)
         self._reading.lost(f"connection lost before an answer: {reason}")
         self._watching.lost(f"connection lost: {reason}")
 
     # How it decides.
+
+    def _queue_held(self) -> None:
+        """Queue the posts whose items are not open, only for what follows: none of them can go."""
+        self._queue.extend(post for held in self._held.values() for post in held)
+        self._held.clear()
 
     def _give_back(self, reason: str, now_s: float) -> None:
         """End what is queued, none of which has left."""

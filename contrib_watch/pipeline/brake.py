@@ -15,7 +15,7 @@ from contrib_watch.store.record import ALL_FEEDS, PAUSES
 def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
     """Send nothing of a feed (None: of any) from now on; raises ConfigurationError where there is no such feed.
 
-    Posts that were handed to the connection already, half a second's worth, still go out. Files are still taken.
+    For half a second posts may still go on the wire; what is there stays. Files are still taken.
     """
     _check(desk, feed)
     with desk.state.transaction():

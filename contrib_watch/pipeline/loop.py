@@ -65,6 +65,10 @@ class Link(Protocol):
         """Hand over posts; each ends in one answer."""
         ...
 
+    def recall(self) -> None:
+        """Give back, unsent, what was handed over and has not left; each post still ends in one answer."""
+        ...
+
     def request(self, wanted: ItemRequest) -> None:
         """Read items back; each ends in one answer."""
         ...
@@ -226,6 +230,8 @@ class Loop:
         before, self._paused = self._paused, frozenset({*paused(self._desk), *held_back})
         for feed in self._paused - before:
             log.warning("feed is paused: nothing of it is sent", feed=feed, why=held_back.get(feed, "by a person"))
+        if self._paused - before and self._pace.handed:
+            self._link.recall()  # of the other feeds as well, which hand theirs over again
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)

@@ -116,6 +116,21 @@ class TestStall:
         session.post(posts(7), 17.0)
         assert ids(session.output()) == [[7]]
 
+    def test_what_is_recalled_comes_back_unsent_and_what_is_on_the_wire_stays(self) -> None:
+        session = opened(window=1)
+        on_stream = outgoing(3)._replace(service="NIPROV", ric="R3")  # waits for its item's stream
+        session.post([*posts(1, 2), on_stream], 0.0)
+        session.recall(1.0)
+        answers = {answer.post_id: answer for answer in session.answers()}
+        assert {key: (one.verdict, one.sent_s, one.text) for key, one in answers.items()} == {
+            2: (Verdict.LOST, None, "not sent: recalled"),
+            3: (Verdict.LOST, None, "not sent: recalled"),
+        }
+        session.receive(ack(1), 2.0)
+        assert verdicts(session) == {1: Verdict.ACKED}
+        session.post(posts(4), 2.0)
+        assert [4] in ids(frame for frame in session.output() if "PostID" in frame)
+
 
 class TestLogin:
     def test_login_is_the_first_frame_and_nothing_else_goes_before_it_is_accepted(self) -> None:

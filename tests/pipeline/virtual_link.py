@@ -120,6 +120,11 @@ class VirtualLink:
         self._session.post(posts, self._clock.now_s)
         self._exchange()
 
+    def recall(self) -> None:
+        self._clock.monotonic()
+        self._session.recall(self._clock.now_s)
+        self._exchange()
+
     def request(self, wanted: ItemRequest) -> None:
         self._clock.monotonic()
         self._session.request(wanted, self._clock.now_s)
