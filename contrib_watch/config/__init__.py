@@ -52,7 +52,6 @@ from contrib_watch.errors import ConfigurationError
 
 __all__ = [
     "SIMULATED",
-    "STATE_PASSWORD",
     "Ads",
     "Fields",
     "InvalidConfiguration",
@@ -67,9 +66,6 @@ __all__ = [
     "parse",
     "parse_dictionary",
 ]
-
-STATE_PASSWORD = "CONTRIB_WATCH_STATE_PASSWORD"  # noqa: S105 - the variable's name
-"""The environment variable with the password for ``state.url``; or the same with ``_FILE``: a file that holds it."""
 
 _ADS, _STATE, _FIELDS, _LOG = TypeAdapter(Ads), TypeAdapter(State), TypeAdapter(Fields), TypeAdapter(Log)
 _CLOUD, _FEED = TypeAdapter(CloudTable), TypeAdapter(FeedTable)
@@ -115,7 +111,7 @@ def parse(
     feeds = {n: feed for n, feed in read.items() if feed is not None}
 
     ads = ads and _placed_ads(ads, base, by_token=by_token)
-    state = state and _placed_state(state, base, environ, problems)
+    state = state and _placed_state(state, base, problems)
     dictionary = dictionary and Fields(dictionary=tuple(base / file for file in dictionary.dictionary))
     clashes = conflicts.between_keys(ads, cloud, state, dictionary, feeds, by_token=by_token)
     problems += conflicts.unreported(clashes, problems)
@@ -351,29 +347,29 @@ def _placed_calendar(
         return Calendar(table.weekend)
 
 
-def _placed_state(state: State, base: Path, environ: Mapping[str, str], problems: list[Problem]) -> State:
+def _placed_state(state: State, base: Path, problems: list[Problem]) -> State:
     folder = base / state.folder
     try:
-        return replace(state, folder=folder, url=_database_url(state.url, folder, base, environ))
+        return replace(state, folder=folder, url=_database_url(state.url, folder, base))
     except ValueError as error:
         problems.append(Problem((("state", "url"),), str(error)))
         return replace(state, folder=folder)
 
 
-def _database_url(text: str, folder: Path, base: Path, environ: Mapping[str, str]) -> str:
-    """The whole URL with its password; raises ValueError where the written one cannot be used."""
+def _database_url(text: str, folder: Path, base: Path) -> str:
+    """The whole URL; raises ValueError where the written one cannot be used.
+
+    No database but SQLite will do: its transactions, its file's lock and its backups are what keeps two programs, or
+    an old copy, from sending.
+    """
     if not text:
         return URL.create("sqlite", database=str(folder / "state.db")).render_as_string()
     try:
         url = make_url(text)
     except ArgumentError:
         raise ValueError('must be a database URL, such as "sqlite:///.contrib_watch/state.db"') from None
-    if url.password is not None or any("password" in name.casefold() for name in url.query):
-        raise ValueError(
-            f"must not hold a password; set {STATE_PASSWORD} or {STATE_PASSWORD}_FILE in the environment"
-        )
     if url.get_backend_name() != "sqlite":
-        return url.set(password=from_environment(environ, STATE_PASSWORD)).render_as_string(hide_password=False)
+        raise ValueError('must be of SQLite, which alone is supported, such as "sqlite:///.contrib_watch/state.db"')
     if not url.database or url.database == ":memory:":
         raise ValueError("must name a file: a state in memory would post everything again after each start")
     return url.set(database=str(base / url.database)).render_as_string()

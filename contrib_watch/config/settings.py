@@ -299,8 +299,8 @@ class State:
 
     folder: Annotated[Path, AfterValidator(_folder)] = Path(".contrib_watch")
     """Absolute after ``load``."""
-    url: str = field(default="", repr=False)
-    """SQLAlchemy's database URL, after ``load`` with an absolute path (SQLite) and its password, hence not shown."""
+    url: str = ""
+    """The SQLite database as SQLAlchemy writes it, after ``load`` with an absolute path."""
     min_free_bytes: Annotated[int, BeforeValidator(_bytes), Limits(ge=0, validation_alias="min_free")] = 100 * 1024**2
     """With less room for the state, no file is taken: what could not be recorded must not be sent."""
 
