@@ -264,7 +264,11 @@ def _folder(desk: Desk, feed: Feed, contested: Callable[[Path], str]) -> Folder:
     def closed() -> str:
         return contested(Path(feed.folder)) or desk.shortage()
 
-    return Folder(feed, desk.settings.state.folder / "spool", known(desk, feed), is_whole, closed=closed)
+    def ahead(name: str, copy: Path, place: Path) -> None:
+        desk.reader.read_ahead(copy, name, feed, place)
+
+    spool = desk.settings.state.folder / "spool"
+    return Folder(feed, spool, known(desk, feed), is_whole, closed=closed, ahead=ahead)
 
 
 def known(desk: Desk, feed: Feed) -> dict[str, Signature]:

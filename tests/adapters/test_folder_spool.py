@@ -14,9 +14,11 @@ from folder_site import (
     open_folder,
     posix_only,
     scan_settled,
+    whole,
 )
 
 from contrib_watch.adapters.folder import FileStatus, Folder, mounts
+from contrib_watch.core.model import Feed
 from contrib_watch.errors import StateError
 
 # --- outages
@@ -90,6 +92,26 @@ def test_a_content_is_kept_once_and_a_damaged_copy_is_replaced(inbox: Path, cloc
     (third,) = folder.scan().files
     assert third.spooled.read_bytes() == b"same"
     assert [path for path in (inbox.parent / "spool").rglob("*") if path.is_file()] == [first.spooled]
+
+
+def test_of_a_file_that_comes_alone_is_told_before_its_copy_is_durable(inbox: Path, clock: Clock) -> None:
+    told: list[tuple[str, Path, bytes]] = []
+
+    def ahead(name: str, copy: Path, place: Path) -> None:
+        assert not copy.exists()
+        told.append((name, copy, place.read_bytes()))
+
+    feed = Feed(name="bonds", folder=inbox, service="NIPROV", settle_seconds=0.0)
+    folder = Folder(feed, inbox.parent / "spool", {}, whole, clock, ahead=ahead)
+    (inbox / "a.csv").write_bytes(b"a")
+    (taken,) = folder.scan().files
+    assert told == [("a.csv", taken.spooled, b"a")]
+    for name in ("b.csv", "c.csv"):  # two at once
+        (inbox / name).write_bytes(name.encode())
+    assert len(folder.scan().files) == 2
+    (inbox / "d.csv").write_bytes(b"a")  # a content that was there before
+    assert len(folder.scan().files) == 1
+    assert len(told) == 1
 
 
 def test_a_spool_that_cannot_be_written_loses_nothing(inbox: Path, clock: Clock) -> None:

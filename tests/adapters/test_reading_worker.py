@@ -76,6 +76,39 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+def test_what_was_read_ahead_is_there_for_the_next_reading_of_that_file_alone(small: Path, tmp_path: Path) -> None:
+    other, place = tmp_path / "other.csv", tmp_path / "place"
+    other.write_bytes(b"RIC,BID\nOTHER=X,1\n")
+    place.write_bytes(b"RIC,BID\nAHEAD=X,1\n")
+    with Reader() as reader:
+        reader.read_ahead(small, "small.csv", FEED, place)
+        assert rics(reader.read_cells(small, "small.csv", FEED)) == ["AHEAD=X"]
+        assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
+        for path, name, feed in (
+            (other, "small.csv", FEED),
+            (small, "small.txt", FEED),
+            (small, "small.csv", replace(FEED, header_row=1, blank=("-",))),
+        ):
+            reader.read_ahead(small, "small.csv", FEED, place)
+            assert rics(reader.read_cells(path, name, feed)) != ["AHEAD=X"]
+            assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
+
+
+def test_a_reading_ahead_that_fails_is_done_again(small: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.write_bytes(b"RIC,BID\n\0")
+    with Reader() as reader:
+        reader.read_ahead(small, "small.csv", FEED, place)
+        assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
+        with pytest.raises(OSError, match="No such file"):
+            reader.read_ahead(small, "small.csv", FEED, tmp_path / "gone")
+
+
+def rics(cells: Cells) -> list[str]:
+    found: list[str] = cells.columns[0].to_pylist()
+    return found
+
+
 @pytest.fixture(scope="module")
 def large_workbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes about a third of a second to read."""

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from contrib_watch.adapters.folder import mounts, reading, spool, states
@@ -65,13 +66,22 @@ class _Listing:
     """Of all but ``files``."""
 
 
+Ahead = Callable[[str, Path, Path], object]
+"""Is told of a file that is about to be handed out: its name, and as spool.keep() tells of its copy."""
+
+
+def _nobody(name: str, copy: Path, place: Path) -> None:
+    """Nobody wants to know."""
+
+
 class Folder:
     """The folder of one feed. One thread at a time scans; any thread may call :meth:`forget`.
 
     ``spool`` is the folder of private copies. ``known`` are the files that earlier runs have dealt with (name to
     signature). ``whole(content, name)`` says in what way a content is broken in structure, or ``""``; a file that
     is broken is read once more a little later and then handed out all the same. ``clock`` gives monotonic seconds.
-    ``closed()`` says why nothing may be taken at present, or ``""``; complete files then wait.
+    ``closed()`` says why nothing may be taken at present, or ``""``; complete files then wait. ``ahead`` is told of
+    a file that a scan takes alone.
     """
 
     def __init__(
@@ -82,6 +92,7 @@ class Folder:
         whole: Callable[[bytes, str], str],
         clock: Callable[[], float] = time.monotonic,
         closed: Callable[[], str] = lambda: "",
+        ahead: Ahead = _nobody,
     ) -> None:
         self.feed = feed
         self.path = Path(feed.folder)
@@ -92,6 +103,7 @@ class Folder:
         self._whole = whole
         self._clock = clock
         self._closed = closed
+        self._ahead = ahead
         self._waits: dict[str, Wait] = {}
         self._forgotten: deque[str] = deque()
 
@@ -201,8 +213,9 @@ class Folder:
             told |= {name: states.postponed(postponed, waits[name].signature) for name in due}
             due = []
         kind = mounts.file_system(self.path) if due else ""
+        ahead = self._ahead if len(due) == 1 else _nobody
         for name in due:
-            match self._take(name, waits[name], now_s, kind):
+            match self._take(name, waits[name], now_s, kind, ahead):
                 case CompleteFile() as file:
                     files.append(file)
                     told[name] = FileState(FileStatus.TAKEN)
@@ -228,7 +241,9 @@ class Folder:
             postponed=postponed,
         )
 
-    def _take(self, name: str, wait: Wait, now_s: float, kind: str) -> CompleteFile | Wait | FileState | None:
+    def _take(
+        self, name: str, wait: Wait, now_s: float, kind: str, ahead: Ahead
+    ) -> CompleteFile | Wait | FileState | None:
         """Copy a settled file: the copy, a further wait, the state of a file that refuses; None: it vanished."""
         signature, settle_s = wait.signature, self.feed.settle_seconds
         sha256, spooled = "", None
@@ -240,7 +255,7 @@ class Folder:
                 content, uid = reading.read(path, signature)
                 if not wait.doubt and (doubt := self._doubt(content, name)):
                     return settle.doubted(wait, doubt, now_s, settle_s)
-                sha256, spooled = spool.keep(self._spool, content)
+                sha256, spooled = spool.keep(self._spool, content, partial(ahead, name))
         except (FileNotFoundError, LinkRefusedError):
             return None  # the next scan sees what is there by then
         except DisturbedError as changed:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import structlog
 
@@ -47,6 +48,9 @@ PATIENCE_S = 30.0
 PATIENCE_S_PER_MB = 2.0
 """A reading may take this long, and this much longer for each MB of the file."""
 
+AHEAD_BYTES = 64 << 20
+"""No larger file is read ahead: if it never is asked for, its cells stay in memory until another file is."""
+
 _START_S = 120.0
 _MB = 1 << 20
 _LAST_WORDS_S = 5.0
@@ -74,6 +78,8 @@ class Reader:
         self._patience_s_per_mb = patience_s_per_mb
         self._lock = threading.Lock()
         self._process: _Process | None = None
+        self._ahead: _Ahead | None = None
+        self._ahead_lock = threading.Lock()
 
     def start(self) -> None:
         """Start the process without waiting for it, so that it is ready when the first file is."""
@@ -85,6 +91,20 @@ class Reader:
         """The process's number; None: there is none."""
         return self._process.pid if self._process is not None else None
 
+    def read_ahead(self, path: Path, filename: str, feed: Feed, place: Path) -> None:
+        """Begin to read a file that :meth:`read_cells` is about to be asked for, whose bytes are at ``place`` yet.
+
+        What comes of it is for the next :meth:`read_cells` alone, which reads anew where it is of another file, or
+        failed. Nothing is begun while another such reading is under way, nor for a file above AHEAD_BYTES. Raises
+        OSError.
+        """
+        if place.stat().st_size > AHEAD_BYTES:
+            return
+        with self._ahead_lock:
+            if self._ahead is None or self._ahead.cells.done():
+                ahead = self._ahead = _Ahead(path, filename, feed, Future())
+                threading.Thread(target=ahead.fill, args=(self._read, place), name="ahead", daemon=True).start()
+
     def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
         """The raw cells of the file at ``path``; its name to people, and what says its kind, is ``filename``.
 
@@ -93,10 +113,11 @@ class Reader:
                 much memory, or crashed.
             OSError: it cannot be opened.
         """
-        size_bytes = _size_bytes(path)
-        check_size(size_bytes, filename, feed)
-        limit_s = self._limit_s(size_bytes)
-        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s), Cells)
+        with self._ahead_lock:
+            ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[:3] == (path, filename, feed) and ahead.cells.exception() is None:
+            return ahead.cells.result()
+        return self._read(path, filename, feed)
 
     def outline(self, path: Path, filename: str) -> Layout:
         """How a file that nobody has declared seems to be laid out, see ``outline.outline``.
@@ -142,6 +163,12 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, path: Path, filename: str, feed: Feed) -> Cells:
+        size_bytes = _size_bytes(path)
+        check_size(size_bytes, filename, feed)
+        limit_s = self._limit_s(size_bytes)
+        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s), Cells)
 
     def _limit_s(self, size_bytes: int) -> float:
         return self._patience_s + self._patience_s_per_mb * size_bytes / _MB
@@ -191,6 +218,21 @@ _FAILURES = (queue.Empty, EOFError, OSError, BadFrame)
 def shared_reader() -> Reader:
     """The one Reader of this program."""
     return Reader()
+
+
+class _Ahead(NamedTuple):
+    """A file that is read before it is asked for."""
+
+    path: Path
+    filename: str
+    feed: Feed
+    cells: Future[Cells]
+
+    def fill(self, read: Callable[[Path, str, Feed], Cells], place: Path) -> None:
+        try:
+            self.cells.set_result(read(place, self.filename, self.feed))
+        except Exception as error:  # noqa: BLE001 - the file is read again when it is asked for, and that is told
+            self.cells.set_exception(error)
 
 
 class _Process:
