@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Select, String, bindparam, case, cast, func, select
+from sqlalchemy import Connection, String, bindparam, case, cast, func, select
 
 from contrib_watch.core.columns import arrow_column, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
@@ -24,20 +23,17 @@ from contrib_watch.store.bulk import (
     add_rows,
     columns_of,
     drop_rics,
-    plain_rows,
     put_rics,
     rows_of,
     text_of_each,
 )
-from contrib_watch.store.record import ROW_COLUMNS, Leaves, Tree, leaves_of, outcome_leaves
+from contrib_watch.store.outcomes import OUTCOME_COLUMNS, Recorded, of_run, read_outcomes, run_of
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
 from contrib_watch.store.state import State
 
 LAST_POST_ID = 2**32 - 1
 """PostID is uint32 and 2^32 wraps to 0 (seen on LSEG's SDK provider): ids run from 1 to this, then from 1 again."""
 
-OUTCOME_COLUMNS = Outcome._fields
-_NUMBERS = ("row", "post_id", "attempts")
-"""What is not text."""
 _TEXT = pa.string()
 _NOTHING = pa.array([], _TEXT)
 
@@ -56,10 +52,7 @@ _ATTEMPTED = (
 )
 _OWN = case((_known.feed == bindparam("of_feed"), _known.ric.concat(_known.fields)), else_="")
 """With its RIC, so that a text can never be taken for that of another one."""
-_row = schema.outcomes.c
-_OF_RUN = (_row.drop_id == bindparam("of_drop"), _row.run == bindparam("of_run"))
-_ANY_OUTCOME = select(_row.row).where(*_OF_RUN).limit(1)
-_OUTCOMES = select(func.count(_row.row)).where(*_OF_RUN)
+_ANY_OUTCOME = of_run(("row",)).limit(1)
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -94,8 +87,8 @@ class Ledger:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._trees: dict[tuple[int, int], Tree | None] = {}
-        """By drop and run, while it goes on: hashed as it is recorded, so that it need not be read again for that."""
+        self._runs: dict[tuple[int, int], Recorded] = {}
+        """By drop and run, while it goes on."""
 
     def snapshot(self, service: str, rics: Sequence[str] | pd.Index[str], drop: Drop | None = None) -> pd.DataFrame:
         """What is known of these RICs, each given once: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
@@ -284,65 +277,49 @@ class Ledger:
             return
         columns = dict(zip(OUTCOME_COLUMNS, zip(*outcomes, strict=True), strict=True))
         with self._state.transaction() as connection:
-            tree = self._tree(connection, drop)
+            kept = self._kept(drop)
+            if kept is None and connection.scalar(_ANY_OUTCOME, run_of(drop)) is None:
+                kept = Recorded(self._state.undone)
+            self._runs.pop((drop.id, drop.run), None)  # where this fails, nobody knows how many rows it left
             add_rows(connection, schema.outcomes, columns, {"drop_id": drop.id, "run": drop.run})
-        if tree is not None:
-            tree.add(outcomes)
+            if kept is not None:
+                kept.add(outcomes, columns)
+                self._runs[drop.id, drop.run] = kept
 
     def leaves(self, drop: Drop) -> Leaves:
         """The hash tree over what was recorded of the drop's present run, which is over."""
-        tree = self._trees.pop((drop.id, drop.run), None)
         with self._state.transaction() as connection:
-            # It has all of the table, and what was undone beside: where they are as many, they are the same.
-            if tree is not None and len(tree) == connection.scalar(_OUTCOMES, _run(drop)):
-                return tree.leaves()
+            kept = self._kept(drop)
+            if kept is not None:
+                del self._runs[drop.id, drop.run]
+                return kept.leaves()
             return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
-
-    def _tree(self, connection: Connection, drop: Drop) -> Tree | None:
-        """The leaves of the drop's present run; None: not all of it was recorded by this process."""
-        run = drop.id, drop.run
-        if run not in self._trees:
-            is_first = connection.scalar(_ANY_OUTCOME, _run(drop)) is None
-            self._trees[run] = Tree() if is_first else None
-        return self._trees[run]
 
     def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pd.DataFrame:
         """The recorded rows of the drop's present run, by row: these fields of Outcome, in Arrow's types."""
-        query = _run_query(tuple(columns))
         with self._state.transaction() as connection:
-            return _table(plain_rows(connection, query, _run(drop)), columns)
+            kept = self._kept(drop)
+            if kept is not None and kept.has(columns):
+                table = kept.table(columns)
+            else:
+                table = read_outcomes(connection, drop, columns)
+        return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+    def _kept(self, drop: Drop) -> Recorded | None:
+        """The drop's present run as this process recorded it; None: the table may have more of it, or less."""
+        kept = self._runs.get((drop.id, drop.run))
+        return kept if kept is not None and kept.undone == self._state.undone else None
 
     def recorded(self, drop: Drop) -> set[int]:
         """The rows of the drop's present run that have ended."""
         with self._state.transaction() as connection:
-            return set(connection.scalars(_run_query(("row",)), _run(drop)))
+            return set(connection.scalars(of_run(("row",)), run_of(drop)))
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""
         with self._state.transaction() as connection:
             dirty = connection.scalar(select(func.count()).select_from(schema.dirty)) or 0
             return {"in_flight": len(in_flight.without_answer(connection)), "dirty": dirty}
-
-
-def _table(pieces: Iterable[Sequence[Sequence[Any]]], names: Sequence[str]) -> pd.DataFrame:
-    """Rows as a table in Arrow's types, made piece by piece: Python objects need ten times the memory."""
-    shape = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in names])
-    batches = []
-    for rows in pieces:
-        columns = zip(shape.types, zip(*rows, strict=True), strict=True)
-        batches.append(pa.record_batch([pa.array(column, kind) for kind, column in columns], schema=shape))
-    # Columns stay in pieces: to put them together is to have them twice.
-    return pa.Table.from_batches(batches, shape).to_pandas(types_mapper=pd.ArrowDtype)
-
-
-@cache
-def _run_query(columns: tuple[str, ...]) -> Select[Any]:
-    """These columns of a run's outcomes, by row."""
-    return select(*(_row[name] for name in columns)).where(*_OF_RUN).order_by(_row.row)
-
-
-def _run(drop: Drop) -> dict[str, int]:
-    return {"of_drop": drop.id, "of_run": drop.run}
 
 
 def _has_any(connection: Connection, service: str) -> bool:

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, select, update
 
-from contrib_watch.core.chain import BEGINNING, SUBTREE_LEAVES, Link, hashed, link, root, root_over
+from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import plain_rows
@@ -156,30 +154,6 @@ def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
     return Leaves(next(counter), top, columns)
 
 
-class Tree:
-    """The leaves of a processing, hashed as its outcomes are recorded, in any order: 40 bytes each."""
-
-    def __init__(self) -> None:
-        self._rows = array("q")
-        self._hashes = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Outcomes that were recorded."""
-        self._rows.extend([one.row for one in outcomes])
-        self._hashes += b"".join(hashed(_texts(outcomes)))
-
-    def leaves(self) -> Leaves:
-        """The same as :func:`leaves_of` finds in the table."""
-        order = np.argsort(np.frombuffer(self._rows, np.int64))
-        hashes = np.frombuffer(self._hashes, "V32")[order]  # a SHA-256 each
-        starts = range(0, len(hashes), SUBTREE_LEAVES)
-        pieces = (hashes[start : start + SUBTREE_LEAVES].tolist() for start in starts)
-        return Leaves(len(hashes), root_over(itertools.chain.from_iterable(pieces)), ROW_COLUMNS)
-
-
 def _leaves(
     connection: Connection,
     table: Table,
@@ -189,9 +163,12 @@ def _leaves(
 ) -> Iterator[bytes]:
     query = select(*(table.c[name] for name in columns)).where(*where).order_by(order)
     for rows in plain_rows(connection, query):
-        yield from _texts(rows)
+        yield from leaf_texts(rows)
 
 
-def _texts(rows: Sequence[Sequence[Any]]) -> list[bytes]:
-    """Rows as JSON arrays. Every value is text, a whole number or null, so that each row has one such text."""
+def leaf_texts(rows: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Rows as the JSON arrays that are leaves.
+
+    Every value is text, a whole number or null, so that each row has one such text.
+    """
     return _ENCODER.encode_lines(rows).split(b"\n")[:-1]  # a line end within a text is escaped

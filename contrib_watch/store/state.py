@@ -82,6 +82,8 @@ class State:
         self.folder = folder
         self.next_post_key: int | None = None
         """The next post's key, where posts have been numbered that are not recorded yet; None: as the record says."""
+        self.undone = 0
+        """How many transactions were undone: what is remembered of what was done within them did not happen."""
         self._utc = utc
         self._engine = engine
         # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
@@ -168,6 +170,7 @@ class State:
                 yield kept
         except BaseException:
             self._kept = None
+            self.undone += 1
             kept.close()  # whatever was begun on it is undone
             raise
         finally:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,9 @@ from sqlalchemy import text
 from contrib_watch.core.chain import canonical
 from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status
 from contrib_watch.store import Advance, Drops, Findings, Ledger, State
+from contrib_watch.store import outcomes as outcomes_module
 from contrib_watch.store.history import History
+from contrib_watch.store.outcomes import KEPT_COLUMNS
 from contrib_watch.store.proof import Proven, hash_of, prove
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
 from contrib_watch.store.repairs import Repaired, Repairs
@@ -321,6 +324,12 @@ def in_the_table(state: State, drop: Drop) -> Leaves:
         return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
 
 
+def shown_as_in_the_table(state: State, ledger: Ledger, drop: Drop) -> None:
+    for columns in (KEPT_COLUMNS, ("status", "ric")):
+        found = ledger.outcomes(drop, columns)
+        pd.testing.assert_frame_equal(found, Ledger(state).outcomes(drop, columns))
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 some_outcomes = st.builds(
     Outcome, st.integers(-3, 2**40), texts, st.sampled_from(Status), texts, st.none() | st.integers(1, 2**32 - 1),
@@ -351,13 +360,21 @@ def test_the_tree_that_grew_is_that_over_the_table(
                 raise ZeroDivisionError
         if then != "undone":
             ledger.record(drop, [one])
+        if then == "undone before":
+            shown_as_in_the_table(lasting, ledger, drop)
+    shown_as_in_the_table(lasting, ledger, drop)
     assert ledger.leaves(drop) == in_the_table(lasting, drop)
 
 
-def test_a_tree_of_many_rows_is_that_over_the_table(state: State) -> None:
+@pytest.mark.parametrize("kept_rows", [0, 299, 300, 999, 1_000])
+def test_a_tree_of_many_rows_is_that_over_the_table(
+    state: State, kept_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes_module, "KEPT_ROWS", kept_rows)
     ledger, drop = Ledger(state), processed(state)
     outcomes = [Outcome(row, f"R{row}", Status.ACKED, post_id=row, full="{}") for row in range(1_000)]
     random.Random(1).shuffle(outcomes)
     for start in range(0, 1_000, 300):
         ledger.record(drop, outcomes[start : start + 300])
+    shown_as_in_the_table(state, ledger, drop)
     assert ledger.leaves(drop) == in_the_table(state, drop)
