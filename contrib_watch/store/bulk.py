@@ -20,14 +20,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Delete,
-    Dialect,
     Join,
     Select,
     Table,
     bindparam,
     delete,
     func,
-    insert,
     select,
 )
 
@@ -40,8 +38,6 @@ _ROWS_AT_ONCE = 250
 _JOINED = 10_000
 """Rows whose columns are one text each at one time. SQLite takes no text above 1,000,000,000 bytes, and what an item
 holds came in a message of 65,535 at most, with its RIC of 255."""
-IN_LIST = 10_000
-"""RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 
 
 def add_rows(connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any]) -> None:
@@ -54,18 +50,13 @@ def add_rows(connection: Connection, table: Table, columns: Columns, alike: Mapp
 
 def put_rics(connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any]) -> None:
     """The same in place of the rows of their RICs; the Service is ``alike``."""
-    if connection.dialect.name == "sqlite":  # in place: a deletion before would cost as much again
-        _insert(connection, table, columns, alike, replacing=True)
-        return
-    drop_rics(connection, table, alike["service"], columns["ric"])
-    add_rows(connection, table, columns, alike)
+    _insert(connection, table, columns, alike, replacing=True)  # in place: to delete them first costs as much again
 
 
 def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
-    statement = _deletion(table, connection.dialect.name)
-    for wanted in _wanted(connection, service, rics):
-        connection.execute(statement, wanted)
+    if rics:
+        connection.execute(_deletion(table), _listed(service, rics))
 
 
 def rows_of(
@@ -81,9 +72,8 @@ def rows_of(
     ``columns`` are the same objects each time, so that their statement is made once; ``bound`` are the values of
     parameters in them.
     """
-    query = _selection(table, columns, connection.dialect.name)
-    for wanted in _wanted(connection, service, rics):
-        yield from plain_rows(connection, query, wanted | bound)
+    if rics:
+        yield from plain_rows(connection, _selection(table, columns), _listed(service, rics) | bound)
 
 
 def columns_of(
@@ -94,15 +84,11 @@ def columns_of(
     rics: pd.Index[str],
     **bound: Any,
 ) -> Iterator[list[pa.Array]]:
-    """The same in columns of texts, RIC first, in pieces and, on SQLite, in the order of ``rics``.
+    """The same in columns of texts, RIC first, in pieces and in the order of ``rics``.
 
     These have each RIC once. For columns without nulls and line ends: SQLite puts each together as one text, so that
     no value is a Python object.
     """
-    if connection.dialect.name != "sqlite":
-        for rows in rows_of(connection, table, columns, service, rics.tolist(), **bound):
-            yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-        return
     for start in range(0, len(rics), _JOINED):
         wanted = _listed(service, rics[start : start + _JOINED].tolist())
         found = connection.execute(_concatenation(table, columns), wanted | bound).one()
@@ -117,12 +103,6 @@ def text_of_each(
 
     ``text`` is never null and has no line end; otherwise as in :func:`rows_of`.
     """
-    if connection.dialect.name != "sqlite":
-        asked = rics.to_pylist()
-        pieces = rows_of(connection, table, (text,), service, asked, **bound)
-        found = {ric: held for rows in pieces for ric, held in rows}
-        yield pa.array([found.get(ric, "") for ric in asked], pa.string())
-        return
     for start in range(0, len(rics), _JOINED):
         piece = rics.slice(start, _JOINED)
         order = pc.sort_indices(piece)  # as they lie in the table, which is a quarter faster for a file in no order
@@ -135,10 +115,6 @@ def plain_rows(
     connection: Connection, query: Select[Any], bound: Mapping[str, Any] | None = None
 ) -> Iterator[Sequence[Sequence[Any]]]:
     """All rows of a query as tuples of the driver's types, some thousands at a time; ``bound`` are its parameters."""
-    if connection.dialect.name != "sqlite":
-        found = connection.execute(query, bound, execution_options={"yield_per": _FETCHED})
-        yield from ([tuple(row) for row in rows] for rows in found.partitions())
-        return
     with closing(connection.execute(query, bound)) as result:
         cursor: Any = result.cursor  # without the Row objects in between
         while rows := cursor.fetchmany(_FETCHED):
@@ -153,41 +129,27 @@ def _listed(service: str, rics: Sequence[str]) -> dict[str, Any]:
     return {"of_service": service, "of_rics": msgspec.json.encode(rics).decode()}
 
 
-def _wanted(connection: Connection, service: str, rics: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The parameters of a statement with :func:`_among`, to be executed with one after the other."""
-    if not rics:
-        return
-    if connection.dialect.name == "sqlite":
-        yield _listed(service, rics)
-        return
-    for start in range(0, len(rics), IN_LIST):
-        yield {"of_service": service, "of_rics": rics[start : start + IN_LIST]}
-
-
-def _among(table: Table, dialect: str) -> ColumnElement[bool]:
+def _among(table: Table) -> ColumnElement[bool]:
     """A row is of a RIC and Service of the parameters."""
-    if dialect == "sqlite":
-        rics = table.c.ric.in_(select(func.json_each(bindparam("of_rics")).table_valued("value").c.value))
-    else:
-        rics = table.c.ric.in_(bindparam("of_rics", expanding=True))
-    return (table.c.service == bindparam("of_service")) & rics
+    rics = select(func.json_each(bindparam("of_rics")).table_valued("value").c.value)
+    return (table.c.service == bindparam("of_service")) & table.c.ric.in_(rics)
 
 
 def _beside(table: Table) -> Join:
-    """RICs with the rows that the table has of them, in their own order; SQLite alone."""
+    """RICs with the rows that the table has of them, in their own order."""
     wanted = func.json_each(bindparam("of_rics")).table_valued("value")
     # Without statistics SQLite would turn an inner join round, and look through all RICs for each that it has.
     return wanted.outerjoin(table, (table.c.service == bindparam("of_service")) & (table.c.ric == wanted.c.value))
 
 
 @lru_cache
-def _deletion(table: Table, dialect: str) -> Delete:
-    return delete(table).where(_among(table, dialect))
+def _deletion(table: Table) -> Delete:
+    return delete(table).where(_among(table))
 
 
 @lru_cache
-def _selection(table: Table, columns: tuple[ColumnElement[Any], ...], dialect: str) -> Select[Any]:
-    return select(table.c.ric, *columns).where(_among(table, dialect))
+def _selection(table: Table, columns: tuple[ColumnElement[Any], ...]) -> Select[Any]:
+    return select(table.c.ric, *columns).where(_among(table))
 
 
 @lru_cache
@@ -209,10 +171,6 @@ def _insert(
     connection: Connection, table: Table, columns: Columns, alike: Mapping[str, Any], *, replacing: bool
 ) -> None:
     """Insert rows some hundreds at a time; a value that all of these have is bound once."""
-    if connection.dialect.name != "sqlite":
-        every = zip(*columns.values(), strict=True)
-        connection.execute(insert(table), [{**alike, **dict(zip(columns, row, strict=True))} for row in every])
-        return
     key = table.primary_key.columns
     for start in range(0, len(next(iter(columns.values()))), _ROWS_AT_ONCE):
         own = {name: values[start : start + _ROWS_AT_ONCE] for name, values in columns.items()}
@@ -220,7 +178,7 @@ def _insert(
         for name in [name for name, values in own.items() if name not in key and _is_one(values)]:
             common[name] = own.pop(name)[0]
         rows = list(zip(*own.values(), strict=True))
-        statement = _insertion(table, connection.dialect, tuple(common), tuple(own), len(rows), replacing=replacing)
+        statement = _insertion(table, tuple(common), tuple(own), len(rows), replacing=replacing)
         connection.exec_driver_sql(statement, (*common.values(), *chain.from_iterable(rows)))
 
 
@@ -230,18 +188,15 @@ def _is_one(values: Sequence[Any]) -> bool:
 
 
 @lru_cache
-def _insertion(
-    table: Table, dialect: Dialect, common: tuple[str, ...], own: tuple[str, ...], rows: int, *, replacing: bool
-) -> str:
+def _insertion(table: Table, common: tuple[str, ...], own: tuple[str, ...], rows: int, *, replacing: bool) -> str:
     """An insertion whose parameters are the values of the columns in ``common``, then each row's ``own`` ones."""
-    quoted = dialect.identifier_preparer.quote
-    names = ", ".join(map(quoted, (*common, *own)))
+    names = ", ".join(f'"{name}"' for name in (*common, *own))
     values = ", ".join([*("?" for _ in common), *(f"column{number}" for number in range(1, len(own) + 1))])
     given = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
     # Without WHERE, SQLite would take the ON of a conflict for one of a join.
     added = f"INSERT INTO {table.name} ({names}) SELECT {values} FROM (VALUES {given}) WHERE true"  # noqa: S608
     if not replacing:
         return added
-    key = ", ".join(quoted(column.name) for column in table.primary_key)
-    new = ", ".join(f"{quoted(one.name)} = excluded.{quoted(one.name)}" for one in table.c if not one.primary_key)
+    key = ", ".join(column.name for column in table.primary_key)
+    new = ", ".join(f'"{one.name}" = excluded."{one.name}"' for one in table.c if not one.primary_key)
     return f"{added} ON CONFLICT ({key}) DO UPDATE SET {new}"

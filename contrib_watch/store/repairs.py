@@ -14,12 +14,14 @@ from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, sel
 
 from contrib_watch.core.model import Outcome, Post
 from contrib_watch.store import in_flight, schema
-from contrib_watch.store.bulk import IN_LIST, drop_rics, rows_of
+from contrib_watch.store.bulk import drop_rics, rows_of
 from contrib_watch.store.in_flight import Posted
 from contrib_watch.store.ledger import Advance, Ledger
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
+_IN_LIST = 10_000
+"""RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 REPAIR = 0
 """Stands where a post of a drop has the drop's number."""
 
@@ -189,5 +191,5 @@ class _Row(NamedTuple):
 
 
 def _chunks(rics: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(rics), IN_LIST):
-        yield rics[start : start + IN_LIST]
+    for start in range(0, len(rics), _IN_LIST):
+        yield rics[start : start + _IN_LIST]
