@@ -167,7 +167,7 @@ class Round:
         cache = self._server.ask("cache")
         for ric, rows in told.items():
             for field in FIELDS if ric not in dirty else ():
-                expected = newest(field, rows)
+                expected = newest(field, rows, by_reports_alone=True)
                 held = cache.get(ric, {}).get(field)
                 assert expected is UNKNOWN or held == expected, f"{ric} {field} is {held} and not {expected}"
         self.seen["drops"] += self._site.query("SELECT count(*) FROM drops")[0][0]
