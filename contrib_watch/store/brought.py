@@ -60,8 +60,8 @@ def _posted_before(connection: Connection, places: Mapping[str, int], of: Mappin
 
     Where the runs that had some of the RICs have not many more rows of other ones, they are read through.
     """
-    if connection.dialect.name != "sqlite" or not places:
-        return _each(connection, _OUTCOME_BEFORE, places, of)
+    if not places:
+        return {}
     rics = {"rics": json.dumps(list(places))}
     runs = connection.execute(_RUNS_OF_RICS, {**of, **rics}).all()
     if sum(row.last_row for row in runs) > _LOOKED_UP * len(places) * len(runs):
