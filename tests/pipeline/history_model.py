@@ -151,7 +151,7 @@ def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = F
         assert unseen or item in lied or fields in site.wire.held[item], f"the ADS never held {item} like this"
     wrong = site.wrong()
     assert not {item for item in wrong if not may_lack or (item in cache and item not in lied)}
-    unexplained = set(cache) - set(snapshot) - dirty
+    unexplained = {item for item, fields in cache.items() if fields} - set(snapshot) - dirty
     assert forgot or not unexplained
 
 

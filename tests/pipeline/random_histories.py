@@ -69,11 +69,12 @@ class History:
 
     def __init__(self, folder: Path, dictionary: Dictionary, world: World) -> None:
         self._world = world
-        desks = make_feed("desk", service=OTHER_SERVICE if world.two_services else SERVICE)
+        posting = "on-stream" if world.on_stream else "off-stream"
+        desks = make_feed("desk", service=OTHER_SERVICE if world.two_services else SERVICE, posting=posting)
         self._site = site = Site(
             folder,
             dictionary,
-            make_feed("fx", **RULES[world.rules]),
+            make_feed("fx", posting=posting, **RULES[world.rules]),
             desks,
             faults=world.faults,
             quick=True,
@@ -83,6 +84,7 @@ class History:
             rate_limit=world.rate_limit,
         )
         site.ads.readable = world.readable
+        self._make_items()
         self._tables: dict[str, Table] = {}  # what a content says, by its SHA-256
         self._feeds: set[str] = set()
         self._names: list[tuple[str, str]] = []
@@ -94,6 +96,12 @@ class History:
         self._resent: set[Item] = set()  # while they were in doubt
         self._certain = not self._may_lack
         """No process has died yet, and the ADS took and kept what it acknowledged."""
+
+    def _make_items(self) -> None:
+        """Posts on streams make none."""
+        for service in (SERVICE, OTHER_SERVICE) if self._world.on_stream else ():
+            for ric in RICS:
+                self._site.ads.load(service, ric, "{}")
 
     # What happens.
 
@@ -213,6 +221,7 @@ class History:
         if act.deed is Deed.EMPTY:
             self._may_lack = True
             self._site.ads_restarts()
+            self._make_items()
             return
         with suppress(ConfigurationError, ConnectionFailed, LoginRefused):
             if act.deed in ALONE:

@@ -114,6 +114,8 @@ class World:
     """Whether the user may read items."""
     answers: str = ""
     """How the ADS answers packs: a keyword of SimulatedAds that is true."""
+    on_stream: bool = False
+    """Feeds post on their items' streams; whoever makes the items makes them anew when the ADS has lost its cache."""
     late: bool = False
     """Whether what a turn decided is written as late as can be."""
 
@@ -126,9 +128,10 @@ def world_of(seed: int) -> World:
     dice = Random(seed)
     rules = dice.choice(("", "", "approval", "complete", "guarded", "valid_for", "verify"))
     eventful = dice.random() < 0.7
+    faults = tuple(_fault(dice, rules) for _ in range(dice.choice((0, 1, 1, 2, 3))))
     return World(
         history=_eventful(dice, rules) if eventful else tuple(_step(dice) for _ in range(dice.choice((1, 2, 2, 3)))),
-        faults=tuple(_fault(dice, rules) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
+        faults=faults,
         window=dice.choice((1, 2, 256)),
         pack=dice.choice((1, 1, 3)),
         rate_limit=dice.choice((0, 0, 2)),
@@ -136,6 +139,7 @@ def world_of(seed: int) -> World:
         two_services=dice.random() < 0.3,
         readable=dice.random() > 0.15,
         answers=dice.choice(("", "", "packed_acks", "errors_first", "errors_lost")),
+        on_stream=not any(fault.kind is FaultKind.FORGET_CACHE for fault in faults) and dice.random() < 0.2,
         late=dice.random() < 0.5,
     )
 
@@ -159,7 +163,7 @@ def _step(dice: Random, *, calm: bool = False) -> Step:
     end = 0.6 if calm else dice.random()
     saves = tuple(_save(dice) for _ in range(dice.choice((0, 1, 1, 1, 2))))
     return Step(
-        saves=_burst(dice) + saves if dice.random() < 0.1 else saves,
+        saves=_burst(dice) + saves if dice.random() < 0.04 else saves,
         die_at=dice.randint(1, 250) if end < 0.4 else None,
         full_at=dice.randint(1, 40) if 0.4 <= end < 0.5 else None,
         at_commit=(dice.randint(1, 12), dice.choice(tuple(Blow))) if end > 0.8 else None,

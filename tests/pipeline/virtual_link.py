@@ -42,6 +42,8 @@ class Wire:
         self.connections = 0
         self.post_ids: set[int] = set()
         self.outstanding: dict[tuple[str, str], int] = {}
+        self.streams: dict[int, tuple[str, str]] = {}
+        """The item that each stream was last asked for."""
         self.held: defaultdict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
         """Everything that the ADS ever held of an item after a post for it."""
         self.before: dict[int, dict[str, object]] = {}
@@ -54,9 +56,13 @@ class Wire:
         said = json.loads(frame)
         items = []
         for message in said if isinstance(said, list) else [said]:
+            key = message.get("Key", {})
+            if "Type" not in message and "Service" in key and isinstance(key["Name"], str):  # a request of one item
+                self.streams[message["ID"]] = key["Service"], key["Name"]
             if message.get("Type") != "Post":
                 continue
-            item, post_id = (message["Key"]["Service"], message["Key"]["Name"]), message["PostID"]
+            item = (key["Service"], key["Name"]) if key else self.streams[message["ID"]]
+            post_id = message["PostID"]
             assert post_id not in self.post_ids, f"PostID {post_id} comes again"
             assert item not in self.outstanding, f"{item} has two posts outstanding"
             self.post_ids.add(post_id)

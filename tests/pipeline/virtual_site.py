@@ -257,7 +257,7 @@ class Site:
         with self.desk() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
             dice = Random(self.wire.connections)
-            loop = Loop(desk, self.link, _form, Silent(), aside=aside, writer=writer, dice=dice)
+            loop = Loop(desk, self.link, self._form, Silent(), aside=aside, writer=writer, dice=dice)
             for after_s, happens in (meanwhile or {}).items():
                 self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
             if scan:
@@ -275,7 +275,7 @@ class Site:
         with self.desk() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
             try:
-                return work(Task(desk, self.link, _form))
+                return work(Task(desk, self.link, self._form))
             finally:
                 self.wire.hang_up()
 
@@ -450,6 +450,10 @@ class Site:
     def _feed(self, name: str) -> Feed:
         return next(feed for feed in self.settings.feeds if feed.name == name)
 
+    def _form(self, service: str) -> PostFormat:
+        on_stream = any(feed.service == service and feed.posting == "on-stream" for feed in self.settings.feeds)
+        return PostFormat(service=service, address="127.0.0.1", user_id=7, on_stream=on_stream)
+
 
 def make_feed(name: str, **keys: Any) -> Feed:
     """A feed whose files need no time to settle."""
@@ -487,10 +491,6 @@ def _session(desk: Desk) -> Session:
     ads = desk.settings.ads
     limits = Limits(window=ads.window, pack=ads.pack, rate_limit=ads.rate_limit, ack_timeout_s=ads.ack_timeout_s)
     return Session(Login(user="analyst", app_id="256", position="127.0.0.1"), limits)
-
-
-def _form(service: str) -> PostFormat:
-    return PostFormat(service=service, address="127.0.0.1", user_id=7)
 
 
 # --- dying
