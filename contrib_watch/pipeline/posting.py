@@ -18,8 +18,8 @@ _UNCONFIRMED = Status.UNCONFIRMED
 
 def outgoing(delivery: Delivery, form: PostFormat, post_ids: Sequence[int], taken: Sequence[Post]) -> list[Outgoing]:
     """Posts that were taken, to be recorded as in flight under these PostIDs, as they then go on the wire."""
-    delivery.sent(post_ids, taken)
     texts = form.texts(post_ids, taken)
+    delivery.sent(post_ids, taken)
     return [
         Outgoing(post_id, text, post.alone, post.apart, post.ric, form.stream_service)
         for post_id, text, post in zip(post_ids, texts, taken, strict=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from shared_parts import folder_in_memory
 from virtual_site import SERVICE, Blow, Late, NewSite, Site, make_feed
 
+from contrib_watch.ads.messages import PostFormat
 from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.model import Post
 from contrib_watch.errors import StateUnavailable
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.loop import Loop
@@ -113,3 +116,22 @@ def test_a_fault_in_planning_is_its_drops_alone(new_site: NewSite, monkeypatch: 
     site.run(writer=Late)
     assert site.cache() == site.snapshot()
     assert set(site.statuses(3).values()) == {"acked"}
+
+
+def test_a_fault_in_making_a_message_is_its_drops_alone(new_site: NewSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is on the wire, so nothing is waited for."""
+
+    def broken(self: PostFormat, post_ids: object, posts: Sequence[Post], texts: Any = PostFormat.texts) -> Any:
+        if any(post.ric == "R20=" for post in posts):
+            raise RuntimeError("no message can be made of R20=")
+        return texts(self, post_ids, posts)
+
+    monkeypatch.setattr(PostFormat, "texts", broken)
+    site = new_site(make_feed("fx"), make_feed("desk"), window=2)
+    site.save(sheet_of(ROWS))
+    site.save("RIC,BID\nD1=,1\nD2=,2\n", feed="desk")
+    first, other = sorted(site.run(writer=Late), key=lambda one: one.drop.id)
+    assert (first.drop.status, other.drop.status) == ("failed", "done")
+    assert "RuntimeError: no message can be made of R20=" in first.drop.reason
+    assert site.cache() == site.snapshot()
+    assert not site.dirty()
