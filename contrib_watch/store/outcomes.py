@@ -16,7 +16,7 @@ from contrib_watch.core.chain import SUBTREE_LEAVES, hashed, root_over
 from contrib_watch.core.model import Drop, Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import Columns, plain_rows
-from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf_texts
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf
 
 OUTCOME_COLUMNS = Outcome._fields
 KEPT_COLUMNS = OUTCOME_COLUMNS[: OUTCOME_COLUMNS.index("full")]
@@ -49,7 +49,7 @@ class Recorded:
     def add(self, outcomes: Sequence[Outcome], columns: Columns) -> None:
         """Outcomes that were recorded, in any order; ``columns`` are theirs."""
         self._rows.extend(columns["row"])
-        self._hashes += b"".join(hashed(leaf_texts(outcomes)))
+        self._hashes += b"".join(hashed(map(leaf, outcomes)))
         if len(self._rows) > KEPT_ROWS:
             self._pieces, self._latest = [], _nothing()
             return

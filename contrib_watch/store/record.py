@@ -33,7 +33,8 @@ ROW_COLUMNS = Outcome._fields
 """What a leaf of a drop's tree is made of: a JSON array of these. A record names its own, since they may grow."""
 REPAIR_COLUMNS = tuple(column.name for column in schema.repairs.columns)
 """The same for posts without a drop."""
-_ENCODER = msgspec.json.Encoder()
+leaf = msgspec.json.Encoder().encode
+"""A row as a leaf: every value is text, a whole number or null, so that each row has one such JSON array."""
 HEAD = "record_head"
 """The meta key with number and hash of the last record, which tells that later ones were cut off."""
 
@@ -163,12 +164,4 @@ def _leaves(
 ) -> Iterator[bytes]:
     query = select(*(table.c[name] for name in columns)).where(*where).order_by(order)
     for rows in plain_rows(connection, query):
-        yield from leaf_texts(rows)
-
-
-def leaf_texts(rows: Sequence[Sequence[Any]]) -> list[bytes]:
-    """Rows as the JSON arrays that are leaves.
-
-    Every value is text, a whole number or null, so that each row has one such text.
-    """
-    return _ENCODER.encode_lines(rows).split(b"\n")[:-1]  # a line end within a text is escaped
+        yield from map(leaf, rows)
