@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
@@ -80,6 +80,7 @@ class Delivery:
         self._used: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._healed: set[str] = set()
+        self._refusals: Counter[str] = Counter()
 
     @property
     def healed(self) -> int:
@@ -161,7 +162,10 @@ class Delivery:
         self._breaker.heard(answer)
         attempted = answer.sent_s is not None  # otherwise it never left, and nothing has become uncertain
         counted = post._replace(attempts=post.attempts + 1) if attempted else post
-        return Decision(post, answer, *self._follows(counted, answer))
+        follows, status = self._follows(counted, answer)
+        if attempted and follows is Next.AGAIN:
+            self._refusals[post.ric] += 1
+        return Decision(post, answer, follows, status)
 
     def _follows(self, post: Post, answer: Answer) -> tuple[Next, Status | None]:
         """The rest of the decision about a post, whose attempts count this one; what goes again is queued."""
@@ -206,6 +210,8 @@ class Delivery:
         if answer.code in RETRYABLE_NAKS and self._may_retry(post.ric):
             self._wait(as_refresh(post) if unknown else post, answer.answered_s)
             return Next.AGAIN_UNKNOWN if unknown else Next.AGAIN, None
+        if answer.sent_s is None and post.attempts > self._refusals[post.ric]:
+            return Next.REFUSED, Status.UNCONFIRMED  # this one never left, and an earlier one had no answer
         return Next.UNKNOWN if unknown else Next.REFUSED, Status.NAKKED
 
     def _may_retry(self, ric: str) -> bool:

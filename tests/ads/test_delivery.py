@@ -78,6 +78,22 @@ class Desk:
         return self.answer(self.send_one()[0], verdict, code, left=left)
 
 
+def test_a_refusal_of_what_never_left_says_nothing_of_an_earlier_post_without_an_answer() -> None:
+    assert Desk(refresh()).next(Verdict.NAKKED, "ItemClosed", left=False).status is Status.NAKKED
+    lost_before_a_stop = Desk(refresh()._replace(attempts=1))
+    assert lost_before_a_stop.next(Verdict.NAKKED, "ItemClosed", left=False).status is Status.UNCONFIRMED
+    for earlier, code, status in (
+        (Verdict.LOST, "", Status.UNCONFIRMED),
+        (Verdict.TIMEOUT, "", Status.UNCONFIRMED),
+        (Verdict.NAKKED, "NoResponse", Status.UNCONFIRMED),
+        (Verdict.NAKKED, "GatewayDown", Status.NAKKED),
+    ):
+        desk = Desk(refresh())
+        assert desk.next(earlier, code).status is None
+        decision = desk.next(Verdict.NAKKED, "ItemClosed", left=False)
+        assert (decision.next, decision.status, decision.attempts) == (Next.REFUSED, status, 1)
+
+
 class TestTaking:
     def test_room_order_and_end(self) -> None:
         desk = Desk(update("A"), update("B"), update("C"))

@@ -7,6 +7,7 @@ and every blow at every commit in test_every_commit.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from history_model import Table
@@ -63,6 +64,9 @@ FOUND = {
     ),
     "a person posts what was approved once more after a death (seed 6005848)": one_price(
         Step(acts=(Act(Deed.APPROVE),), die_at=80), Step(acts=(Act(Deed.RESEND),)), rules="approval"
+    ),
+    "an item that was posted to before a death is not opened after it (seed 500579)": replace(
+        one_price(at_commit=(8, Blow.FAIL_AFTER)), readable=False, on_stream=True
     ),
     "a backup is restored twice (seed 1738)": one_price(
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),

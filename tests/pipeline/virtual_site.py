@@ -361,9 +361,16 @@ class Site:
         return [(post.kind, post.ric, dict(post.fields)) for post in self.posts[since:]]
 
     def wrong(self) -> set[Item]:
-        """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such."""
+        """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such.
+
+        A field that is not there is blank to a reader.
+        """
         cache, dirty = self.ads.cache, self.dirty()
-        return {item for item, fields in self.snapshot().items() if item not in dirty and fields != cache.get(item)}
+        return {
+            item
+            for item, fields in self.snapshot().items()
+            if item not in dirty and (item not in cache or _not_blank(fields) != _not_blank(cache[item]))
+        }
 
     def stubborn(self) -> set[Item]:
         """Items of which the state knows that the ADS held them otherwise although it acknowledged them twice."""
@@ -485,6 +492,10 @@ def read_report(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV report."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _not_blank(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _session(desk: Desk) -> Session:
