@@ -80,9 +80,6 @@ def told_of(feed: Feed, quotes: Quotes, changes: Changes) -> tuple[str, ...]:
     return (*_blanks(changes), *_columns_gone(feed, quotes, changes))
 
 
-_NOTHING_SETTLED = Settled()
-
-
 class Taken(NamedTuple):
     """Posts of a drop that are to be sent, and what is to be written before that."""
 
@@ -289,7 +286,7 @@ class Job:
             return []
         why = expired(self._valid_until)
         self.drop = replace(self.drop, status=DropStatus.HELD, reason=why)
-        return [self._entry(self._expired(post, why) for post in left)]
+        return [self._entry(Settled(outcomes=[self._expired(post, why) for post in left]))]
 
     def _expired(self, post: Post, why: str) -> Outcome:
         last = self._going_again.get(post.ric)
@@ -313,7 +310,7 @@ class Job:
         if not (taken or late):
             return Taken([], [])
         keys = self._desk.ledger.numbered(len(taken))
-        entry = self._entry(late)._replace(posts=taken, keys=keys)
+        entry = self._entry(Settled(outcomes=late))._replace(posts=taken, keys=keys)
         return Taken([entry], posting.outgoing(self._delivery, form, post_ids_of(keys), taken))
 
     def settle(self, answers: Iterable[Answer]) -> list[Entry]:
@@ -326,9 +323,9 @@ class Job:
         utc_of = self._desk.utc_reader()
         left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
         self._going_again |= {one.post.ric: one for one in left if one.status is None}
-        ended = [posting.outcome(one, one.status, utc_of) for one in decisions if one.status is not None]
-        self.ended += len(ended)
-        return [self._entry(ended, posting.settled(decisions, utc_of))]
+        settled = posting.settled(decisions, utc_of)
+        self.ended += len(settled.outcomes)
+        return [self._entry(settled)]
 
     def break_off(self, fault: Exception) -> None:
         """Send nothing more; once what is on the wire is answered the drop is done, and has failed."""
@@ -358,9 +355,9 @@ class Job:
             reserve(desk, self.drop)
         return replace(report, witness=desk.drops.witness(self.drop))
 
-    def _entry(self, outcomes: Iterable[Outcome], settled: Settled = _NOTHING_SETTLED) -> Entry:
-        rows = _with_twins(outcomes, self._quotes) if self._quotes is not None else ()
-        return Entry(self.drop, self.service, settled.advances, settled.refused, settled.unknown, rows)
+    def _entry(self, settled: Settled) -> Entry:
+        outcomes = _with_twins(settled.outcomes, self._quotes) if self._quotes is not None else ()
+        return Entry(self.drop, self.service, *settled._replace(outcomes=outcomes))
 
 
 def _read(

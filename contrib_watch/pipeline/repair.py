@@ -83,19 +83,16 @@ class Repair:
         if not decisions:
             return 0
         utc_of = self._desk.utc_reader()
-        advances, refused, unknown = posting.settled(decisions, utc_of)
-        ended = [(one.post, posting.outcome(one, one.status, utc_of)) for one in decisions if one.status]
+        advances, refused, unknown, outcomes = posting.settled(decisions, utc_of)
         with self._desk.state.transaction():
             self._repairs.landed(self.service, advances)
             self._desk.ledger.refused(self.service, refused)
             self._desk.ledger.unknown(self.service, unknown)
-            self._repairs.record(
-                [Repaired(self.service, self._reasons[post.ric], post.full, outcome) for post, outcome in ended]
-            )
+            self._repairs.record([Repaired(self.service, self._reasons[one.ric], one.full, one) for one in outcomes])
         self.acked += [advance.post.ric for advance in advances]
         self._on_wire.difference_update(one.post.ric for one in decisions)
-        self.totals.update(outcome.status for _, outcome in ended)
-        return len(ended)
+        self.totals.update(outcome.status for outcome in outcomes)
+        return len(outcomes)
 
     def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
         now = wanted.get(post.ric)
