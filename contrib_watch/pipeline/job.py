@@ -321,10 +321,11 @@ class Job:
         if self.fault is not None:
             self._delivery.abandon()
         utc_of = self._desk.utc_reader()
-        left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
-        self._going_again |= {one.post.ric: one for one in left if one.status is None}
         settled = posting.settled(decisions, utc_of)
         self.ended += len(settled.outcomes)
+        if len(settled.outcomes) < len(decisions):
+            left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
+            self._going_again |= {one.post.ric: one for one in left if one.status is None}
         return [self._entry(settled)]
 
     def break_off(self, fault: Exception) -> None:

@@ -333,8 +333,10 @@ def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArra
     return [pa.concat_arrays([piece[number] for piece in found] or [_NOTHING]) for number in range(count)]
 
 
-def post_ids_of(keys: Iterable[int]) -> list[int]:
-    """The PostID that goes with each key."""
+def post_ids_of(keys: Sequence[int]) -> list[int]:
+    """The PostID that goes with each key; the keys go up."""
+    if keys and keys[-1] <= LAST_POST_ID:
+        return list(keys)
     return [_post_id(key) for key in keys]
 
 
