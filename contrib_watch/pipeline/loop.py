@@ -533,12 +533,20 @@ class Loop:
         for published in self._publisher.advance():
             drop = self._over.pop((published.drop.id, published.drop.run), None)
             if published.fault is not None:
-                self._fail(drop or published.drop, published.fault)
+                self._tell_unreported(drop or published.drop, published.fault)
             elif drop is not None:
                 totals = self._desk.drops.totals(drop)
                 code = self._faults.pop((drop.id, drop.run), 0)
                 self.finished.append(Finished(drop, totals, published.csv, code))
                 self._progress.finished(drop, totals, published.csv)
+
+    def _tell_unreported(self, drop: Drop, fault: Exception) -> None:
+        """A drop stays what it is, held or done, where a fault keeps its report from being written."""
+        self._desk.state.blame(fault)
+        what = "report not written; the next start tries again"
+        log.error(what, drop=drop.id, feed=drop.feed, why=str(fault), exc_info=fault)
+        code = max(self._faults.pop((drop.id, drop.run), 0), ContribWatchError.exit_code)
+        self.finished.append(Finished(drop, self._desk.drops.totals(drop), Path(), code))
 
     def _fail(self, drop: Drop, error: Exception) -> None:
         expected = isinstance(error, ContribWatchError)
@@ -570,6 +578,9 @@ class Loop:
         What stays unanswered is dirty at the next start, which writes the other reports.
         """
         until_s = self._desk.clock.monotonic() + FAREWELL_S
+        if self._pace.handed:
+            self._writing.wait()  # it hands over what was decided before the stop
+            self._link.recall()
         while self._desk.clock.monotonic() < until_s:
             self._publish()
             if not (self._availability.up and self._pace.handed) and not self._publisher.busy:

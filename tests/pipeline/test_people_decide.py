@@ -7,7 +7,7 @@ from virtual_site import Killed, NewSite, Site, make_feed, page_of, script, shee
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import ConfigurationError
-from contrib_watch.pipeline import decisions
+from contrib_watch.pipeline import decisions, publishing
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
@@ -121,6 +121,25 @@ def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will
     assert "rejected by a person" in row["text"]
     assert site.run() == []
     assert len(site.posts) == 2
+
+
+def test_a_held_drop_whose_report_fails_stays_held(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no page can be made of it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "write_report", broken)
+        site.save(sheet("RIC,BID", "A=,5", "B=,3"))
+        (finished,) = site.run()
+    assert (finished.drop.status, finished.totals["held"], finished.fault_code) == (DropStatus.HELD, 1, 1)
+    assert site.drops()[1].status is DropStatus.HELD
+    with pytest.raises(ConfigurationError, match="not written yet"):
+        site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "held", "B=": "unchanged"}
+    site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "acked", "B=": "unchanged"}
 
 
 def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_was_sent(new_site: NewSite) -> None:
