@@ -24,6 +24,9 @@ from contrib_watch.pipeline.aside import side_by_side
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
+_JOURNAL_BYTES = 32 << 20
+"""What a drop of some thousand changed rows leaves in the database's journal, which is emptied when it is over; less
+where even that could be the room that is to stay free."""
 _WITHOUT_COPY = (
     "Save the file again: that makes a drop of it anew, which `retry` cannot; a drop that is held is ended by "
     "`contrib-watch reject`. The state must keep its spool"
@@ -112,6 +115,7 @@ class Desk:
             reading=reading,
             accept_empty=accept_empty,
             utc=(clock or SystemClock()).utc,
+            journal_bytes=min(_JOURNAL_BYTES, where.min_free_bytes // 4),
         )
         environment = Environment.of(settings)
         if not reading:

@@ -235,6 +235,8 @@ class Loop:
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
+        if not (self._jobs or self._reading or self._publisher.busy):
+            self._desk.state.checkpoint()
         return True
 
     def _tidy(self) -> None:

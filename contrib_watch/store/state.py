@@ -41,6 +41,8 @@ from contrib_watch.store.writing import Writing
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
+_PAGE_BYTES, _LEAST_JOURNAL_PAGES = 4_096, 1_000
+"""SQLite's own page, and its own limit of the journal."""
 OLDEST_SQLITE = (3, 32)
 """Takes the thousands of values that store.bulk binds in one statement (3.32), and FILTER on aggregates (3.30)."""
 BUSY_TIMEOUT_S = 30
@@ -107,10 +109,12 @@ class State:
         reading: bool = False,
         accept_empty: bool = False,
         utc: Callable[[], datetime] = _utc_now,
+        journal_bytes: int = 0,
     ) -> State:
         """Open the state, or make a new one for ``target``; ``reading`` changes nothing on the disk.
 
-        ``utc`` tells the time of what is recorded.
+        ``utc`` tells the time of what is recorded. A commit that finds more than ``journal_bytes`` in the journal (at
+        least SQLite's own 4 MB) brings them into the database before it returns, see :meth:`checkpoint`.
         ``accept_empty``: make a new one where the old one was lost, too. An older state is backed up before it is
         brought up to date. Raises StateError: the folder cannot be written, the database is damaged or gone, of
         another version than this program's, or was made for another target.
@@ -122,7 +126,7 @@ class State:
             _make_folders(url, folder)
         elif absent:
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
-        state = cls(_engine(url, reading=reading), folder, utc, reading=reading)
+        state = cls(_engine(url, reading=reading, journal_bytes=journal_bytes), folder, utc, reading=reading)
         try:
             if not reading:
                 state._keep_older_version(url)
@@ -207,6 +211,21 @@ class State:
     def state_id(self) -> str:
         """Names this state; every report carries it."""
         return self.get("state_id") or ""
+
+    def checkpoint(self) -> None:
+        """Bring into the database what commits have left in its journal, or as much as readers allow.
+
+        It is for when nothing else is to be done: a commit that finds the journal full has to do it itself.
+        """
+        if self._writing is not None:
+            self._writing.wait()
+        if self._kept is None:
+            return
+        try:
+            with self._kept.begin():
+                self._kept.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        except DatabaseError as error:
+            raise _unusable(error, self._engine.url.render_as_string()) from error
 
     def refuse_damaged(self) -> None:
         """Raise StateUnavailable where the database is damaged; as far as a second or so can tell.
@@ -444,14 +463,15 @@ def _no_url(error: Exception) -> StateError:
     return StateError(f"state.url cannot be used: {error}", hint=hint)  # not shown itself: it may hold a password
 
 
-def _engine(url: str, *, reading: bool) -> Engine:
+def _engine(url: str, *, reading: bool, journal_bytes: int) -> Engine:
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
         raise _no_url(error) from error
     if engine.dialect.name == "sqlite":
         _refuse_old_sqlite()
-        event.listen(engine, "connect", _read_sqlite if reading else _tune_sqlite)
+        pages = max(journal_bytes // _PAGE_BYTES, _LEAST_JOURNAL_PAGES)
+        event.listen(engine, "connect", lambda one, _: _read_sqlite(one) if reading else _tune_sqlite(one, pages))
     return engine
 
 
@@ -462,13 +482,13 @@ def _refuse_old_sqlite() -> None:
         raise StateError(what, hint="Use a Python with a newer SQLite, such as one from python.org or conda")
 
 
-def _tune_sqlite(connection: object, _record: object) -> None:
+def _tune_sqlite(connection: object, journal_pages: int) -> None:
     """Readers beside the writer, every commit on the disk before it returns, and patience with other processes."""
     _set(connection, _patience())
     until_s = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
-            _set(connection, "journal_mode=WAL", "synchronous=FULL")
+            _set(connection, "journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={journal_pages}")
         except sqlite3.OperationalError as error:  # two that make a state at once: SQLite does not wait here itself
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
                 raise
@@ -477,7 +497,7 @@ def _tune_sqlite(connection: object, _record: object) -> None:
             return
 
 
-def _read_sqlite(connection: object, _record: object) -> None:
+def _read_sqlite(connection: object) -> None:
     """Patience with the writer, and no change by mistake."""
     _set(connection, _patience(), "query_only=ON")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -23,6 +25,20 @@ RICS = [f"R{number}=" for number in range(1, 7)]
 def prices(value: int, *rics: str) -> str:
     """The same BID for each of these RICs."""
     return sheet("RIC,BID", *(f"{ric},{value}" for ric in rics))
+
+
+def test_a_loop_with_nothing_to_do_leaves_nothing_in_the_journal(site: Site) -> None:
+    folder, found = site.settings.state.folder, []
+
+    def look(_loop: Loop) -> None:
+        (folder / "copy.db").write_bytes((folder / "state.db").read_bytes())
+        with closing(sqlite3.connect(folder / "copy.db")) as database:
+            database.execute("PRAGMA journal_mode=DELETE")
+            found.extend(database.execute("SELECT count(*) FROM outcomes"))
+
+    site.save(prices(1, *RICS))
+    site.run(once=False, meanwhile={5.0: look, 5.1: Loop.stop})
+    assert found == [(len(RICS),)]
 
 
 # --- superseded

@@ -93,6 +93,24 @@ def test_every_commit_is_on_the_disk_before_it_returns(tmp_path: Path) -> None:
 # transactions
 
 
+def test_a_checkpoint_brings_what_is_in_the_journal_into_the_database(tmp_path: Path) -> None:
+    def in_the_file_alone() -> list[tuple[str]]:
+        copy = tmp_path / "copy.db"
+        copy.write_bytes((tmp_path / "state.db").read_bytes())
+        with contextlib.closing(sqlite3.connect(copy)) as database:
+            database.execute("PRAGMA journal_mode=DELETE")
+            return database.execute("SELECT value FROM meta WHERE key = 'told'").fetchall()
+
+    with opened(tmp_path) as state:
+        state.checkpoint()
+        state.put("told", "1")
+        assert in_the_file_alone() == []
+        state.checkpoint()
+        state.checkpoint()
+        assert in_the_file_alone() == [("1",)]
+        assert state.get("told") == "1"
+
+
 def test_a_transaction_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as state:
         state.put("key", "before")
