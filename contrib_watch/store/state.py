@@ -182,14 +182,16 @@ class State:
 
     @contextmanager
     def written_aside(self, writing: Writing) -> Iterator[None]:
-        """While it is entered, this is written aside; at its end all of it has been, or an error says why not."""
+        """While it is entered, this is written aside; at its end all of it has been, or an error says why not.
+
+        That error comes before whatever else ended it: nothing else is as grave.
+        """
         self._writing = writing
         try:
             yield
-            writing.wait()
         finally:
-            writing.end()
             self._writing = None
+            writing.wait()
 
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""

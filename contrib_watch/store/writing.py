@@ -49,8 +49,3 @@ class Writing:
         """Until all is written; raises what the last piece of work ended with, whenever it is asked."""
         if self._last is not None and not self._in_this_thread.writes:
             self._last.result()
-
-    def end(self) -> None:
-        """Wait, whatever it ends with."""
-        if self._last is not None:
-            self._last.exception()

@@ -144,10 +144,6 @@ class Late(Future[T]):
         self._do()
         return super().result(timeout)
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._do()
-        return super().exception(timeout)
-
     def _do(self) -> None:
         work, self._work = self._work, None
         if work is not None:

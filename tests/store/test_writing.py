@@ -128,6 +128,21 @@ def test_an_error_of_the_one_who_decides_leaves_nothing_half_written(state: Stat
         assert state.get("key") == "written"
 
 
+def test_a_failure_is_not_lost_behind_another_error(state: State) -> None:
+    gate = Gate()
+
+    def turn() -> None:
+        writing = Writing(gate)
+        with state.written_aside(writing):
+            writing.begin(full)
+            threading.Timer(0.01, gate.opened.set).start()
+            raise KeyError("connection")
+
+    with state, pytest.raises(StateError, match="disk is full") as caught:
+        turn()
+    assert isinstance(caught.value.__context__, KeyError)
+
+
 def test_what_fails_at_once_is_told_at_once() -> None:
     with pytest.raises(StateError, match="disk is full"):
         Writing(at_once).begin(full)
