@@ -22,6 +22,7 @@ from rich.table import Table  # noqa: E402
 
 from contrib_watch.adapters import report_files  # noqa: E402
 from contrib_watch.adapters.connection import Connection  # noqa: E402
+from contrib_watch.adapters.folder import spool  # noqa: E402
 from contrib_watch.adapters.sheets.reader import Reader  # noqa: E402
 from contrib_watch.cli import main, running  # noqa: E402
 from contrib_watch.core import posts  # noqa: E402
@@ -30,8 +31,12 @@ from contrib_watch.store import Drops, Ledger, State, Writing  # noqa: E402
 
 STAGES = {
     "open the state": (State, "open"),
-    "read the file (in its own process)": (Reader, "read_cells"),
+    "copy the file": (spool, "keep"),
+    "read the file (in its own process)": (Reader, "_read"),
+    "wait until it is read": (Reader, "read_cells"),
     "type the cells": (desk, "read_quotes"),
+    "look up what the snapshot has of it": (Ledger, "held"),
+    "compare the two": (job, "unchanged"),
     "read the snapshot": (Ledger, "snapshot"),
     "diff": (job, "diff"),
     "second reading": (job, "second_look"),
@@ -49,8 +54,9 @@ STAGES = {
     "read outcomes back": (Ledger, "outcomes"),
     "build the report": (publishing, "build_report"),
     "seal the record": (Drops, "finish"),
-    "write the CSV": (report_files, "_publish"),
-    "write the page": (report_files, "page"),
+    "make the CSV": (report_files, "_csv_lines"),
+    "write the CSV and the page": (report_files, "_publish"),
+    "make the page": (report_files, "page"),
     "all else of the run": (running, "run_feeds"),
 }
 
