@@ -6,7 +6,7 @@ do. So some hundreds of them are one row, from whose ``rics`` those go that have
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -72,22 +72,27 @@ def put(
     every = [*rics_of(connection, service), *(post.ric for post in posts)]
     if len(set(every)) < len(every):
         raise ContribWatchError(f"a RIC of {service} is to be posted again while its last post has no answer")
-    start = 0
     rows = []
+    for feed, drop_id, here in _batches(origins):
+        told = _Columns(
+            list(post_ids[here]),
+            [post.ric for post in posts[here]],
+            [post.attempts + 1 for post in posts[here]],
+            [post.full for post in posts[here]],
+        )
+        of_row = {"service": service, "feed": feed, "drop_id": drop_id}
+        rows.append({**of_row, "rics": _json(told.ric), "posts": _json(told)})
+    connection.execute(_ADD, rows)
+
+
+def _batches(origins: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, slice]]:
+    """Feed and drop of each row, and which posts it has."""
+    start = 0
     for (feed, drop_id), same in groupby(origins):
         stop = start + sum(1 for _ in same)
         for first in range(start, stop, BATCH_POSTS):
-            here = slice(first, min(first + BATCH_POSTS, stop))
-            told = _Columns(
-                list(post_ids[here]),
-                [post.ric for post in posts[here]],
-                [post.attempts + 1 for post in posts[here]],
-                [post.full for post in posts[here]],
-            )
-            of_row = {"service": service, "feed": feed, "drop_id": drop_id}
-            rows.append({**of_row, "rics": _json(told.ric), "posts": _json(told)})
+            yield feed, drop_id, slice(first, min(first + BATCH_POSTS, stop))
         start = stop
-    connection.execute(_ADD, rows)
 
 
 def rics_of(connection: Connection, service: str) -> list[str]:
