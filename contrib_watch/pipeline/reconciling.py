@@ -147,10 +147,12 @@ class Task:
             breakers[service] = Breaker()
             self._repairs.doubt(service, list(reasons))
             repairs.append(Repair(self._desk, service, reasons, by_hand=True, breaker=breakers[service]))
-        room = 2 * self._desk.settings.ads.window
+        room, halted = 2 * self._desk.settings.ads.window, False
         while not all(repair.done for repair in repairs):
             outgoing = []
-            halted = bool(why_paused(self._desk, list(breakers)))  # by somebody who stops what is under way
+            before, halted = halted, bool(why_paused(self._desk, list(breakers)))  # by whoever stops what is under way
+            if halted and not before:
+                self._link.recall()
             if halted and not any(repair.on_wire for repair in repairs):
                 refuse_paused(self._desk, list(breakers))
             with self._desk.state.transaction():
