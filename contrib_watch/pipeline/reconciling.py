@@ -150,7 +150,7 @@ class Task:
         room, halted = 2 * self._desk.settings.ads.window, False
         while not all(repair.done for repair in repairs):
             outgoing = []
-            before, halted = halted, bool(why_paused(self._desk, list(breakers)))  # by whoever stops what is under way
+            before, halted = halted, bool(why_paused(self._desk, list(breakers)))  # by whoever stops it
             if halted and not before:
                 self._link.recall()
             if halted and not any(repair.on_wire for repair in repairs):
