@@ -98,7 +98,8 @@ class Reader:
         failed. Nothing is begun while another such reading is under way, nor for a file above AHEAD_BYTES. Raises
         OSError.
         """
-        if place.stat().st_size > AHEAD_BYTES:
+        # On Windows (untested), what the reading process has open could not be renamed.
+        if place.stat().st_size > AHEAD_BYTES or os.name == "nt":
             return
         with self._ahead_lock:
             if self._ahead is None or self._ahead.cells.done():
