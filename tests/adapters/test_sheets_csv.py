@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.adapters.sheets import read_cells
+from contrib_watch.adapters.sheets.records import split_records
 from contrib_watch.core.model import Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -315,3 +316,11 @@ def test_a_file_cut_at_any_byte_gives_only_rows_of_the_whole_one(end: str, quoti
 def test_a_malformed_line_names_the_rows_that_it_may_be_a_copy_of(lookalike: str) -> None:
     cells = read_cells(f"RIC,BID,ASK\nA=X,1,2\n{lookalike},3\nB=X,1,2\n".encode(), "prices.csv", FEED)
     assert [bad.rics for bad in cells.malformed] == [("A=X",)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+@pytest.mark.parametrize("widest", [1, 2, 256, 257, 65_536, 65_537])
+def test_cells_are_counted_however_many_a_record_has(widest: int, end: bytes) -> None:
+    widths = [1, widest, 2, 1, widest, widest]
+    records = split_records(b"\n".join(b"," * (width - 1) for width in widths) + b"x" + end, b",")
+    assert records.widths.tolist() == widths
