@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
-from contrib_watch.adapters.connection import Collected, ConnectionLost
+from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.reading import ItemAnswer, ItemRequest
+from contrib_watch.ads.reading import ItemAnswer
 from contrib_watch.ads.session import Answer, LoggedIn, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Status
 from contrib_watch.errors import (
@@ -35,6 +35,7 @@ from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, Taken
 from contrib_watch.pipeline.keeping import tidy
 from contrib_watch.pipeline.later import stated_by
+from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
 from contrib_watch.pipeline.publishing import Publisher, rebuilt
@@ -52,38 +53,6 @@ FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
 MISMATCH_CODE = 3
 """The exit code where the ADS holds something else than it acknowledged."""
-
-
-class Link(Protocol):
-    """A connection to an ADS, as the loop uses it."""
-
-    def start(self) -> None:
-        """Connect, and stay connected."""
-        ...
-
-    def post(self, posts: Sequence[Outgoing]) -> None:
-        """Hand over posts; each ends in one answer."""
-        ...
-
-    def recall(self) -> None:
-        """Give back, unsent, what was handed over and has not left; each post still ends in one answer."""
-        ...
-
-    def request(self, wanted: ItemRequest) -> None:
-        """Read items back; each ends in one answer."""
-        ...
-
-    def collect(self, timeout_s: float) -> Collected:
-        """Answers and events, after ``timeout_s`` at the latest; raises LoginRefused."""
-        ...
-
-    def interrupt(self) -> None:
-        """Let a waiting collect() return; from any thread."""
-        ...
-
-    def close(self) -> None:
-        """Log out."""
-        ...
 
 
 class Finished(NamedTuple):

@@ -15,7 +15,7 @@ from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.availability import check_services
 from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.loop import Link
+from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.patience import Patience
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import Repair, by_service, summed

@@ -1,4 +1,4 @@
-"""A connection to the simulated ADS in memory, for pipeline.loop's Link.
+"""A connection to the simulated ADS in memory, for the pipeline's Link.
 
 The :class:`Wire` is the world outside: it outlives the processes, watches every post and every answer, and fails a
 test when two posts for one RIC are outstanding or a PostID comes twice. The :class:`VirtualLink` is the end of one
