@@ -45,7 +45,7 @@ from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
-from contrib_watch.store import in_flight, names, schema
+from contrib_watch.store import Ledger, in_flight, names, schema
 from contrib_watch.store.restore import restore
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -292,9 +292,9 @@ class Site:
 
     @contextmanager
     def desk(self) -> Iterator[Desk]:
-        """The open state."""
+        """The open state, with nothing in memory of what another process did."""
         if self._shared is not None:
-            yield self._shared
+            yield replace(self._shared, ledger=Ledger(self._shared.state))
             return
         desk = Desk.open(self.settings, self.dictionary, self.clock)
         with desk.state:
