@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.columns import arrow_column
+from contrib_watch.core.columns import arrow_column, repeated
 from contrib_watch.core.diff import row_texts
 from contrib_watch.core.model import Cells, Feed, Quotes
 from contrib_watch.core.posts import PIECE_ROWS
@@ -62,6 +62,8 @@ def _beside(quotes: Quotes, rows: pa.Int64Array, held: Held) -> Iterator[tuple[p
 
 def _equal(pair: tuple[pd.DataFrame, pa.StringArray]) -> pa.BooleanArray:
     values, held = pair
+    if not pc.any(pc.not_equal(held, "")).as_py():  # new, all of them
+        return repeated(False, len(held))
     return pc.equal(row_texts(values), held)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, String, bindparam, case, cast, func, select
 
-from contrib_watch.core.columns import arrow_column, table_of
+from contrib_watch.core.columns import arrow_column, repeated, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
 from contrib_watch.core.model import Drop, Outcome, Post
 from contrib_watch.store import in_flight, schema
@@ -53,6 +53,9 @@ _ATTEMPTED = (
 _OWN = case((_known.feed == bindparam("of_feed"), _known.ric.concat(_known.fields)), else_="")
 """With its RIC, so that a text can never be taken for that of another one."""
 _ANY_OUTCOME = of_run(("row",)).limit(1)
+_ANY_OWN = (
+    select(_known.ric).where(_known.feed == bindparam("of_feed"), _known.service == bindparam("of_service")).limit(1)
+)
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -127,6 +130,8 @@ class Ledger:
         :meth:`snapshot` brings seven.
         """
         with self._state.transaction() as connection:
+            if connection.scalar(_ANY_OWN, {"of_service": service, "of_feed": feed}) is None:  # its first drop
+                return pa.chunked_array([repeated("", len(rics))])
             pieces = text_of_each(connection, schema.snapshot, _OWN, service, rics, of_feed=feed)
             return pa.chunked_array(pieces, _TEXT)
 
