@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
-from virtual_site import Item, Site, read_report
+from virtual_site import Item, Site, not_blank, read_report
 
 from contrib_watch.core.model import Drop
 from contrib_watch.simulator.core import Verdict
@@ -148,7 +148,8 @@ def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = F
     snapshot, cache, dirty = site.snapshot(), site.cache(), site.dirty()
     lied = {(post.service, post.ric) for post in site.posts if post.verdict is Verdict.IGNORED}
     for item, fields in snapshot.items():
-        assert unseen or item in lied or fields in site.wire.held[item], f"the ADS never held {item} like this"
+        held = map(not_blank, site.wire.held[item])
+        assert unseen or item in lied or not_blank(fields) in held, f"the ADS never held {item} like this"
     wrong = site.wrong()
     assert not {item for item in wrong if not may_lack or (item in cache and item not in lied)}
     unexplained = {item for item, fields in cache.items() if fields} - set(snapshot) - dirty

@@ -200,6 +200,8 @@ class History:
         for save in step.saves:
             if save.after_s is not None:
                 happens[save.after_s] = arrives(save)
+        if step.stop_s is not None:
+            happens[step.stop_s] = Loop.stop
         for number, act in enumerate(step.acts, start=1):
             if act.after_s is not None:
                 happens[act.after_s + number / 1000] = lambda _loop, act=act: self._do(act)

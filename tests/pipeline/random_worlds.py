@@ -91,6 +91,8 @@ class Step:
     """From its n-th change on the disk or commit on, the disk is full."""
     at_commit: tuple[int, Blow] | None = None
     """What happens at its n-th commit."""
+    stop_s: float | None = None
+    """It is told to stop so long after its start, should it live that long."""
     closed: bool = False
     """There is no room for another drop (min_free)."""
     jump_s: float = 0.0
@@ -167,6 +169,7 @@ def _step(dice: Random, *, calm: bool = False) -> Step:
         die_at=dice.randint(1, 250) if end < 0.4 else None,
         full_at=dice.randint(1, 40) if 0.4 <= end < 0.5 else None,
         at_commit=(dice.randint(1, 12), dice.choice(tuple(Blow))) if end > 0.8 else None,
+        stop_s=dice.choice((0.0, 0.015, 0.025, 0.05, 0.3, 1.0, 5.0)) if dice.random() < 0.1 else None,
         closed=0.75 < end < 0.8,
         jump_s=dice.choice((-2.0, -1.0, 0.04, 1.0, 2.0)) * DAY_S if dice.random() < 0.2 else 0.0,
     )

@@ -21,6 +21,7 @@ from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Cells, Feed
 from contrib_watch.pipeline.desk import Clock, Desk
+from contrib_watch.store import Drops, Ledger, State
 
 MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory."""
@@ -66,6 +67,16 @@ def shared_desk(settings: Settings, dictionary: Dictionary, clock: Clock) -> Des
     if not _PARTS:
         _PARTS.append(SharedParts(settings, dictionary))
     return _PARTS[0].lend(settings, clock)
+
+
+def reopened(desk: Desk) -> Desk:
+    """The desk of a new process, which remembers nothing but what is recorded."""
+    old = desk.state
+    if old._kept is not None:
+        old._kept.close()
+        old._kept = None
+    state = State(old._engine, old.folder, old._utc, reading=False)
+    return replace(desk, state=state, drops=Drops(state), ledger=Ledger(state))
 
 
 def copied(path: Path) -> None:

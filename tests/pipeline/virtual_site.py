@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from shared_parts import copied, put_back, shared_desk
+from shared_parts import copied, put_back, reopened, shared_desk
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
@@ -250,7 +250,7 @@ class Site:
     ) -> list[Finished]:
         """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
         life = self.clock.life = Life(die_at, at_commit, full_at)
-        with self.desk() as desk, _mortal(life, desk, self.base):
+        with self._new_process() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
             dice = Random(self.wire.connections)
             loop = Loop(desk, self.link, self._form, Silent(), aside=aside, writer=writer, dice=dice)
@@ -268,7 +268,7 @@ class Site:
     def task(self, work: Callable[[Task], T], *, die_at: int | None = None) -> T:
         """One process that reads items back, or posts again, at a person's wish."""
         life = self.clock.life = Life(die_at)
-        with self.desk() as desk, _mortal(life, desk, self.base):
+        with self._new_process() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
             try:
                 return work(Task(desk, self.link, self._form))
@@ -298,6 +298,13 @@ class Site:
             return
         desk = Desk.open(self.settings, self.dictionary, self.clock)
         with desk.state:
+            yield desk
+
+    @contextmanager
+    def _new_process(self) -> Iterator[Desk]:
+        if self._shared is not None:
+            self._shared = reopened(self._shared)
+        with self.desk() as desk:
             yield desk
 
     def adopt(self, choice: str, feed: str = "fx") -> list[Drop]:
@@ -357,15 +364,12 @@ class Site:
         return [(post.kind, post.ric, dict(post.fields)) for post in self.posts[since:]]
 
     def wrong(self) -> set[Item]:
-        """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such.
-
-        A field that is not there is blank to a reader.
-        """
+        """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such."""
         cache, dirty = self.ads.cache, self.dirty()
         return {
             item
             for item, fields in self.snapshot().items()
-            if item not in dirty and (item not in cache or _not_blank(fields) != _not_blank(cache[item]))
+            if item not in dirty and (item not in cache or not_blank(fields) != not_blank(cache[item]))
         }
 
     def stubborn(self) -> set[Item]:
@@ -490,7 +494,8 @@ def read_report(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _not_blank(fields: Mapping[str, object]) -> dict[str, object]:
+def not_blank(fields: Mapping[str, object]) -> dict[str, object]:
+    """What a reader sees: a field that is not there is blank as well."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
