@@ -72,16 +72,14 @@ class DailyBackups:
         self._thread = threading.Thread(target=self._run, name="backup", daemon=True)
 
     def __enter__(self) -> Self:
-        if make_url(self._state.url).get_backend_name() == "sqlite":  # a server has backups of its own
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):

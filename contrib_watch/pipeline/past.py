@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from sqlalchemy.engine import make_url
 
 from contrib_watch.adapters.past_reports import PastReport, Testimony, newest_report, newest_testimonies
 from contrib_watch.config import Settings
@@ -26,6 +25,7 @@ from contrib_watch.core.model import Feed
 from contrib_watch.errors import StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import State, utc_text
+from contrib_watch.store.backup import database_of
 from contrib_watch.store.proof import hash_of
 from contrib_watch.store.record import last_number
 
@@ -174,11 +174,10 @@ def _last(state: State) -> int:
 
 
 def _older(state: State, *, database: str, page: Testimony) -> StateError:
-    parsed = make_url(database)
-    file = parsed.database if parsed.get_backend_name() == "sqlite" else "FILE"
     hint = (
         "Put back a newer backup with `contrib-watch state restore FILE`; or go on from this one with "
-        f"`contrib-watch state restore {file}`, which leaves every RIC in doubt and holds unfinished drops"
+        f"`contrib-watch state restore {database_of(database)}`, which leaves every RIC in doubt and holds "
+        "unfinished drops"
     )
     what = (
         f"the state is older than its reports: this one tells of record {page.number}, and the state ends with "
