@@ -33,8 +33,9 @@ Columns = Mapping[str, Sequence[Any]]
 
 _FETCHED = 10_000
 """Rows that are Python objects at one time."""
-_ROWS_AT_ONCE = 250
-"""Rows in one insertion: 15 columns of them are far from the 32,766 parameters that SQLite takes."""
+_ROWS_AT_ONCE = (256, 64, 16, 4, 1)
+"""Rows in one insertion: few numbers, because to prepare a statement costs as much as to execute it. 15 columns of
+the most are far from the 32,766 parameters that SQLite takes."""
 _JOINED = 10_000
 """Rows whose columns are one text each at one time. SQLite takes no text above 1,000,000,000 bytes, and what an item
 holds came in a message of 65,535 at most, with its RIC of 255."""
@@ -172,14 +173,22 @@ def _insert(
 ) -> None:
     """Insert rows some hundreds at a time; a value that all of these have is bound once."""
     key = table.primary_key.columns
-    for start in range(0, len(next(iter(columns.values()))), _ROWS_AT_ONCE):
-        own = {name: values[start : start + _ROWS_AT_ONCE] for name, values in columns.items()}
+    for here in _pieces(len(next(iter(columns.values())))):
+        own = {name: values[here] for name, values in columns.items()}
         common = dict(alike)
         for name in [name for name, values in own.items() if name not in key and _is_one(values)]:
             common[name] = own.pop(name)[0]
         rows = list(zip(*own.values(), strict=True))
         statement = _insertion(table, tuple(common), tuple(own), len(rows), replacing=replacing)
         connection.exec_driver_sql(statement, (*common.values(), *chain.from_iterable(rows)))
+
+
+def _pieces(rows: int) -> Iterator[slice]:
+    start = 0
+    for size in _ROWS_AT_ONCE:
+        while start + size <= rows:
+            yield slice(start, start + size)
+            start += size
 
 
 def _is_one(values: Sequence[Any]) -> bool:
