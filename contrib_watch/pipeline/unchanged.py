@@ -44,27 +44,35 @@ def unchanged(ledger: Ledger, feed: Feed, quotes: Quotes, held: Held | None = No
     rics, rows = quotes.values.index, arrow_column(quotes.rows, pa.int64())
     held = held or _in_parts(ledger, feed, quotes, rows)
     with side_by_side(len(rics)) as each:
-        same = pa.chunked_array(each(_equal, _beside(quotes, rows, held)), pa.bool_()).combine_chunks()
+        same = pa.chunked_array(each(_equal, _parts(quotes, rows, held)), pa.bool_()).combine_chunks()
     doubtful = ledger.in_doubt(feed.service, rics)
     return pc.and_not(same, pa.array(rics.isin(doubtful))) if doubtful else same
 
 
-def _beside(quotes: Quotes, rows: pa.Int64Array, held: Held) -> Iterator[tuple[pd.DataFrame, pa.StringArray]]:
-    """Parts of the quotes, each with what the snapshot has of it: not every row that was looked up became a quote."""
+class _Part(NamedTuple):
+    """Some quotes, and what the snapshot has of the rows that they are among."""
+
+    values: pd.DataFrame
+    texts: pa.StringArray
+    are_quotes: pa.BooleanArray
+    """Not every row that was looked up became a quote."""
+
+
+def _parts(quotes: Quotes, rows: pa.Int64Array, held: Held) -> Iterator[_Part]:
     accepted = pc.is_in(held.rows, value_set=rows)
     looked_at, start = 0, 0
     for texts in held.texts:
         mask = accepted.slice(looked_at, len(texts))
         part = quotes.values.iloc[start : start + mask.true_count]
         looked_at, start = looked_at + len(texts), start + len(part)
-        yield part, texts if len(part) == len(texts) else texts.filter(mask)
+        yield _Part(part, texts, mask)
 
 
-def _equal(pair: tuple[pd.DataFrame, pa.StringArray]) -> pa.BooleanArray:
-    values, held = pair
+def _equal(part: _Part) -> pa.BooleanArray:
+    held = part.texts if len(part.values) == len(part.texts) else part.texts.filter(part.are_quotes)
     if not pc.any(pc.not_equal(held, "")).as_py():  # new, all of them
         return repeated(False, len(held))
-    return pc.equal(row_texts(values), held)
+    return pc.equal(row_texts(part.values), held)
 
 
 def _in_parts(ledger: Ledger, feed: Feed, quotes: Quotes, rows: pa.Int64Array) -> Held:
