@@ -34,7 +34,9 @@ class Preview:
     planned: pd.DataFrame
     """See core.posts.plan."""
     held: str
-    """Why a person would have to release it; empty: nobody."""
+    """Why it would not be sent by itself; empty: it would."""
+    rejected: bool
+    """It would be rejected for that, and not held for a person to release."""
     warnings: tuple[str, ...] = ()
     """What its report would say beside the rows."""
     hints: tuple[Hint, ...] = ()
@@ -72,10 +74,11 @@ def look_at(desk: Desk, file: Path, feed_name: str | None) -> Preview:
     changes = examine(desk, drop, reading.quotes)
     changes = second_look(desk, file, file.name, feed, reading, changes.rics).applied(changes)
     planned = plan(changes)
-    held = rule(desk, drop, reading.quotes, changes).reason
+    ruling = rule(desk, drop, reading.quotes, changes)
+    rejected = ruling.status is DropStatus.REJECTED
     hints = cell_hints(reading.cells, feed, desk.dictionary) if reading.quotes.problems else ()
     warnings = (*reading.quotes.warnings, *told_of(feed, reading.quotes, changes))
-    return Preview(file, feed, reading.quotes, changes, planned, held, warnings, hints)
+    return Preview(file, feed, reading.quotes, changes, planned, ruling.reason, rejected, warnings, hints)
 
 
 def _layout_hints(desk: Desk, file: Path, feed: Feed) -> tuple[Hint, ...]:

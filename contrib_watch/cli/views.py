@@ -80,6 +80,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "service": preview.feed.service,
         "rows_read": preview.quotes.rows_read,
         "held": preview.held,
+        "rejected": preview.rejected,
         "totals": _sums(preview),
         "posts": [
             {
@@ -140,7 +141,8 @@ def print_preview(preview: Preview) -> None:
     if preview.changes.missing:
         console.print(f"[yellow]missing from this list:[/] {escape(_some(preview.changes.missing))}")
     if preview.held:
-        console.print(f"[yellow]It would be held:[/] {escape(preview.held)}")
+        fate = "rejected as a whole" if preview.rejected else "held"
+        console.print(f"[yellow]It would be {fate}:[/] {escape(preview.held)}")
     sums = _sums(preview)
     console.print(
         f"{plural(preview.quotes.rows_read, 'row')}: {sums['refresh']:,} to refresh, {sums['update']:,} to update, "

@@ -110,6 +110,16 @@ def test_it_says_what_would_be_held(known: Site) -> None:
     assert "B=T" in done.stdout  # missing from the list
 
 
+def test_what_a_guard_would_reject_is_not_said_to_be_held(known: Site) -> None:
+    known.configure(CLOSED, target="gone", more='[feeds.guards]\nmin_rows = 5\non_breach = "reject"\n')
+    path = known.home / "next.csv"
+    path.write_text(sheet("A=T,1"))
+    done = known.invoke("preview", str(path))
+    assert done.exit_code == 3
+    assert "It would be rejected as a whole: the file has 1 rows" in done.stdout
+    assert json.loads(known.invoke("preview", "--json", str(path)).stdout)["rejected"] is True
+
+
 def test_a_file_that_cannot_be_read(site: Site) -> None:
     site.configure(CLOSED)
     path = site.home / "next.xlsx"
