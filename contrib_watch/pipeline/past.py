@@ -24,7 +24,7 @@ from contrib_watch.config import Settings
 from contrib_watch.core.model import Feed
 from contrib_watch.errors import StateError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import State, utc_text
+from contrib_watch.store import Drops, State, utc_text
 from contrib_watch.store.backup import database_of
 from contrib_watch.store.proof import hash_of
 from contrib_watch.store.record import last_number
@@ -134,7 +134,7 @@ class Past:
                 url=where.url, folder=where.folder, target=self._settings.ads.target, reading=True
             ) as state:
                 mine = [one for one in pages if one.state == state.state_id and one.number]
-                if folder in self._unknown and newest is not None and newest.state != state.state_id:
+                if folder in self._unknown and newest is not None and not _is_ours(state, newest):
                     raise self._forgotten(folder, newest)
                 if (unknown := next((one for one in mine if not _is_recorded(state, one)), None)) is not None:
                     raise _older(state, database=where.url, page=unknown)
@@ -158,6 +158,13 @@ class Past:
         feeds = ", ".join(feed for feed, one in self._folders.items() if one == folder)
         what = f"the state is new, but the folder of feed {feeds} has reports of {named}"
         return StateError(what, where=str(report.path), hint=hint)
+
+
+def _is_ours(state: State, report: PastReport) -> bool:
+    """The page names the state; or the page is not there yet, and the state has given the CSV its name."""
+    if report.state:
+        return report.state == state.state_id
+    return Drops(state).report_taken(folder=str(report.path.parent), base=report.path.name.removesuffix(".ack.csv"))
 
 
 def _is_recorded(state: State, told: Testimony) -> bool:
