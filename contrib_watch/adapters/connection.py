@@ -437,9 +437,10 @@ class Connection:
             requests, self._mail.requests = self._mail.requests, []
             watches, self._mail.watches = self._mail.watches, []
             recalled, self._mail.recalled = self._mail.recalled, False
-        self._session.post(posts, time.monotonic())
         if recalled:
-            self._session.recall(time.monotonic())
+            self._session.recall(posts, time.monotonic())
+        else:
+            self._session.post(posts, time.monotonic())
         for wanted in requests:
             self._session.request(wanted, time.monotonic())
         for wanted in watches:

@@ -271,9 +271,10 @@ class Session:
                 self._queue.append(post)
         self._pump(now_s)
 
-    def recall(self, now_s: float) -> None:
-        """End every post that has not left as lost and unsent; what is on the wire stays there."""
+    def recall(self, posts: Iterable[Outgoing], now_s: float) -> None:
+        """End every post that has not left, and these, as lost and unsent; what is on the wire stays there."""
         self._queue_held()
+        self._queue.extend(posts)
         self._give_back("recalled", now_s)
 
     def request(self, wanted: ItemRequest, now_s: float) -> None:

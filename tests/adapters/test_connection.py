@@ -128,15 +128,15 @@ class TestPosting:
                 assert [record.post_id for record in ads.posts] == list(range(1, 1001))
 
     def test_what_has_not_left_is_called_back(self) -> None:
-        delayed = Fault(kind=FaultKind.DELAY_ACK, delay_s=1.0)
-        with SimulatedServer(simulated(delayed)) as server, started(endpoint(server), window=2) as connection:
-            seen(connection, LoggedIn)
+        silent = Fault(kind=FaultKind.LOSE_ACK, ric="R[23]")
+        with SimulatedServer(simulated(silent)) as server, started(endpoint(server), window=2) as connection:
             connection.post(posts(1, 9))
+            assert [answer.verdict for answer in answered(connection, 1)] == [Verdict.ACKED]  # 2 and 3 are on the wire
+            connection.post(posts(10, 2))
             connection.recall()
-            answers = {answer.post_id: answer for answer in answered(connection, 9)}
-            assert {answers[number].verdict for number in (1, 2)} == {Verdict.ACKED}
-            back = {(answers[number].verdict, answers[number].sent_s) for number in range(3, 10)}
-            assert back == {(Verdict.LOST, None)}
+            back = answered(connection, 8)
+            assert {answer.post_id for answer in back} == set(range(4, 12))
+            assert {(answer.verdict, answer.sent_s) for answer in back} == {(Verdict.LOST, None)}
 
     def test_posts_handed_over_before_the_start_go_after_the_login(self) -> None:
         with SimulatedServer(simulated()) as server:

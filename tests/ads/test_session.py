@@ -120,16 +120,17 @@ class TestStall:
         session = opened(window=1)
         on_stream = outgoing(3)._replace(service="NIPROV", ric="R3")  # waits for its item's stream
         session.post([*posts(1, 2), on_stream], 0.0)
-        session.recall(1.0)
+        session.recall(posts(4), 1.0)
         answers = {answer.post_id: answer for answer in session.answers()}
         assert {key: (one.verdict, one.sent_s, one.text) for key, one in answers.items()} == {
             2: (Verdict.LOST, None, "not sent: recalled"),
             3: (Verdict.LOST, None, "not sent: recalled"),
+            4: (Verdict.LOST, None, "not sent: recalled"),
         }
         session.receive(ack(1), 2.0)
         assert verdicts(session) == {1: Verdict.ACKED}
-        session.post(posts(4), 2.0)
-        assert [4] in ids(frame for frame in session.output() if "PostID" in frame)
+        session.post(posts(5), 2.0)
+        assert [5] in ids(frame for frame in session.output() if "PostID" in frame)
 
 
 class TestLogin:

@@ -128,7 +128,7 @@ class VirtualLink:
 
     def recall(self) -> None:
         self._clock.monotonic()
-        self._session.recall(self._clock.now_s)
+        self._session.recall((), self._clock.now_s)
         self._exchange()
 
     def request(self, wanted: ItemRequest) -> None:
