@@ -131,7 +131,7 @@ class TestPosting:
         silent = Fault(kind=FaultKind.LOSE_ACK, ric="R[23]")
         with SimulatedServer(simulated(silent)) as server, started(endpoint(server), window=2) as connection:
             connection.post(posts(1, 9))
-            assert [answer.verdict for answer in answered(connection, 1)] == [Verdict.ACKED]  # 2 and 3 are on the wire
+            assert [answer.verdict for answer in answered(connection, 1)] == [Verdict.ACKED]  # 2 and 3 are sent
             connection.post(posts(10, 2))
             connection.recall()
             back = answered(connection, 8)
