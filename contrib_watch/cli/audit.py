@@ -111,7 +111,7 @@ def day(config_path: Path, as_json: bool, as_csv: bool, date: str) -> None:
 @click.argument("time")
 @click.argument("ric", nargs=-1)
 def as_of(config_path: Path, as_json: bool, as_csv: bool, time: str, ric: tuple[str, ...]) -> None:
-    """What the ADS had acknowledged of every item, or of each RIC, at TIME."""
+    """What the ADS had acknowledged of every item, or of each RIC, at TIME; where that is a date, at its end."""
     from contrib_watch.cli.auditing import show, values_as_of
 
     with opened(config_path, reading=True) as desk:

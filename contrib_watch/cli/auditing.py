@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -19,13 +19,13 @@ from contrib_watch.cli.views import print_json
 from contrib_watch.core.chain import path as path_to_root
 from contrib_watch.core.model import CLEARED, DropStatus
 from contrib_watch.core.report import spreadsheet_safe_text
-from contrib_watch.core.tokens import unquoted
+from contrib_watch.core.tokens import tokens_of, unquoted
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
 from contrib_watch.pipeline.upgrade import check_upgrade
 from contrib_watch.store import utc_text
-from contrib_watch.store.history import History, tokens
+from contrib_watch.store.history import History
 from contrib_watch.store.record import events, outcome_leaves, run_record
 
 Told = dict[str, Any]
@@ -107,7 +107,7 @@ _SAID = (
 
 
 def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
-    """What the ADS had acknowledged at a time, a dict for each item and field."""
+    """What the ADS had acknowledged by a time, or by the end of a date; a dict for each item and field."""
     return [
         {
             "service": one.service,
@@ -119,8 +119,8 @@ def values_as_of(desk: Desk, at: str, rics: Sequence[str]) -> list[Told]:
             "file": one.file,
             "row": one.row,
         }
-        for one in History(desk.state).as_of(_utc(at), rics)
-        for name, token in tokens(one.fields).items()
+        for one in History(desk.state).as_of(_last_moment(at), rics)
+        for name, token in tokens_of(one.fields).items()
     ]
 
 
@@ -185,6 +185,16 @@ def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
 
 def _utc(given: str, *, end: bool = False) -> str:
     """A time as the tables have it; ``end``: of a date, the beginning of the next day."""
+    return utc_text(_moment(given, end=end))
+
+
+def _last_moment(given: str) -> str:
+    """A time as the tables have it; of a date, the last that they can have of that day."""
+    moment = _moment(given, end=True)
+    return utc_text(moment - timedelta(milliseconds=1) if _is_date(given) else moment)
+
+
+def _moment(given: str, *, end: bool) -> datetime:
     try:
         moment = datetime.fromisoformat(given)
     except ValueError:
@@ -192,7 +202,7 @@ def _utc(given: str, *, end: bool = False) -> str:
         raise ConfigurationError(f"{given!r} is no date or time", hint=hint) from None
     if end and _is_date(given):
         moment = datetime.combine(moment.date() + timedelta(days=1), time())
-    return utc_text(moment)  # one without a time zone is local, by the rules of its date
+    return moment.astimezone(UTC)  # one without a time zone is local, by the rules of its date
 
 
 def _is_date(given: str) -> bool:

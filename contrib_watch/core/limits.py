@@ -18,7 +18,7 @@ class Limit:
         return f"{plain(self.value)} %" if self.percent else plain(self.value)
 
     def exceeded(self, count: int, whole: int) -> bool:
-        """Whether a count is above it; a percentage is of ``whole``, and nothing is above a percentage of none."""
+        """Whether a count is above it; a percentage is of ``whole``, which has all that is counted."""
         return count * 100 > self.value * whole if self.percent else count > self.value
 
 

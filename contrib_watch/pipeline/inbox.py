@@ -17,7 +17,7 @@ from contrib_watch.adapters.sheets import is_whole
 from contrib_watch.core.model import Feed
 from contrib_watch.core.settle import OTHER_WORKBOOK, Signature, Verdict, judge
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import names, utc_text
+from contrib_watch.store import utc_text
 
 log = structlog.get_logger()
 
@@ -276,5 +276,8 @@ def known(desk: Desk, feed: Feed) -> dict[str, Signature]:
 
     What was above ``max_bytes`` was never read, and is looked at anew once the limit allows it.
     """
-    decided = desk.drops.files(feed.name)
-    return names(file for file in decided if file.sha256 or file.signature.size_bytes > feed.max_bytes)
+    return {
+        file.name: file.signature
+        for file in desk.drops.files(feed.name)
+        if file.sha256 or file.signature.size_bytes > feed.max_bytes
+    }

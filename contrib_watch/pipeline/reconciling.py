@@ -18,7 +18,7 @@ from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.patience import Patience
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
-from contrib_watch.pipeline.repair import Repair, by_service, summed
+from contrib_watch.pipeline.repair import Repair, by_service, nobody, summed
 from contrib_watch.store.repairs import Repairs
 
 Advanced = Callable[[int], object]
@@ -131,12 +131,12 @@ class Task:
         while not all(read.done for read in reads):
             if self._patience.up:
                 for read in reads:
-                    if (wanted := read.ask(_nobody)) is not None:
+                    if (wanted := read.ask(nobody)) is not None:
                         self._link.request(wanted)
             before = sum(read.heard for read in reads)
             came = self._collect(1.0)
             for read in reads:
-                read.hear(came.items, _nobody)
+                read.hear(came.items, nobody)
             advanced(sum(read.heard for read in reads) - before)
         return reads
 
@@ -159,7 +159,7 @@ class Task:
                 for repair in repairs:
                     free = room - sum(len(one.on_wire) for one in repairs)
                     outgoing += repair.take(
-                        free if self._patience.up and not halted else 0, self._form(repair.service), _nobody
+                        free if self._patience.up and not halted else 0, self._form(repair.service), nobody
                     )
             if outgoing:
                 self._link.post(outgoing)
@@ -203,8 +203,3 @@ def chosen_services(desk: Desk, service: str | None) -> list[str]:
 
 def _sorted(reads: Iterable[ReadBack]) -> tuple[Finding, ...]:
     return tuple(sorted(finding for read in reads for finding in read.findings))
-
-
-def _nobody(_service: str, _ric: str) -> bool:
-    """No drop is posting: this process does nothing else."""
-    return False

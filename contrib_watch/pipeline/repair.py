@@ -18,6 +18,11 @@ IsClaimed = Callable[[str, str], bool]
 """Whether a drop is posting to this RIC (Service, RIC): it is then left to the drop."""
 
 
+def nobody(_service: str, _ric: str) -> bool:
+    """No drop is posting, or none but the one whose RICs they are."""
+    return False
+
+
 class Repair:
     """RICs of one Service that are posted again: take and settle until :attr:`done`."""
 

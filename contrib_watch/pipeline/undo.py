@@ -13,12 +13,13 @@ import pandas as pd
 from contrib_watch.adapters.folder import keep
 from contrib_watch.core.model import CLEARED, UNKNOWN, Drop, DropStatus, Feed, Person, Quotes, Source
 from contrib_watch.core.restating import restated, sheet_of
+from contrib_watch.core.tokens import tokens_of
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.store.brought import brought_by
-from contrib_watch.store.history import History, tokens
+from contrib_watch.store.history import History
 
 _REVERT = "revert of drop "
 
@@ -107,7 +108,7 @@ def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]
     now = desk.ledger.snapshot(desk.feeds[drop.feed].service, given.index.tolist())["fields"]
     left: dict[str, frozenset[str]] = {}
     for ric, row in zip(given.index, given.to_dict("records"), strict=True):
-        held, undone = _tokens(now.get(ric)), tokens(brought[ric][-1].full) if ric in brought else {}
+        held, undone = _tokens(now.get(ric)), tokens_of(brought[ric][-1].full) if ric in brought else {}
         names = [name for name, token in row.items() if held.get(name) not in (undone.get(name), token)]
         if names:
             left[str(ric)] = frozenset(map(str, names))
@@ -127,7 +128,7 @@ def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Coll
             raise ConfigurationError(what, hint=f"`contrib-watch audit ric {one.ric}` shows both")
         held, before = _tokens(now.get(one.ric)), _tokens(one.before)
         kept = stated.get(one.ric, ())
-        brought_here = tokens(one.after)
+        brought_here = tokens_of(one.after)
         stand = [name for name in one.changed if name not in kept and held.get(name) == brought_here.get(name)]
         if stand:
             values[one.ric] = {name: before.get(name, CLEARED) for name in stand}
@@ -135,7 +136,7 @@ def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Coll
 
 
 def _tokens(fields: object) -> Mapping[str, str]:
-    return tokens(fields) if isinstance(fields, str) else {}
+    return tokens_of(fields) if isinstance(fields, str) else {}
 
 
 def _drop(desk: Desk, feed: Feed, values: Values, origin: str, by: Person, why: str) -> Drop:

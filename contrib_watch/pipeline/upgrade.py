@@ -22,12 +22,12 @@ from contrib_watch.core.chain import Link
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS, diff
 from contrib_watch.core.model import CLEARED, Action, Drop, DropStatus, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, TAKEN_OVER, plan, posts
-from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.tokens import TOKENS, tokens_of
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.second_look import second_look
 from contrib_watch.store import utc_text
-from contrib_watch.store.history import History, tokens
+from contrib_watch.store.history import History
 from contrib_watch.store.record import run_record
 
 _HANGS_ON_MORE = (IN_DOUBT, KEPT_NEWER, TAKEN_OVER, WAS_UNKNOWN)
@@ -183,14 +183,14 @@ def _was_as_planned(then: Mapping[str, Any], *, is_known: bool) -> bool:
 
 def _of_outcome(then: Mapping[str, Any]) -> _Sent:
     """The post of a row as it was."""
-    full = tokens(then["full"])
+    full = tokens_of(then["full"])
     if then["action"] == Action.REFRESH:
         return _Sent(Action.REFRESH, full)
     return _Sent(then["action"], {name: full[name] for name in then["changed"].split(",") if name in full})
 
 
 def _of_post(post: Post) -> _Sent:
-    return _Sent(post.action, tokens(post.fields))
+    return _Sent(post.action, tokens_of(post.fields))
 
 
 def _told(sent: _Sent) -> str:
@@ -209,7 +209,7 @@ def _given(quotes: Quotes) -> Iterator[tuple[str, int, dict[str, str]]]:
 
 def _values(drop: int, row: int, ric: str, then: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[Difference]:
     """What a row that was to be posted gives now, against what it was to post."""
-    full = tokens(then["full"])
+    full = tokens_of(then["full"])
     changed = then["changed"].split(",") if then["changed"] else []
     kept = KEPT_NEWER in then["text"]
     for name in dict.fromkeys([*changed, *(() if kept else given)]):

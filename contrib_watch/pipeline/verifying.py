@@ -8,6 +8,7 @@ from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.core.verified import NO, NOT_AVAILABLE, YES, Verified
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.readback import Held, ReadBack
+from contrib_watch.pipeline.repair import nobody
 
 STALLED_S = 30.0
 """How long a read-back goes on without any item that could be read: then the rest is not available."""
@@ -37,12 +38,12 @@ class Verification:
         if waited_s >= STALLED_S:
             what = "no item could be read" if up else "there was no connection"
             self._given_up = f"{what} for {STALLED_S:g} s"
-        return self._read.ask(_nobody) if up and not self._given_up else None
+        return self._read.ask(nobody) if up and not self._given_up else None
 
     def hear(self, answers: Sequence[ItemAnswer]) -> None:
         """Items that were read back, among others."""
         same, wrong = self._read.same, len(self._read.findings)
-        self._read.hear(answers, _nobody)
+        self._read.hear(answers, nobody)
         news = self._read.findings[wrong:]
         if self._read.same > same or any(one.held is not Held.UNREADABLE for one in news):
             self._moved_s = self._desk.clock.monotonic()
@@ -56,8 +57,3 @@ class Verification:
         others |= dict.fromkeys(self._read.passed_over, f"{NOT_AVAILABLE}its values were in doubt by then")
         others |= dict.fromkeys(self._read.unheard, f"{NOT_AVAILABLE}{self._given_up}")
         return Verified(YES, others)
-
-
-def _nobody(_service: str, _ric: str) -> bool:
-    """The drop itself is the only one that posts to these RICs."""
-    return False

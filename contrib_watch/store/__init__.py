@@ -2,8 +2,9 @@
 
 from contrib_watch.core.chain import Witness
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
-from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile, names
-from contrib_watch.store.ledger import Advance, Entry, Ledger, post_ids_of
+from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile
+from contrib_watch.store.ledger import Advance, Entry, Ledger
+from contrib_watch.store.post_ids import post_ids_of
 from contrib_watch.store.record import last_of_kind, utc_text
 from contrib_watch.store.restore import restore
 from contrib_watch.store.space import shortage
@@ -28,7 +29,6 @@ __all__ = [
     "backups_folder",
     "daily_backups",
     "last_of_kind",
-    "names",
     "post_ids_of",
     "restore",
     "shortage",

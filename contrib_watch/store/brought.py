@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Integer, Row, Select, bindparam, func, select
 
 from contrib_watch.core.model import CLEARED, Status
+from contrib_watch.core.tokens import tokens_of, unquoted
 from contrib_watch.store import schema
-from contrib_watch.store.history import History, next_post_id, place_of, tokens
+from contrib_watch.store.history import History
+from contrib_watch.store.post_ids import next_key, place_of, post_id_of
 from contrib_watch.store.state import State
 
 _LOOKED_UP = 4
@@ -39,7 +41,7 @@ class _Last(NamedTuple):
 
 def brought_by(state: State, drop_id: int, service: str) -> list[Brought]:
     """What the ADS acknowledged of a drop, all of its runs together, by RIC."""
-    next_id = next_post_id(state)
+    next_id = post_id_of(next_key(state))
     with state.transaction() as connection:
         acked = History(state).acked_of(drop_id)
         places = {ric: place_of(rows[0].post_id, next_id) for ric, rows in acked.items()}
@@ -141,16 +143,10 @@ _RUNS_OF_RICS, _READ_THROUGH = _runs_of_rics(), _read_through()
 
 def _is_told(outcome: Row[Any], before: str | None) -> bool:
     """Whether an outcome's ``changes`` begin with the values of ``before``, where these are known."""
-    old, new = tokens(before) if before else {}, tokens(outcome.full)
+    old, new = tokens_of(before) if before else {}, tokens_of(outcome.full)
     told = f"; {outcome.changes}; "
     changed = [name for name in outcome.changed.split(",") if name and old.get(name) != new.get(name, CLEARED)]
     return all(
-        f"; {name} {f'{_readable(old[name])} -> ' if name in old else ''}{_readable(new.get(name, CLEARED))}; "
-        in told
+        f"; {name} {f'{unquoted(old[name])} -> ' if name in old else ''}{unquoted(new.get(name, CLEARED))}; " in told
         for name in changed
     )
-
-
-def _readable(token: str) -> str:
-    """A token as ``changes`` has it."""
-    return token[1:-1].replace('\\"', '"').replace("\\\\", "\\") if token.startswith('"') else token

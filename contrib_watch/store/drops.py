@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -478,11 +478,6 @@ class Drops:
     def _select(self, query: Executable, **wanted: Any) -> list[Drop]:
         with self._state.transaction() as connection:
             return [_drop(row) for row in connection.execute(query, wanted)]
-
-
-def names(files: Iterable[SeenFile]) -> dict[str, Signature]:
-    """Each file's name with the signature under which it was decided about."""
-    return {file.name: file.signature for file in files}
 
 
 def _run(drop: Drop) -> dict[str, int]:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 
 from contrib_watch.core.model import CLEARED, DropStatus, Status
+from contrib_watch.core.tokens import tokens_of
 from contrib_watch.store import schema
-from contrib_watch.store.ledger import LAST_POST_ID
+from contrib_watch.store.post_ids import next_key, place_of, post_id_of
 from contrib_watch.store.state import State
 
 _OUTCOMES, _DROPS, _RUNS, _REPAIRS, _SNAPSHOT = (
@@ -105,7 +105,7 @@ class History:
         items = select(known.c.service, known.c.ric, known.c.feed, known.c.acked_at_utc)
         if rics:
             items = items.where(known.c.ric.in_(rics))
-        next_id = next_post_id(self._state)
+        next_id = post_id_of(next_key(self._state))
         with self._state.transaction() as connection:
             again = {(row.service, row.ric): row for row in connection.execute(_acked_repairs(at_utc, rics))}
             found: dict[tuple[str, str], Standing] = {}
@@ -191,7 +191,6 @@ _JOINED = _OUTCOMES.join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id).outerjoin(
 _IS_ACKED = (_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.full != "")
 _NEVER_POSTED = (Status.REJECTED, Status.SUPERSEDED)
 _SOME_RICS = 20
-_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def cell(row: int, field: str, sheet: str, places: Mapping[str, str]) -> str:
@@ -202,7 +201,7 @@ def cell(row: int, field: str, sheet: str, places: Mapping[str, str]) -> str:
 
 def _of_row(row: Row[Any]) -> Iterator[Contribution]:
     """The values of an outcome: those that changed, and in a full Refresh also those that were carried on."""
-    values = tokens(row.full or '{"":""}')
+    values = tokens_of(row.full or '{"":""}')
     changed = row.changed.split(",") if row.changed else []
     places = json.loads(row.places or "{}")
     for name in values if row.action == "Refresh" or not row.full else changed:
@@ -231,7 +230,7 @@ def _of_row(row: Row[Any]) -> Iterator[Contribution]:
 
 
 def _of_repair(row: Row[Any]) -> Iterator[Contribution]:
-    for name, value in tokens(row.fields).items():
+    for name, value in tokens_of(row.fields).items():
         yield Contribution(
             ric=row.ric,
             service=row.service,
@@ -254,24 +253,6 @@ def _of_repair(row: Row[Any]) -> Iterator[Contribution]:
             text=f"{row.reason}; {row.text}" if row.text else row.reason,
             attempts=row.attempts,
         )
-
-
-def tokens(fields: str) -> dict[str, str]:
-    """A JSON object as field to token, the very text of each."""
-    return {name: bytes(token).decode() for name, token in _DECODER.decode(fields).items()}
-
-
-def next_post_id(state: State) -> int:
-    """The PostID that is given next."""
-    return (int(state.get("next_post_key") or 1) - 1) % LAST_POST_ID + 1
-
-
-def place_of(post_id: Any, next_id: Any) -> Any:
-    """Where a post stands in the order of all (a number, or an expression of one): a clock may be set, PostIDs grow.
-
-    They begin anew after LAST_POST_ID; ``next_id`` is the next to be given, so it is the oldest that may be known.
-    """
-    return (post_id - next_id + LAST_POST_ID) % LAST_POST_ID
 
 
 def _last_acked(items: Any, at_utc: str, next_id: int, *, present: bool) -> Select[Any]:

@@ -28,11 +28,9 @@ from contrib_watch.store.bulk import (
     text_of_each,
 )
 from contrib_watch.store.outcomes import OUTCOME_COLUMNS, Recorded, of_run, read_outcomes, run_of
+from contrib_watch.store.post_ids import LAST_POST_ID, next_key, post_id_of, post_ids_of
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
 from contrib_watch.store.state import State
-
-LAST_POST_ID = 2**32 - 1
-"""PostID is uint32 and 2^32 wraps to 0 (seen on LSEG's SDK provider): ids run from 1 to this, then from 1 again."""
 
 _TEXT = pa.string()
 _NOTHING = pa.array([], _TEXT)
@@ -192,7 +190,7 @@ class Ledger:
         return keys
 
     def _next_key(self) -> int:
-        return self._state.next_post_key or int(self._state.get("next_post_key") or 1)
+        return self._state.next_post_key or next_key(self._state)
 
     def in_flight(
         self, drop: Drop, service: str, posts: Sequence[Post], keys: Sequence[int] | None = None
@@ -225,7 +223,7 @@ class Ledger:
             return range(first, first + count)
         with self._state.transaction() as connection:
             taken = {one.post_id for one in in_flight.without_answer(connection)}
-        free = (key for key in itertools.count(first) if _post_id(key) not in taken)
+        free = (key for key in itertools.count(first) if post_id_of(key) not in taken)
         return list(itertools.islice(free, count))
 
     def landed(self, service: str, drop: Drop, advances: Sequence[Advance]) -> None:
@@ -336,14 +334,3 @@ def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArra
     """Columns of texts that came in pieces."""
     found = list(pieces)
     return [pa.concat_arrays([piece[number] for piece in found] or [_NOTHING]) for number in range(count)]
-
-
-def post_ids_of(keys: Sequence[int]) -> list[int]:
-    """The PostID that goes with each key; the keys go up."""
-    if keys and keys[-1] <= LAST_POST_ID:
-        return list(keys)
-    return [_post_id(key) for key in keys]
-
-
-def _post_id(key: int) -> int:
-    return (key - 1) % LAST_POST_ID + 1

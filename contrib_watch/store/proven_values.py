@@ -11,7 +11,7 @@ from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_
 from contrib_watch.core.model import Status
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.drops import PENDING
-from contrib_watch.store.ledger import LAST_POST_ID
+from contrib_watch.store.post_ids import LAST_POST_ID
 from contrib_watch.store.repairs import REPAIR
 
 _KNOWN, _OUTCOMES, _REPAIRS, _DROPS = schema.snapshot, schema.outcomes, schema.repairs, schema.drops

@@ -24,9 +24,10 @@ from typing import TypeVar
 import duckdb
 
 from contrib_watch.core.model import Action, DropStatus, Outcome, Post, Status
+from contrib_watch.core.tokens import tokens_of
 from contrib_watch.store import Advance, Drops, Findings, Ledger, State, utc_text
 from contrib_watch.store.export import export
-from contrib_watch.store.history import History, tokens
+from contrib_watch.store.history import History
 from contrib_watch.store.proof import prove
 
 SERVICE = "BENCH"
@@ -138,7 +139,7 @@ def bench(folder: Path, days: int, drops: int, rows: int, rics: int) -> None:
         market_there = timed("DuckDB: the same market", lambda: database.execute(asked, [half]).fetchall())
     as_numbers = [(one.acked_at_utc, float(one.value)) for one in found]
     assert as_numbers == [(at, float(value)) for at, value in rows_there]
-    assert [(one.ric, float(tokens(one.fields)["BID"])) for one in market] == [
+    assert [(one.ric, float(tokens_of(one.fields)["BID"])) for one in market] == [
         (ric, float(value)) for ric, value in market_there
     ]
     print(f"DuckDB gives the same: {len(found):,} values of the RIC, {len(market):,} RICs in the market")

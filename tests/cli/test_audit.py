@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,9 @@ def test_the_market_as_of_a_time(audited: Site) -> None:
     def bids(at: str) -> dict[str, str]:
         return {one["ric"]: one["value"] for one in asked(audited, "as-of", at) if one["field"] == "BID"}
 
-    assert bids("2020-01-01") == {}
+    day = datetime.fromisoformat(second["acked_at_utc"]).astimezone().date()
+    assert bids(str(day)) == {"A=T": "22.3", "B=T": "5"}  # at its end
+    assert bids(str(day - timedelta(days=2))) == {}
     assert bids(second["acked_at_utc"]) == {"A=T": "22.3", "B=T": "5"}
     assert bids(first["acked_at_utc"])["A=T"] == "22.1"
     assert [one["field"] for one in asked(audited, "as-of", second["acked_at_utc"], "B=T")] == ["BID", "CURRENCY"]

@@ -41,11 +41,12 @@ from contrib_watch.core.model import Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.inbox import known
 from contrib_watch.pipeline.loop import Finished, Loop
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
-from contrib_watch.store import Ledger, in_flight, names, schema
+from contrib_watch.store import Ledger, in_flight, schema
 from contrib_watch.store.restore import restore
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -277,9 +278,8 @@ class Site:
 
     def scan(self, desk: Desk, feed: Feed) -> Scan:
         """What a process's scans find once everything has settled."""
-        known = names(desk.drops.files(feed.name))
         spool = desk.settings.state.folder / "spool"
-        folder = Folder(feed, spool, known, is_whole, self.clock.monotonic, lambda: self.closed)
+        folder = Folder(feed, spool, known(desk, feed), is_whole, self.clock.monotonic, lambda: self.closed)
         scan = folder.scan()
         while scan.next_look_s is not None and not scan.postponed:
             self.clock.now_s += scan.next_look_s

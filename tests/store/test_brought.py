@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert
 from contrib_watch.core.model import Outcome, Status
 from contrib_watch.store import State, brought, schema
 from contrib_watch.store.brought import brought_by
-from contrib_watch.store.history import LAST_POST_ID
+from contrib_watch.store.post_ids import LAST_POST_ID
 
 DROP, SERVICE = 2, "S"
 READ_THROUGH, LOOK_UP = 10**9, 0

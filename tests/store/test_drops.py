@@ -11,7 +11,7 @@ import pytest
 
 from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
-from contrib_watch.store import Drops, Findings, ReportName, SeenFile, State, names, utc_text
+from contrib_watch.store import Drops, Findings, ReportName, SeenFile, State, utc_text
 
 SEEN = datetime(2026, 11, 22, 16, 30, 0, 123_000, tzinfo=UTC)
 
@@ -215,7 +215,6 @@ def test_files_are_remembered_as_they_were_decided_about(drops: Drops) -> None:
     drops.remember(seen("a.csv"))
     drops.remember(seen("a.csv", feed="other", inode=9))
     assert drops.files("desk") == [seen("a.csv"), seen("b.csv"), odd]
-    assert names(drops.files("desk"))[odd.name] == odd.signature
     decided = odd.decided("new", "adopted", 5)
     drops.remember(decided)
     assert drops.files("desk")[-1] == decided

@@ -22,7 +22,7 @@ from contrib_watch.core.model import Action, Drop, Outcome, Post, Status
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import ContribWatchError
 from contrib_watch.store import Advance, Drops, Ledger, State, in_flight
-from contrib_watch.store.ledger import LAST_POST_ID
+from contrib_watch.store.post_ids import LAST_POST_ID
 
 SERVICE = "NIPROV"
 ACKED_AT = "2026-11-22T16:30:00.123Z"
