@@ -169,11 +169,13 @@ class Repairs:
                 for one in repaired
             ]
             with self._state.transaction() as connection:
-                before = connection.scalar(select(func.max(schema.repairs.c.id))) or 0
+                number = schema.repairs.c.id
+                before = connection.scalar(select(func.max(number))) or 0
                 connection.execute(insert(schema.repairs), rows)
-                last = connection.scalar(select(func.max(schema.repairs.c.id))) or 0
-                leaves = leaves_of(repair_leaves(connection, before + 1, last), REPAIR_COLUMNS)
-                self._state.append("repairs", {"first": before + 1, "last": last, "leaves": leaves._asdict()})
+                added = select(func.min(number), func.max(number)).where(number > before)
+                first, last = connection.execute(added).one()  # after a restore, there is a gap before the first
+                leaves = leaves_of(repair_leaves(connection, first, last), REPAIR_COLUMNS)
+                self._state.append("repairs", {"first": first, "last": last, "leaves": leaves._asdict()})
 
     def _rows(self, name: str, service: str, rics: Sequence[str]) -> list[_Row]:
         """The rows of a table that are of these RICs."""

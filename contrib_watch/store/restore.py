@@ -30,7 +30,8 @@ POST_KEY_STEP = 1_000_000_000
 """How far the numbers of posts jump: beyond what can have been posted since the backup."""
 DROP_STEP = 10_000
 """The same for the numbers of drops, which stand in reports."""
-
+REPAIR_STEP = 10_000_000
+"""The same for the numbers of repairs, of which one may be of everything; what ``audit export`` wrote has them."""
 RECORD_STEP = 1_000_000
 """The same for the numbers of records, so that a report of the time after the backup names none of the new ones."""
 
@@ -51,17 +52,18 @@ _END_REPAIRS = (
     "DELETE FROM meta WHERE key = 'suspect'",
 )
 """A repair that was under way would go on by itself, and post what is older than what the ADS holds."""
-_BEGIN_DROPS = """
+_BEGIN_NUMBERS = """
     INSERT INTO sqlite_sequence (name, seq)
-    SELECT 'drops', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'drops')
+    SELECT :table, 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :table)
 """
-"""A backup without any drop has no number of the last one yet."""
-_NUMBER_DROPS_ANEW = "UPDATE sqlite_sequence SET seq = max(seq, ?) + ? WHERE name = 'drops'"
+"""A backup without any drop, or repair, has no number of the last one yet."""
+_NUMBER_ANEW = "UPDATE sqlite_sequence SET seq = max(seq, :replaced) + :step WHERE name = :table"
 _NUMBER_POSTS_ANEW = "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) + ? WHERE key = 'next_post_key'"
 _LAST_NUMBERS = """
     SELECT (SELECT value FROM meta WHERE key = ?),
            (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'next_post_key'),
-           (SELECT seq FROM sqlite_sequence WHERE name = 'drops')
+           (SELECT seq FROM sqlite_sequence WHERE name = 'drops'),
+           (SELECT seq FROM sqlite_sequence WHERE name = 'repairs')
 """
 
 
@@ -72,6 +74,7 @@ class _Replaced(NamedTuple):
     """Number and hash of its last record; empty where it cannot be read."""
     post_key: int = 0
     drop: int = 0
+    repair: int = 0
 
 
 def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetime) -> Path | None:
@@ -81,8 +84,8 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
 
     - every RIC is dirty: its next post is a full Refresh, whether or not its values seem changed;
     - a drop that was not over is to be held, because newer prices may have gone out since;
-    - the numbers of posts and drops have jumped, beyond those of the database that is replaced, so that none is
-      given twice.
+    - the numbers of posts, drops and repairs have jumped, beyond those of the database that is replaced, so that
+      none is given twice.
 
     Raises StateError: a process uses the state; the file is no backup, one of a newer program or for another target;
     or it cannot be copied. Nothing is replaced then.
@@ -156,8 +159,9 @@ def _make_uncertain(prepared: Path, version: int, now_utc: datetime, replaced: _
         connection.execute(_MAKE_DIRTY)
         why = "held_because" if version >= schema.HELD_APART else "reason"  # which the next start will move
         connection.execute(_HOLD_UNFINISHED.format(why=why), [reason])
-        connection.execute(_BEGIN_DROPS)
-        connection.execute(_NUMBER_DROPS_ANEW, [replaced.drop, DROP_STEP])
+        for table, last, step in (("drops", replaced.drop, DROP_STEP), ("repairs", replaced.repair, REPAIR_STEP)):
+            connection.execute(_BEGIN_NUMBERS, {"table": table})
+            connection.execute(_NUMBER_ANEW, {"table": table, "replaced": last, "step": step})
         connection.execute(_NUMBER_POSTS_ANEW, [replaced.post_key, POST_KEY_STEP])
 
 
@@ -191,10 +195,10 @@ def _replaced(database: Path) -> _Replaced:
         return _Replaced()
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            record, post_key, drop = connection.execute(_LAST_NUMBERS, [HEAD]).fetchone()
+            record, *last = connection.execute(_LAST_NUMBERS, [HEAD]).fetchone()
     except sqlite3.Error:
         return _Replaced()  # damaged, which is why it is replaced
-    return _Replaced(str(record or ""), post_key or 0, drop or 0)
+    return _Replaced(str(record or ""), *(number or 0 for number in last))
 
 
 def _set_aside(database: Path, now_utc: datetime) -> Path | None:

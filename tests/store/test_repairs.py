@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from contrib_watch.core.model import Action, Post
-from contrib_watch.store import Advance, State, in_flight, schema
-from contrib_watch.store.repairs import REPAIR, Repairs, Wanted
+from contrib_watch.core.model import Action, Outcome, Post, Status
+from contrib_watch.store import Advance, State, back_up, in_flight, last_of_kind, schema
+from contrib_watch.store.repairs import REPAIR, Repaired, Repairs, Wanted
 from contrib_watch.store.restore import restore
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -111,3 +111,22 @@ def test_a_restored_backup_posts_nothing_by_itself(state: State, tmp_path: Path)
         assert rows(restored, "dirty") == [("A", 7), ("B", 8), ("C", 8), ("D", 7)]
         assert flying(restored) == []
         assert Repairs(restored).rics("S", ["fx", "desk"], uncertain=False) == []
+
+
+def test_a_backup_that_is_restored_gives_no_repair_a_number_twice(state: State, tmp_path: Path) -> None:
+    backup = back_up(f"sqlite:///{tmp_path}/state.db", tmp_path / "backup.db")  # without any repair
+    state.close()
+    numbers: list[int] = []
+    for _ in range(3):
+        with opened(tmp_path) as one:
+            refused = Outcome(0, "A", Status.NAKKED, Action.REFRESH, 1)
+            Repairs(one).record([Repaired("S", "lost", OLD, refused)] * 2)
+            with one.transaction() as connection:
+                found = list(connection.scalars(select(schema.repairs.c.id).order_by(schema.repairs.c.id)))
+            told = last_of_kind(one, "repairs")
+        assert told is not None
+        assert [told["first"], told["last"]] == found
+        assert told["leaves"]["rows"] == 2
+        numbers += found
+        restore(backup, url=f"sqlite:///{tmp_path}/state.db", folder=tmp_path, target="default", now_utc=NOW)
+    assert len(set(numbers)) == 6
