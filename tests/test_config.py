@@ -621,6 +621,7 @@ def test_two_feeds_may_share_a_folder_when_no_file_can_be_both_theirs(tmp_path: 
         ('[state]\nurl = "sqlite://"', "state.url must name a file"),
         ('[state]\nurl = "sqlite:///:memory:"', "state.url must name a file"),
         ('[state]\nurl = "postgresql://cw:secret@db/cw"', "state.url must be of SQLite"),
+        ('[state]\nurl = "sqlite+aiosqlite:///state.db"', "state.url must be of SQLite"),
         ('[fields]\ndictionary = ["RDMFieldDictionary"]', "fields.dictionary must name two files"),
         ('[log]\nformat = "xml"', "log.format must be 'text' or 'json'"),
         ("[stat]", 'stat is not a known key; did you mean "state"?'),

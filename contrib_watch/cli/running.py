@@ -121,7 +121,7 @@ def _links(
 @contextmanager
 def _locked(state: State) -> Iterator[None]:
     """The state is this process's alone; raises StateError where another one has it."""
-    lock = Lock(state.url, state.folder)
+    lock = Lock(state.url)
     try:
         remove_interrupted(state.url)
         yield

@@ -13,13 +13,12 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.engine import make_url
 
 from contrib_watch.config import Settings, State
 from contrib_watch.errors import ContribWatchError, StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import back_up, back_up_daily, backups_folder, restore, shortage
-from contrib_watch.store.backup import free_name
+from contrib_watch.store.backup import database_of, free_name
 
 log = structlog.get_logger()
 
@@ -36,7 +35,7 @@ def backup_by_hand(state: State, file: Path | None) -> Path:
 def restore_backup(settings: Settings, file: Path) -> str:
     """Put a backup in the database's place; returns what a person has to know now."""
     state = settings.state
-    kept = restore(file, url=state.url, folder=state.folder, target=settings.ads.target, now_utc=datetime.now(UTC))
+    kept = restore(file, url=state.url, target=settings.ads.target, now_utc=datetime.now(UTC))
     aside = f"; the replaced database is kept as {kept}" if kept else ""
     return (
         f"the state is restored from {file}{aside}.\n"
@@ -99,7 +98,7 @@ class DailyBackups:
             log.info("the state is backed up", file=str(path))
 
     def _make(self) -> Path | None:
-        size_bytes = Path(make_url(self._state.url).database or "").stat().st_size
+        size_bytes = database_of(self._state.url).stat().st_size
         short = shortage(self._state.folder, self._state.min_free_bytes + size_bytes)
         if short:
             raise StateError(f"there is no room for it: {short}")

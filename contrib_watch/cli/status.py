@@ -51,7 +51,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
     ``same`` (the content of an earlier drop), ``backlog`` (old when the feed was first watched), or the status of
     its drop: ``waiting``, ``sending``, ``done``, ``held``, ``rejected``, ``failed``.
     """
-    running = Lock.holder(desk.settings.state.url, desk.settings.state.folder)
+    running = Lock.holder(desk.settings.state.url)
     seen = {name: last_sight(desk, name) for name in desk.feeds} if running else sights(desk)
     with desk.state.transaction():
         counts = desk.drops.counts()

@@ -368,7 +368,7 @@ def _database_url(text: str, folder: Path, base: Path) -> str:
         url = make_url(text)
     except ArgumentError:
         raise ValueError('must be a database URL, such as "sqlite:///.contrib_watch/state.db"') from None
-    if url.get_backend_name() != "sqlite":
+    if url.drivername != "sqlite":  # nor another driver of it, whose errors and transactions may be others
         raise ValueError('must be of SQLite, which alone is supported, such as "sqlite:///.contrib_watch/state.db"')
     if not url.database or url.database == ":memory:":
         raise ValueError("must name a file: a state in memory would post everything again after each start")

@@ -34,7 +34,7 @@ def daily_backups(folder: Path) -> list[Path]:
 def back_up(url: str, path: Path) -> Path:
     """Copy the database to ``path``, where there must be nothing yet; it appears there whole, or not at all.
 
-    Raises StateError: the database is not SQLite, cannot be read, or is damaged; or the copy cannot be written.
+    Raises StateError: the database cannot be read, or is damaged; or the copy cannot be written.
     """
     if path.exists():
         raise StateError("there is such a file already", where=str(path), hint="Give the backup another name")
@@ -58,12 +58,8 @@ def back_up_daily(url: str, folder: Path, now_utc: datetime) -> Path | None:
 
 
 def database_of(url: str) -> Path:
-    """The file of a SQLite URL; raises StateError for any other."""
-    found = make_url(url)
-    if found.get_backend_name() != "sqlite" or not found.database:
-        hint = "Use the database server's own backups"
-        raise StateError("only a SQLite database is backed up and restored by this program", hint=hint)
-    return Path(found.database)
+    """The file of a state's database, by its URL."""
+    return Path(make_url(url).database or "")
 
 
 def copy_database(source: Path, path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, create_engine, inspect
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from contrib_watch.errors import StateError
@@ -77,7 +76,7 @@ class _Replaced(NamedTuple):
     repair: int = 0
 
 
-def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetime) -> Path | None:
+def restore(file: Path, *, url: str, target: str, now_utc: datetime) -> Path | None:
     """Put a backup in the database's place; returns where the replaced one is kept, None: there was none.
 
     In the restored state
@@ -92,7 +91,7 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
     """
     database = database_of(url)
     prepared = _prepared(database)
-    lock = Lock(url, folder)
+    lock = Lock(url)
     try:
         remove_interrupted(url)
         copy_database(file, prepared)
@@ -114,11 +113,9 @@ def restore(file: Path, *, url: str, folder: Path, target: str, now_utc: datetim
 
 def remove_interrupted(url: str) -> None:
     """Take away what a restore that was killed left; for who has the state's lock. Raises OSError."""
-    found = make_url(url)
-    if found.get_backend_name() == "sqlite" and found.database:
-        prepared = _prepared(Path(found.database))
-        for left in prepared.parent.glob(f"*{escape(prepared.name)}*"):
-            left.unlink()
+    prepared = _prepared(database_of(url))
+    for left in prepared.parent.glob(f"*{escape(prepared.name)}*"):
+        left.unlink()
 
 
 def _prepared(database: Path) -> Path:

@@ -21,15 +21,13 @@ from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, insert, select, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.exc import (
     DatabaseError,
     DataError,
     IntegrityError,
     OperationalError,
     ProgrammingError,
-    SQLAlchemyError,
 )
 
 from contrib_watch.core.chain import Link
@@ -89,13 +87,13 @@ class State:
         self._utc = utc
         self._engine = engine
         # Python's sqlite3 begins on its own only before a change; a read and the change after it belong together.
-        self._begin = ("BEGIN" if reading else "BEGIN IMMEDIATE") if engine.dialect.name == "sqlite" else ""
+        self._begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
         self._kept: Connection | None = None
         """Stays open: to get one from the engine each time costs more than most statements."""
         self._in_this_thread = _InThisThread()
         self._writing: Writing | None = None
-        database = engine.url.database if engine.dialect.name == "sqlite" else None
-        self._file = Path(database) if database else None
+        self._file = Path(engine.url.database) if engine.url.database else None
+        """None: a look at a state that does not exist yet."""
         self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
         self._identity: tuple[int, int] | None = None
 
@@ -119,17 +117,18 @@ class State:
         brought up to date. Raises StateError: the folder cannot be written, the database is damaged or gone, of
         another version than this program's, or was made for another target.
         """
-        absent = _is_absent(url)
+        database = database_of(url)
+        absent = _is_absent(database)
         if absent and not accept_empty:  # before it is opened, which would take away a journal without its database
-            _refuse_lost(folder, *_journals(database_of(url)))
+            _refuse_lost(folder, *_journals(database))
         if not reading:
-            _make_folders(url, folder)
+            _make_folders(database, folder)
         elif absent:
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
         state = cls(_engine(url, reading=reading, journal_bytes=journal_bytes), folder, utc, reading=reading)
         try:
             if not reading:
-                state._keep_older_version(url)
+                state._keep_older_version(database)
             state._prepare(target, reading=reading, accept_empty=accept_empty)
             state._identity = _identity(state._file) if state._file else None
         except StateError:
@@ -168,8 +167,7 @@ class State:
         kept = self._kept = self._kept or self._engine.connect()
         try:
             with kept.begin():
-                if self._begin:
-                    kept.exec_driver_sql(self._begin)
+                kept.exec_driver_sql(self._begin)
                 here.connection = kept
                 yield kept
         except BaseException:
@@ -287,12 +285,12 @@ class State:
             has_meta = self._engine.dialect.has_table(connection, "meta")
             return int(self.get("schema_version") or 0) if has_meta else 0
 
-    def _keep_older_version(self, url: str) -> None:
+    def _keep_older_version(self, database: Path) -> None:
         """Back the database up before a migration changes it."""
         version = self._version()
-        if 0 < version < schema.VERSION and self._engine.dialect.name == "sqlite":
+        if 0 < version < schema.VERSION:
             path = backups_folder(self.folder) / f"state-before-version-{schema.VERSION}.db"
-            copy_database(database_of(url), free_name(path))
+            copy_database(database, free_name(path))
 
     def _prepare(self, target: str, *, reading: bool, accept_empty: bool) -> None:
         with self.transaction() as connection:
@@ -330,13 +328,13 @@ class State:
 class Lock:
     """Held by the one process that sends. The lock dies with its process.
 
-    It lies beside the SQLite database, which two state folders may name; that of another database is in the folder.
+    It lies beside the database, which two state folders may name.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str) -> None:
         """Take the lock of a state; raises StateError with the holder's pid where it is taken."""
+        lock, self._pid = _lock_files(url)
         try:
-            lock, self._pid = _lock_files(url, folder)
             lock.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(lock)
             self._lock.acquire(timeout=LOCK_TIMEOUT_S, poll_interval=LOCK_TIMEOUT_S / 10)
@@ -350,16 +348,16 @@ class Lock:
             what = f"the state is in use by process {_written_pid(self._pid) or 'unknown'}"
             raise StateError(what, where=str(lock.parent), hint=hint) from error
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise _unwritable(lock.parent, error) from error
 
     def release(self) -> None:
         """Let the next process in."""
         self._lock.release()
 
     @classmethod
-    def holder(cls, url: str, folder: Path) -> int | None:
+    def holder(cls, url: str) -> int | None:
         """The pid of the process that holds a state's lock now; None where nobody does."""
-        lock, pid = _lock_files(url, folder)
+        lock, pid = _lock_files(url)
         if not lock.exists() or not pid.exists():
             return None
         try:
@@ -369,11 +367,9 @@ class Lock:
             return _written_pid(pid)
 
 
-def _lock_files(url: str, folder: Path) -> tuple[Path, Path]:
+def _lock_files(url: str) -> tuple[Path, Path]:
     """The lock, and the file with its holder's pid."""
-    parsed = _parsed(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
-    guarded = Path(parsed.database or "").resolve() if is_file else folder / "state"
+    guarded = database_of(url).resolve()
     return guarded.with_name(f"{guarded.name}.lock"), guarded.with_name(f"{guarded.name}.pid")
 
 
@@ -398,12 +394,8 @@ def _size_bytes(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _is_absent(url: str) -> bool:
-    """There is no such SQLite database, or one that another process is just making: nothing to read yet."""
-    found = _parsed(url)
-    if found.get_backend_name() != "sqlite":
-        return False
-    database = Path(found.database or "")
+def _is_absent(database: Path) -> bool:
+    """There is no such database, or one that another process is just making: nothing to read yet."""
     return not database.is_file() or database.stat().st_size == 0
 
 
@@ -426,12 +418,10 @@ def _journals(database: Path | None) -> list[Path]:
     return [database.with_name(f"{database.name}-wal")] if database else []
 
 
-def _make_folders(url: str, folder: Path) -> None:
-    database = _parsed(url)
+def _make_folders(database: Path, folder: Path) -> None:
     try:
         (folder / "spool").mkdir(parents=True, exist_ok=True)
-        if database.get_backend_name() == "sqlite" and database.database:
-            Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+        database.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -447,33 +437,17 @@ def _unusable(error: DatabaseError, where: str) -> StateUnavailable:
         hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
         what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
         return StateUnavailable(what, where=where, hint=hint)
-    if isinstance(error, OperationalError):  # a full disk, no permission, no server: the operator's to mend
+    if isinstance(error, OperationalError):  # a full disk, no permission: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
         return StateUnavailable(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
     return StateUnavailable(f"the database cannot be used: {error.orig}", where=where, hint=_RESTORE)
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (SQLAlchemyError, ValueError) as error:
-        raise _no_url(error) from error
-
-
-def _no_url(error: Exception) -> StateError:
-    hint = 'Set it to something like "sqlite:///.contrib_watch/state.db"'
-    return StateError(f"state.url cannot be used: {error}", hint=hint)  # not shown itself: it may hold a password
-
-
 def _engine(url: str, *, reading: bool, journal_bytes: int) -> Engine:
-    try:
-        engine = create_engine(url)
-    except (SQLAlchemyError, ImportError) as error:
-        raise _no_url(error) from error
-    if engine.dialect.name == "sqlite":
-        _refuse_old_sqlite()
-        pages = max(journal_bytes // _PAGE_BYTES, _LEAST_JOURNAL_PAGES)
-        event.listen(engine, "connect", lambda one, _: _read_sqlite(one) if reading else _tune_sqlite(one, pages))
+    _refuse_old_sqlite()
+    engine = create_engine(url)
+    pages = max(journal_bytes // _PAGE_BYTES, _LEAST_JOURNAL_PAGES)
+    event.listen(engine, "connect", lambda one, _: _read_sqlite(one) if reading else _tune_sqlite(one, pages))
     return engine
 
 

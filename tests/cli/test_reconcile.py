@@ -180,7 +180,7 @@ def test_a_refused_login_is_5(site: Site, server: SimulatedServer) -> None:
 @pytest.mark.parametrize("command", ["reconcile", "resend"])
 def test_not_while_a_process_sends(site: Site, server: SimulatedServer, command: str) -> None:
     contribute(site, server)
-    lock = Lock(f"sqlite:///{site.database}", site.database.parent)
+    lock = Lock(f"sqlite:///{site.database}")
     try:
         done = site.invoke(command)
     finally:

@@ -346,7 +346,6 @@ class Site:
         restore(
             self.base / "backup.db",
             url=state.url,
-            folder=state.folder,
             target=self.settings.ads.target,
             now_utc=self.clock.utc(),
         )

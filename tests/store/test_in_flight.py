@@ -120,7 +120,6 @@ def test_posts_that_an_older_program_had_in_flight_are_dirty(tmp_path: Path, is_
         restore(
             tmp_path / "backup.db",
             url=url,
-            folder=tmp_path,
             target="prod",
             now_utc=datetime(2026, 11, 22, tzinfo=UTC),
         )

@@ -105,7 +105,7 @@ def test_a_restored_backup_posts_nothing_by_itself(state: State, tmp_path: Path)
     state.close()
     backup = tmp_path / "backup.db"
     backup.write_bytes((tmp_path / "state.db").read_bytes())
-    restore(backup, url=f"sqlite:///{tmp_path}/state.db", folder=tmp_path, target="default", now_utc=NOW)
+    restore(backup, url=f"sqlite:///{tmp_path}/state.db", target="default", now_utc=NOW)
     with opened(tmp_path) as restored:
         assert restored.get("suspect") is None
         assert rows(restored, "dirty") == [("A", 7), ("B", 8), ("C", 8), ("D", 7)]
@@ -128,5 +128,5 @@ def test_a_backup_that_is_restored_gives_no_repair_a_number_twice(state: State, 
         assert [told["first"], told["last"]] == found
         assert told["leaves"]["rows"] == 2
         numbers += found
-        restore(backup, url=f"sqlite:///{tmp_path}/state.db", folder=tmp_path, target="default", now_utc=NOW)
+        restore(backup, url=f"sqlite:///{tmp_path}/state.db", target="default", now_utc=NOW)
     assert len(set(numbers)) == 6
