@@ -157,11 +157,25 @@ def test_1_a_fault_of_the_program(site: Site) -> None:
         assert site.once() == (0, [])
         site.drop("prices.csv", sheet("A=T,1"))
         with closing(sqlite3.connect(site.database)) as connection, connection:  # what nobody can foresee
-            connection.execute("UPDATE meta SET value = 'many' WHERE key = 'next_post_key'")
+            connection.execute("INSERT INTO meta VALUES ('pauses', '3')")
         done = site.run("run", "--once")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "contrib-watch: a fault of the program: ValueError" in done.stderr.splitlines()[-1]
+    assert "contrib-watch: a fault of the program: " in done.stderr.splitlines()[-1]
+
+
+def test_3_a_fault_of_the_program_in_planning_a_drop_fails_that_drop(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        assert site.once() == (0, [])
+        site.drop("prices.csv", sheet("A=T,1"))
+        with closing(sqlite3.connect(site.database)) as connection, connection:
+            connection.execute("UPDATE meta SET value = 'many' WHERE key = 'next_post_key'")
+        done = site.run("run", "--once")
+    assert done.returncode == 3
+    assert "drop failed" in done.stderr
+    assert "a fault of the program: ValueError" in done.stderr
+    assert held(server) == {}
 
 
 def test_2_a_drop_whose_feed_is_gone_has_failed(site: Site) -> None:
