@@ -29,8 +29,13 @@ class Pace:
         self._answered_lately = 0
 
     def answered(self, posts: int, now_s: float, *, unsent: int = 0) -> None:
-        """So many posts have ended; ``unsent`` of them came back, which tells nothing of the server's pace."""
+        """So many posts have ended; ``unsent`` of them came back.
+
+        These tell nothing of the server's pace, and have used up nothing of the rate limit.
+        """
         self.handed -= posts
+        if unsent and self._rate_limit:
+            self._paid_until_s -= unsent / self._rate_limit
         self._answered.append((now_s, posts - unsent))
         self._answered_lately += posts - unsent
         while self._answered[0][0] < now_s - TURN_S:

@@ -45,3 +45,10 @@ def test_a_rate_limit_is_paid_for_ahead() -> None:
     assert due_s is not None
     assert pace.room(due_s - 0.001) == 0
     assert pace.room(due_s) == 1
+
+
+def test_what_comes_back_unsent_is_not_paid_for() -> None:
+    pace = Pace(window=1000, rate_limit=100)
+    pace.hand_over(51, 0.0)
+    pace.answered(41, 0.0, unsent=41)
+    assert pace.room(0.0) == 41
