@@ -29,8 +29,9 @@ from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateErro
 from contrib_watch.pipeline.aside import in_thread
 from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import Inbox, LeftFile, make_folders
-from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.past import Past
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.store import Lock

@@ -29,8 +29,8 @@ from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
 from contrib_watch.core.settle import OWN_REPORT
 from contrib_watch.core.tokens import unquoted
+from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import LeftFile
-from contrib_watch.pipeline.loop import Finished
 
 ALIKE_SHOWN = 8
 """Files of a feed that are in the same state for the same reason, and are still listed one by one."""

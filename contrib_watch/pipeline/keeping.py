@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from contrib_watch.adapters.folder import copies, discard, pack, packed, remove_leftovers
-from contrib_watch.pipeline.aside import Steps
+from contrib_watch.pipeline.aside import Aside, Procedure, Steps
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import utc_text
 
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 PACKED_AFTER = timedelta(days=1)
 """A content is packed when its newest drop is older: by then a late drop seldom has to be compared with it."""
+TIDY_EVERY_S = 86_400.0
+"""How often past files are packed, and removed where they were kept long enough."""
 UNUSED_FOR = timedelta(hours=1)
 """A copy that a scan has found in its place since then may be a drop's that is not accepted yet: it stays."""
 
@@ -28,6 +31,33 @@ class _Kept(NamedTuple):
 
     plain: frozenset[str]
     packed: frozenset[str]
+
+
+class Tidying:
+    """Looks after the bytes of past drops, at the start and once a day; its work is done aside."""
+
+    def __init__(self, desk: Desk, aside: Aside, on_progress: Callable[[], object]) -> None:
+        """``on_progress`` is called, from any thread, when :meth:`advance` can go on."""
+        self._desk = desk
+        self._aside = aside
+        self._on_progress = on_progress
+        self._procedure: Procedure[None] | None = None
+        self._due_s = -math.inf
+
+    @property
+    def busy(self) -> bool:
+        """It has begun, and is not over."""
+        return self._procedure is not None
+
+    def advance(self) -> None:
+        """Begin where that is due, and go on as far as is possible without waiting; while no file is being read."""
+        now_s = self._desk.clock.monotonic()
+        if self._procedure is None and now_s >= self._due_s:
+            self._due_s = now_s + TIDY_EVERY_S
+            self._procedure = Procedure(tidy(self._desk), self._aside, self._on_progress)
+        if self._procedure is not None and self._procedure.advance():
+            over, self._procedure = self._procedure, None
+            over.result()
 
 
 def tidy(desk: Desk) -> Steps[None]:

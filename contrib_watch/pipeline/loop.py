@@ -7,8 +7,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
@@ -17,7 +15,7 @@ from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer
 from contrib_watch.ads.session import Answer, LoggedIn, Outgoing
-from contrib_watch.core.model import Drop, DropStatus, Status
+from contrib_watch.core.model import Drop, Status
 from contrib_watch.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -30,15 +28,15 @@ from contrib_watch.pipeline.availability import Availability
 from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.covering import Covering
 from contrib_watch.pipeline.desk import Desk, Progress
+from contrib_watch.pipeline.ending import Endings, Finished
 from contrib_watch.pipeline.expected import tell_absences
 from contrib_watch.pipeline.inbox import record_scan
 from contrib_watch.pipeline.job import Job, Taken
-from contrib_watch.pipeline.keeping import tidy
+from contrib_watch.pipeline.keeping import Tidying
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
-from contrib_watch.pipeline.publishing import Publisher, rebuilt
 from contrib_watch.store import PENDING, Entry, Writing
 
 log = structlog.get_logger()
@@ -47,22 +45,8 @@ LONGEST_TURN_S = 1.0
 """How long a turn may wait: decisions that other processes record are seen after this at the latest."""
 LOOK_AROUND_EVERY_S = 0.5
 """How soon a pause is seen, and that a file did not come."""
-TIDY_EVERY_S = 86_400.0
-"""How often past files are packed, and removed where they were kept long enough."""
 FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
-MISMATCH_CODE = 3
-"""The exit code where the ADS holds something else than it acknowledged."""
-
-
-class Finished(NamedTuple):
-    """A drop that is over."""
-
-    drop: Drop
-    totals: dict[str, int]
-    report: Path
-    fault_code: int = 0
-    """The exit code of what made it fail, or of what was read back; 0: neither."""
 
 
 class Loop:
@@ -90,7 +74,6 @@ class Loop:
         sent at present, as if they were paused, and why.
         """
         self._held_back = held_back
-        self.finished: list[Finished] = []
         self._desk = desk
         self._link = link
         self._form = form
@@ -101,12 +84,9 @@ class Loop:
         self._aside = aside
         self._writing = Writing(writer)
         self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
-        self._tidying: Procedure[None] | None = None
-        self._tidy_s = -math.inf
+        self._tidying = Tidying(desk, aside, self._wake)
         self._started_last: dict[str, int] = {}  # by feed: the drop
-        self._publisher = Publisher(desk, aside, self._wake)
-        self._over: dict[tuple[int, int], Drop] = {}  # by drop and run: what waits for its report to be written
-        self._faults: dict[tuple[int, int], int] = {}  # by drop and run: the exit code of what made it fail
+        self._endings = Endings(desk, progress, aside, self._wake)
         self._availability = Availability(desk, progress)
         dice = dice or random.Random()  # noqa: S311 - a sample is no secret
         self._presence = Presence(desk, dice, lambda service: self._availability.breakers[service])
@@ -117,6 +97,11 @@ class Loop:
         self._woken = threading.Event()
         self._started = False
         self._pace = Pace(window=desk.settings.ads.window, rate_limit=desk.settings.ads.rate_limit)
+
+    @property
+    def finished(self) -> list[Finished]:
+        """The drops that are over, in the order in which their reports were written."""
+        return self._endings.finished
 
     @property
     def stopped(self) -> bool:
@@ -162,9 +147,10 @@ class Loop:
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
             looked = self._look_around()
-            self._tidy()
+            if self._reading is None:
+                self._tidying.advance()
             self._begin(ask=looked or not self._writing.busy)
-            self._publish()
+            self._endings.advance()
             if once and idle and not self._scans:
                 if self._is_over():
                     return
@@ -176,7 +162,7 @@ class Loop:
 
     def _is_over(self) -> bool:
         checking = (self._presence.busy or self._owes_a_check) and not self._paused
-        aside = self._reading or self._tidying or self._publisher.busy
+        aside = self._reading or self._tidying.busy or self._endings.busy
         return not (self._moving() or aside or checking)
 
     @property
@@ -204,21 +190,9 @@ class Loop:
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
-        if not (self._jobs or self._reading or self._publisher.busy):
+        if not (self._jobs or self._reading or self._endings.busy):
             self._desk.state.checkpoint()
         return True
-
-    def _tidy(self) -> None:
-        """Once a day, look after the bytes of past drops, while none is being read."""
-        if self._reading is not None:
-            return
-        now_s = self._desk.clock.monotonic()
-        if self._tidying is None and now_s >= self._tidy_s:
-            self._tidy_s = now_s + TIDY_EVERY_S
-            self._tidying = Procedure(tidy(self._desk), self._aside, self._wake)
-        if self._tidying is not None and self._tidying.advance():
-            over, self._tidying = self._tidying, None
-            over.result()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -230,19 +204,7 @@ class Loop:
         if lost:
             log.warning("posts without an answer when the last process ended", posts=lost)
         self._desk.state.put("services_down", "{}")
-        for drop in self._desk.drops.unreported():
-            if drop.feed not in self._desk.feeds:
-                continue
-            try:
-                self._publisher.add(rebuilt(self._desk, drop))
-            except StateUnavailable:
-                raise
-            except Exception as error:  # bytes that are gone, or a fault: that must not keep all else from starting
-                fault = None if isinstance(error, ContribWatchError) else error
-                if fault is not None:
-                    self._desk.state.blame(fault)
-                what = "report not written; the next start tries again"
-                log.warning(what, drop=drop.id, why=str(error), exc_info=fault)
+        self._endings.recover()
 
     def _accept(self) -> None:
         with self._scans_lock:
@@ -269,7 +231,7 @@ class Loop:
         for drop in self._desk.drops.pending():
             if drop.feed not in self._desk.feeds:
                 what = f"feed {drop.feed!r} is no longer in the configuration; retry it when it is"
-                self._fail(drop, ConfigurationError(what))
+                self._endings.fail(drop, ConfigurationError(what))
             elif drop.feed in self._paused:
                 continue
             elif drop.feed not in self._jobs:
@@ -301,7 +263,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a fault in one drop must not stop the others
             if not isinstance(error, ContribWatchError):
                 self._desk.state.blame(error)
-            self._fail(drop, error)
+            self._endings.fail(drop, error)
             return
         self._jobs[drop.feed] = job
         self._progress.started(job.drop, job.planned)
@@ -479,63 +441,12 @@ class Loop:
         return min(max(due_s - self._desk.clock.monotonic(), 0.0), LONGEST_TURN_S)
 
     def _end(self, job: Job) -> None:
-        """Record that a drop is over; its report is written aside."""
+        """Take a drop that is over out of hand."""
         feed = job.drop.feed
         self._jobs.pop(feed, None)
-        if job.fault is not None:
-            self._fail(job.drop, job.fault)
-            return
-        try:
-            self._publisher.add(job.conclude())
-        except StateUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(job.drop, error)
-            return
-        self._over[job.drop.id, job.drop.run] = job.drop
-        if job.mismatched:
-            log.error("the ADS holds something else than it acknowledged", drop=job.drop.id, rics=job.mismatched)
-            self._faults[job.drop.id, job.drop.run] = MISMATCH_CODE
+        self._endings.end(job)
         if not any(drop.feed == feed for drop in self._desk.drops.pending()):
             self._covering.forget(feed)
-
-    def _publish(self) -> None:
-        """Tell of the drops whose report is written."""
-        for published in self._publisher.advance():
-            drop = self._over.pop((published.drop.id, published.drop.run), None)
-            if published.fault is not None:
-                self._tell_unreported(drop or published.drop, published.fault)
-            elif drop is not None:
-                totals = self._desk.drops.totals(drop)
-                code = self._faults.pop((drop.id, drop.run), 0)
-                self.finished.append(Finished(drop, totals, published.csv, code))
-                self._progress.finished(drop, totals, published.csv)
-
-    def _tell_unreported(self, drop: Drop, fault: Exception) -> None:
-        """A drop stays what it is, held or done, where a fault keeps its report from being written."""
-        self._desk.state.blame(fault)
-        what = "report not written; the next start tries again"
-        log.error(what, drop=drop.id, feed=drop.feed, why=str(fault), exc_info=fault)
-        code = max(self._faults.pop((drop.id, drop.run), 0), ContribWatchError.exit_code)
-        self.finished.append(Finished(drop, self._desk.drops.totals(drop), Path(), code))
-
-    def _fail(self, drop: Drop, error: Exception) -> None:
-        expected = isinstance(error, ContribWatchError)
-        reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
-        log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
-        code = error.exit_code if isinstance(error, ContribWatchError) else ContribWatchError.exit_code
-        with self._desk.state.transaction():
-            failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
-            report = None
-            if drop.feed in self._desk.feeds and self._desk.drops.report(failed) is None:
-                job = Job.failed(self._desk, failed)
-                report = job.conclude()
-        if report is not None:
-            self._publisher.add(report)
-            self._over[failed.id, failed.run] = job.drop
-            self._faults[failed.id, failed.run] = code
-            return
-        self.finished.append(Finished(failed, {}, Path(), code))
 
     def _connect(self) -> None:
         if not self._started:
@@ -553,7 +464,7 @@ class Loop:
             self._writing.wait()  # it hands over what was decided before the stop
             self._link.recall()
         while self._desk.clock.monotonic() < until_s:
-            self._publish()
-            if not (self._availability.up and self._pace.handed) and not self._publisher.busy:
+            self._endings.advance()
+            if not (self._availability.up and self._pace.handed) and not self._endings.busy:
                 return
             self._turn(once=False)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, page_of, script, sheet
 
-from contrib_watch.pipeline.loop import MISMATCH_CODE, Loop
+from contrib_watch.pipeline.ending import MISMATCH_CODE
+from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.replay import replay
 from contrib_watch.simulator import answers, core
 from contrib_watch.simulator.core import ServerSession

@@ -41,8 +41,9 @@ from contrib_watch.core.model import Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import known
-from contrib_watch.pipeline.loop import Finished, Loop
+from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
