@@ -160,36 +160,9 @@ def print_checks(findings: Sequence[Finding]) -> None:
 def print_status(found: Mapping[str, Any]) -> None:
     """The feeds, the files that are no drops and why, and the newest drops."""
     console = stdout()
-    running = f"process {found['running']}" if found["running"] else "no process, so nothing is sent"
-    connection = found["connection"]
-    reason = f" ({connection['reason']})" if connection.get("reason") else ""
-    since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
-    console.print(
-        f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}"
-        + (_next_try(connection, found["now_utc"]) if found["running"] else ""),
-        markup=False,
-    )
-    for service, down in found["services_down"].items() if found["running"] else ():
-        console.print(
-            f"[bold red]Service {escape(service)} is down[/] since {_moment(down['since_utc'])} UTC, its posts wait: "
-            f"{escape(down['reason'])}{_next_try(down, found['now_utc'])}"
-        )
-    if found["in_flight"] or found["dirty"]:
-        console.print(
-            f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
-            "their next post is a full Refresh[/]"
-        )
-    for line in _presence(found["presence"]):
+    console.print(_connection(found), markup=False)
+    for line in _alerts(found):
         console.print(line)
-    for name, told in found["paused"].items():
-        why = f": {told['why']}" if told["why"] else ""
-        since = _moment(told["since_utc"])
-        console.print(f"[bold yellow]{escape(name)} is paused[/] by {escape(told['name'] + why)}, since {since} UTC")
-    for absence in found["missing_files"]:
-        due = f"on {absence['day']}, due at {_moment(absence['due_utc'])} UTC"
-        console.print(f"[bold yellow]No file came for {escape(absence['feed'])}[/] {due}")
-    if found["state"]["shortage"]:
-        console.print(f"[bold red]No file is taken:[/] {escape(found['state']['shortage'])}")
     console.print()
     feeds = []
     for feed in found["feeds"]:
@@ -208,6 +181,40 @@ def print_status(found: Mapping[str, Any]) -> None:
     if diverted:
         where = f"not beside its file but in {own}: the report of drop {', '.join(diverted)}"
         console.print(f"[yellow]{escape(where)}[/]")
+
+
+def _connection(found: Mapping[str, Any]) -> str:
+    """The target, who sends to it, and whether there is a connection."""
+    running = f"process {found['running']}" if found["running"] else "no process, so nothing is sent"
+    connection = found["connection"]
+    reason = f" ({connection['reason']})" if connection.get("reason") else ""
+    since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
+    told = f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}"
+    return told + (_next_try(connection, found["now_utc"]) if found["running"] else "")
+
+
+def _alerts(found: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps prices from going out, or leaves their fate unknown."""
+    for service, down in found["services_down"].items() if found["running"] else ():
+        yield (
+            f"[bold red]Service {escape(service)} is down[/] since {_moment(down['since_utc'])} UTC, its posts wait: "
+            f"{escape(down['reason'])}{_next_try(down, found['now_utc'])}"
+        )
+    if found["in_flight"] or found["dirty"]:
+        yield (
+            f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
+            "their next post is a full Refresh[/]"
+        )
+    yield from _presence(found["presence"])
+    for name, told in found["paused"].items():
+        why = f": {told['why']}" if told["why"] else ""
+        since = _moment(told["since_utc"])
+        yield f"[bold yellow]{escape(name)} is paused[/] by {escape(told['name'] + why)}, since {since} UTC"
+    for absence in found["missing_files"]:
+        due = f"on {absence['day']}, due at {_moment(absence['due_utc'])} UTC"
+        yield f"[bold yellow]No file came for {escape(absence['feed'])}[/] {due}"
+    if found["state"]["shortage"]:
+        yield f"[bold red]No file is taken:[/] {escape(found['state']['shortage'])}"
 
 
 def print_answers(answers: Iterable[Mapping[str, Any]]) -> None:
