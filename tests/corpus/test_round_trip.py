@@ -165,7 +165,7 @@ def published(content: bytes, filename: str, feed: Feed) -> dict[str, Tokens] | 
 def expected(row: Row, feed: Feed, number: Callable[[Any], Decimal] = Decimal) -> Tokens | None:
     """The tokens of a row; None where it must be rejected."""
     ric = row["RIC"].strip(" ")
-    if not re.fullmatch(r"[ !#-\[\]-~]{1,255}", ric) or ric in ERRORS:
+    if not re.fullmatch(r"[ !#-\[\]-~]{1,255}", ric) or is_error(ric):
         return None
     tokens: Tokens = {}
     for field in FIELDS:
@@ -197,9 +197,16 @@ def expected_text(text: str, feed: Feed) -> Any:
         return None
     if text.strip(" ") == CLEAR:
         return "null"
-    if not CALM.fullmatch(text) or len(text) > 16 or text.strip(" ") in ERRORS:
+    if not CALM.fullmatch(text) or len(text) > 16 or is_error(text.strip(" ")):
         return ...
     return json.dumps(text)
+
+
+def is_error(text: str) -> bool:
+    """What a spreadsheet shows where it has no value: of those above, or the like of any language (``#WERT!``)."""
+    inner = text[1:-1]
+    of_a_language = text.startswith("#") and text.endswith(("!", "?")) and inner and not set(inner) & set("# ")
+    return text in ERRORS or bool(of_a_language) or (len(text) > 1 and not text.strip("#"))
 
 
 def check(found: dict[str, Tokens] | None, wanted: dict[str, Tokens], *, certain: bool) -> None:
