@@ -41,10 +41,9 @@ from contrib_watch.store import PENDING, Entry, Writing
 
 log = structlog.get_logger()
 
-LONGEST_TURN_S = 1.0
-"""How long a turn may wait: decisions that other processes record are seen after this at the latest."""
-LOOK_AROUND_EVERY_S = 0.5
-"""How soon a pause is seen, and that a file did not come."""
+LONGEST_TURN_S = 0.5
+"""How long a turn may wait: pauses and decisions that other processes record, and that a file did not come, are seen
+after this at the latest."""
 FAREWELL_S = 5.0
 """How long a stop waits for the answers to what is on the wire, and for reports that are being written."""
 
@@ -179,7 +178,7 @@ class Loop:
         now_s = self._desk.clock.monotonic()
         if now_s < self._look_around_s:
             return False
-        self._look_around_s = now_s + LOOK_AROUND_EVERY_S
+        self._look_around_s = now_s + LONGEST_TURN_S
         self._desk.state.refuse_replaced()
         held_back = self._held_back()
         before, self._paused = self._paused, frozenset({*paused(self._desk), *held_back})

@@ -6,7 +6,7 @@ from virtual_site import Late, NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.core.model import NOBODY, Feed
 from contrib_watch.pipeline import brake
-from contrib_watch.pipeline.loop import FAREWELL_S, LOOK_AROUND_EVERY_S, Loop
+from contrib_watch.pipeline.loop import FAREWELL_S, LONGEST_TURN_S, Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 PAUSED_AFTER_S = 4.0
@@ -33,7 +33,7 @@ def test_a_pause_calls_back_what_waits_at_an_ads_that_has_become_slow(new_site: 
 
     site.run(meanwhile={PAUSED_AFTER_S: pause})
     assert any(ric.startswith("SLOW") for at_s, ric in site.wire.sent_at if at_s <= paused_s[0])
-    after = [at_s for at_s, _ in site.wire.sent_at if at_s > paused_s[0] + LOOK_AROUND_EVERY_S]
+    after = [at_s for at_s, _ in site.wire.sent_at if at_s > paused_s[0] + LONGEST_TURN_S]
     assert after == []
     with site.desk() as desk:
         assert desk.ledger.uncertain() == {"in_flight": 0, "dirty": 0}
