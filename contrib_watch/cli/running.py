@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,10 +45,6 @@ ROOM_LOOK_S = 1.0
 """How often a full disk is looked at."""
 
 
-SWITCH_S = 0.001
-"""How long a thread may keep Python to itself while another one wants it. With Python's own 5 ms, what is written
-aside got half as far while the loop was busy, because it asks for Python after each statement."""
-
 Forms = Callable[[str], PostFormat]
 """Gives the format of a Service's posts."""
 
@@ -88,7 +83,6 @@ def run_feeds(
     ``faults`` are what the simulated ADS gets wrong, where the configuration asks for the simulated one. ``trace`` is
     told of every frame. ``accept_empty``: begin with an empty state even where an earlier one was lost.
     """
-    sys.setswitchinterval(SWITCH_S)
     stopping = Stopping()
     with signals(stopping.set), _locked(settings.state):
         desk = Desk.open(settings, dictionary, accept_empty=accept_empty)
