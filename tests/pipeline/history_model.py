@@ -12,7 +12,6 @@ from hashlib import sha256
 from virtual_site import Item, Site, not_blank, read_report
 
 from contrib_watch.core.model import Drop
-from contrib_watch.simulator.core import Verdict
 
 FIELDS = ("BID", "ASK", "BIDSIZE")
 CLEAR = "#CLEAR"
@@ -146,13 +145,11 @@ def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = F
     ``unseen``: between two posts of a frame. ``forgot``: the state is an older one.
     """
     snapshot, cache, dirty = site.snapshot(), site.cache(), site.dirty()
-    lied = {(post.service, post.ric) for post in site.posts if post.verdict is Verdict.IGNORED}
+    lied = site.lied()
     for item, fields in snapshot.items():
         held = map(not_blank, site.wire.held[item])
         assert unseen or item in lied or not_blank(fields) in held, f"the ADS never held {item} like this"
-    # A field that the state has forgotten, and a lie did not take away: to a reader it may be anybody's.
-    wrong = site.wrong() - (lied if forgot else set())
-    assert not {item for item in wrong if not may_lack or (item in cache and item not in lied)}
+    assert not {item for item in site.wrong() if not may_lack or (item in cache and item not in lied)}
     unexplained = {item for item, fields in cache.items() if fields} - set(snapshot) - dirty
     assert forgot or not unexplained
 

@@ -72,6 +72,15 @@ FOUND = {
         Step(acts=(Act(Deed.BACK_UP), Act(Deed.RESTORE)), saves=(Save(Table(("BID",), (("A=", ("2",)),))),)),
         Step(acts=(Act(Deed.RESTORE),), saves=(Save(Table(("BID",), (("A=", ("3",)),))),)),
     ),
+    "a field that a restored state has forgotten stays behind a lie (seed 10001736)": World(
+        (
+            Step((Save(Table(("BIDSIZE",), (("A=", ("2",)),)), feed="desk"),), (Act(Deed.BACK_UP),)),
+            Step((Save(Table(("ASK",), (("A=", ("1",)),))),)),
+            Step((Save(Table(("ASK",), (("A=", ("2",)),))),), (Act(Deed.RESTORE),)),
+        ),
+        faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="A=", nth=2),),
+        rules="valid_for",
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 

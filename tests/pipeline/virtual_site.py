@@ -45,7 +45,7 @@ from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import known
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.reconciling import Task
-from contrib_watch.simulator.core import PostRecord, SimulatedAds
+from contrib_watch.simulator.core import PostRecord, SimulatedAds, Verdict
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
 from contrib_watch.store import Ledger, in_flight, schema
 from contrib_watch.store.restore import restore
@@ -212,6 +212,7 @@ class Site:
         self.link: VirtualLink | None = None
         self.closed = ""
         """Why no file may be taken at present, for want of room; empty: it may."""
+        self._has_forgotten = False  # what was recorded since the backup that was restored
         for feed in feeds or (make_feed("fx"),):
             (base / feed.folder).mkdir(parents=True, exist_ok=True)
         state = base / "state"
@@ -344,6 +345,7 @@ class Site:
         state, database = self.settings.state, self.settings.state.folder / "state.db"
         database.parent.mkdir(exist_ok=True)
         copied(database)
+        self._has_forgotten = True
         restore(
             self.base / "backup.db",
             url=state.url,
@@ -363,14 +365,23 @@ class Site:
         """The posts from the ``since``-th on as (kind, RIC, fields as written)."""
         return [(post.kind, post.ric, dict(post.fields)) for post in self.posts[since:]]
 
+    def lied(self) -> set[Item]:
+        """Items of which the ADS acknowledged a post that it did not apply."""
+        return {(post.service, post.ric) for post in self.posts if post.verdict is Verdict.IGNORED}
+
     def wrong(self) -> set[Item]:
         """Items that the ADS does not hold as it acknowledged them; those of which nobody knows are no such."""
-        cache, dirty = self.ads.cache, self.dirty()
-        return {
-            item
-            for item, fields in self.snapshot().items()
-            if item not in dirty and (item not in cache or not_blank(fields) != not_blank(cache[item]))
-        }
+        dirty = self.dirty()
+        known = {item: fields for item, fields in self.snapshot().items() if item not in dirty}
+        return {item for item, fields in known.items() if not self._holds(item, fields)}
+
+    def _holds(self, item: Item, fields: Mapping[str, object]) -> bool:
+        if item not in self.ads.cache:
+            return False
+        known, held = not_blank(fields), not_blank(self.ads.cache[item])
+        if self._has_forgotten and item in self.lied():  # what it did not clear may be anybody's to who reads it
+            return known.items() <= held.items()
+        return known == held
 
     def stubborn(self) -> set[Item]:
         """Items of which the state knows that the ADS held them otherwise although it acknowledged them twice."""
