@@ -29,6 +29,8 @@ from sqlalchemy import (
     select,
 )
 
+from contrib_watch.store.prepared import rows, run, scalar
+
 Columns = Mapping[str, Sequence[Any]]
 
 _FETCHED = 10_000
@@ -57,7 +59,7 @@ def put_rics(connection: Connection, table: Table, columns: Columns, alike: Mapp
 def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
     if rics:
-        connection.execute(_deletion(table), _listed(service, rics))
+        run(connection, _deletion(table), **_listed(service, rics))
 
 
 def rows_of(
@@ -74,7 +76,7 @@ def rows_of(
     parameters in them.
     """
     if rics:
-        yield from plain_rows(connection, _selection(table, columns), _listed(service, rics) | bound)
+        yield from plain_rows(connection, _selection(table, columns), **_listed(service, rics), **bound)
 
 
 def columns_of(
@@ -92,7 +94,7 @@ def columns_of(
     """
     for start in range(0, len(rics), _JOINED):
         wanted = _listed(service, rics[start : start + _JOINED].tolist())
-        found = connection.execute(_concatenation(table, columns), wanted | bound).one()
+        (found,) = rows(connection, _concatenation(table, columns), **wanted, **bound)
         if found[0] is not None:
             yield list(map(_lines, found))
 
@@ -108,18 +110,15 @@ def text_of_each(
         piece = rics.slice(start, _JOINED)
         order = pc.sort_indices(piece)  # as they lie in the table, which is a quarter faster for a file in no order
         wanted = _listed(service, piece.take(order).to_pylist())
-        found = _lines(connection.execute(_each(table, text), wanted | bound).scalar_one())
+        found = _lines(scalar(connection, _each(table, text), **wanted, **bound))
         yield found.take(pc.sort_indices(order))
 
 
-def plain_rows(
-    connection: Connection, query: Select[Any], bound: Mapping[str, Any] | None = None
-) -> Iterator[Sequence[Sequence[Any]]]:
+def plain_rows(connection: Connection, query: Select[Any], **bound: Any) -> Iterator[Sequence[Sequence[Any]]]:
     """All rows of a query as tuples of the driver's types, some thousands at a time; ``bound`` are its parameters."""
-    with closing(connection.execute(query, bound)) as result:
-        cursor: Any = result.cursor  # without the Row objects in between
-        while rows := cursor.fetchmany(_FETCHED):
-            yield rows
+    with closing(run(connection, query, **bound)) as cursor:
+        while piece := cursor.fetchmany(_FETCHED):
+            yield piece
 
 
 # Statements are made once: to put one together costs several times what SQLite needs for a few rows.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, delete, func, insert, select, update
@@ -16,6 +17,7 @@ from contrib_watch.core.model import Drop, DropStatus, Problem, Source
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
 from contrib_watch.core.verified import Verified
 from contrib_watch.store import schema
+from contrib_watch.store.prepared import first, rows, run, scalar, scalars
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
 
@@ -65,6 +67,11 @@ _WITNESS = (
     select(schema.record.c.number, schema.record.c.sha256)
     .join(schema.runs, _runs.record == schema.record.c.number)
     .where(*_of_run(schema.runs))
+)
+_EARLIER_RUNS = (
+    select(schema.record.c.text)
+    .join(schema.runs, _runs.record == schema.record.c.number)
+    .where(_runs.drop_id == bindparam("of_drop"), _runs.run < bindparam("of_run"))
 )
 _DECISIONS = (
     select(schema.record.c.text)
@@ -161,12 +168,13 @@ class Drops:
         """The feed's folder was scanned: from now on an old file is no backlog."""
         with self._state.transaction() as connection:
             if self.feed_is_new(feed):
-                connection.execute(_ADD_FEED, {"name": feed, "first_scan_utc": utc_text(now_utc)})
+                run(connection, _ADD_FEED, name=feed, first_scan_utc=utc_text(now_utc))
 
     def watched_since(self, feed: str) -> str | None:
         """When the feed's folder was first looked at; None: never."""
         with self._state.transaction() as connection:
-            return connection.scalar(_FIRST_SCAN, {"of_feed": feed})
+            since: str | None = scalar(connection, _FIRST_SCAN, of_feed=feed)
+            return since
 
     def dropped_between(self, feed: str, begin_utc: datetime, end_utc: datetime) -> bool:
         """Whether a file of the feed became a drop in that time, both ends included."""
@@ -183,7 +191,7 @@ class Drops:
         """
         found: dict[str, dict[str, str]] = {}
         with self._state.transaction() as connection:
-            for sha256, feed, last_seen_utc in connection.execute(_OVER):
+            for sha256, feed, last_seen_utc in rows(connection, _OVER):
                 found.setdefault(sha256, {})[feed] = last_seen_utc
         return found
 
@@ -209,7 +217,7 @@ class Drops:
     def files(self, feed: str) -> list[SeenFile]:
         """Every file of the feed that was decided about, by name."""
         with self._state.transaction() as connection:
-            return [_seen_file(row) for row in connection.execute(_FILES, {"of_feed": feed})]
+            return [_seen_file(row) for row in rows(connection, _FILES, of_feed=feed)]
 
     def remember(self, file: SeenFile) -> None:
         """Record what was decided about a file."""
@@ -228,18 +236,18 @@ class Drops:
             "drop_id": file.drop_id,
         }
         with self._state.transaction() as connection:
-            connection.execute(_NO_FILE, {"of_feed": file.feed, "of_name": file.name})
-            connection.execute(_ADD_FILE, values)
+            run(connection, _NO_FILE, of_feed=file.feed, of_name=file.name)
+            run(connection, _ADD_FILE, **values)
 
     # Drops.
 
     def latest(self, feed: str, path: str) -> LatestDrop | None:
         """The newest drop of a path, with what decides whether its content may come again."""
         with self._state.transaction() as connection:
-            row = connection.execute(_LATEST, {"of_feed": feed, "of_path": path}).first()
+            row = first(connection, _LATEST, of_feed=feed, of_path=path)
             if row is None:
                 return None
-            newest = connection.scalar(_NEWEST, {"of_feed": feed})
+            newest = scalar(connection, _NEWEST, of_feed=feed)
         return LatestDrop(
             id=row.id,
             sha256=row.sha256,
@@ -278,8 +286,8 @@ class Drops:
                 "adopted": adopted,
                 "held_because": held_because,
             }
-            added = connection.execute(_ADD_DROP, {**facts, "status": DropStatus.WAITING})
-            drop = self.drop(int(added.lastrowid))
+            added = run(connection, _ADD_DROP, **facts, status=DropStatus.WAITING)
+            drop = self.drop(int(added.lastrowid or 0))
             self._state.append("drop", {"drop": drop.id, **facts}, drop.id)
             return drop
 
@@ -310,8 +318,7 @@ class Drops:
 
     def with_status(self, *statuses: DropStatus) -> list[Drop]:
         """All drops in one of these states, in order."""
-        table = schema.drops
-        return self._select(select(table).where(table.c.status.in_(statuses)).order_by(table.c.id))
+        return self._select(_with_status(statuses))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Feed to status to the number of its drops."""
@@ -364,10 +371,10 @@ class Drops:
                 "leaves": (leaves or self._leaves(drop))._asdict(),
             }
             record = self._state.append("run", facts, drop.id)
-            connection.execute(_NO_RUN, _run(drop))
+            run(connection, _NO_RUN, **_run(drop))
             places = {"sheet": facts.get("sheet", ""), "places": canonical(facts.get("places", {}))}
-            run = {"drop_id": drop.id, "run": drop.run, "service": service, "record": record.number, **places}
-            connection.execute(_ADD_RUN, run)
+            added = {"drop_id": drop.id, "run": drop.run, "service": service, "record": record.number, **places}
+            run(connection, _ADD_RUN, **added)
             return self._change(
                 drop,
                 status=drop.status,
@@ -381,19 +388,14 @@ class Drops:
     def witness(self, drop: Drop) -> Witness | None:
         """The record of the drop's present run; None: it is not over, or older than the record."""
         with self._state.transaction() as connection:
-            row = connection.execute(_WITNESS, _run(drop)).first()
+            row = first(connection, _WITNESS, **_run(drop))
         return None if row is None else Witness(row.number, row.sha256)
 
     def was_done(self, drop: Drop) -> bool:
         """Whether an earlier run of the drop was done, whatever became of it since."""
-        runs, record = schema.runs, schema.record
-        query = (
-            select(record.c.text)
-            .join(runs, runs.c.record == record.c.number)
-            .where(runs.c.drop_id == drop.id, runs.c.run < drop.run)
-        )
         with self._state.transaction() as connection:
-            return any(json.loads(text)["body"]["status"] == DropStatus.DONE for text in connection.scalars(query))
+            records = map(json.loads, scalars(connection, _EARLIER_RUNS, **_run(drop)))
+            return any(one["body"]["status"] == DropStatus.DONE for one in records)
 
     def decide(self, drop: Drop, *, approved: bool, hold: str = "", told: Mapping[str, Any] | None = None) -> Drop:
         """Process a drop again, as its next run, which is not held where a person has approved it.
@@ -419,20 +421,20 @@ class Drops:
     def decisions(self, drop: Drop, run: int) -> list[dict[str, Any]]:
         """What the record tells of the decisions for one run of a drop, in order; ``at_utc`` is when it was taken."""
         with self._state.transaction() as connection:
-            records = [json.loads(text) for text in connection.scalars(_DECISIONS, {"of_drop": drop.id})]
+            records = [json.loads(text) for text in scalars(connection, _DECISIONS, of_drop=drop.id)]
         return [{**one["body"], "at_utc": one["at_utc"]} for one in records if one["body"].get("run") == run]
 
     def findings(self, drop: Drop) -> Findings:
         """What finish() recorded."""
         with self._state.transaction() as connection:
-            text = connection.scalar(_FINDINGS, {"of_drop": drop.id})
+            text = scalar(connection, _FINDINGS, of_drop=drop.id)
         found = json.loads(text or "{}")
         return Findings.of(found)
 
     def totals(self, drop: Drop) -> dict[str, int]:
         """The row counts that finish() recorded."""
         with self._state.transaction() as connection:
-            text = connection.scalar(_TOTALS, {"of_drop": drop.id})
+            text = scalar(connection, _TOTALS, of_drop=drop.id)
         return dict(json.loads(text or "{}"))
 
     # Reports.
@@ -440,14 +442,14 @@ class Drops:
     def report(self, drop: Drop) -> ReportName | None:
         """The report of the drop's present run, if its name was reserved."""
         with self._state.transaction() as connection:
-            row = connection.execute(_REPORT, _run(drop)).first()
+            row = first(connection, _REPORT, **_run(drop))
         return None if row is None else ReportName(folder=row.folder, base=row.base, whole=row.whole)
 
     def reserve_report(self, drop: Drop, *, folder: str, base: str) -> ReportName:
         """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
         with self._state.transaction() as connection:
-            connection.execute(_NO_REPORT, _run(drop))
-            connection.execute(_ADD_REPORT, {"drop_id": drop.id, "run": drop.run, "folder": folder, "base": base})
+            run(connection, _NO_REPORT, **_run(drop))
+            run(connection, _ADD_REPORT, drop_id=drop.id, run=drop.run, folder=folder, base=base)
         return ReportName(folder=folder, base=base, whole=False)
 
     def unreported(self) -> list[Drop]:
@@ -457,14 +459,14 @@ class Drops:
     def report_taken(self, *, folder: str, base: str) -> bool:
         """Whether some drop has reserved this name."""
         with self._state.transaction() as connection:
-            return connection.scalar(_REPORT_NAMED, {"of_folder": folder, "of_base": base}) is not None
+            return scalar(connection, _REPORT_NAMED, of_folder=folder, of_base=base) is not None
 
     def report_whole(self, drop: Drop, sha256: Mapping[str, str] | None = None) -> None:
         """The report is on the disk; ``sha256`` of its files, by their names."""
         with self._state.transaction() as connection:
             body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
             self._state.append("report", body, drop.id)
-            connection.execute(_REPORT_WHOLE, _run(drop))
+            run(connection, _REPORT_WHOLE, **_run(drop))
 
     def _leaves(self, drop: Drop) -> Leaves:
         with self._state.transaction() as connection:
@@ -472,12 +474,17 @@ class Drops:
 
     def _change(self, drop: Drop, **values: Any) -> Drop:
         with self._state.transaction() as connection:
-            connection.execute(_CHANGE, {"of_drop": drop.id, **values})
+            run(connection, _CHANGE, of_drop=drop.id, **values)
             return self.drop(drop.id)
 
     def _select(self, query: Executable, **wanted: Any) -> list[Drop]:
         with self._state.transaction() as connection:
-            return [_drop(row) for row in connection.execute(query, wanted)]
+            return list(map(_drop, rows(connection, query, **wanted)))
+
+
+@cache
+def _with_status(statuses: tuple[DropStatus, ...]) -> Executable:
+    return select(schema.drops).where(_drops.status.in_(statuses)).order_by(_drops.id)
 
 
 def _run(drop: Drop) -> dict[str, int]:

@@ -29,6 +29,7 @@ from contrib_watch.store.bulk import (
 )
 from contrib_watch.store.outcomes import OUTCOME_COLUMNS, Recorded, of_run, read_outcomes, run_of
 from contrib_watch.store.post_ids import LAST_POST_ID, next_key, post_id_of, post_ids_of
+from contrib_watch.store.prepared import rows, scalar, scalars
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
 from contrib_watch.store.state import State
 
@@ -51,9 +52,11 @@ _ATTEMPTED = (
 _OWN = case((_known.feed == bindparam("of_feed"), _known.ric.concat(_known.fields)), else_="")
 """With its RIC, so that a text can never be taken for that of another one."""
 _ANY_OUTCOME = of_run(("row",)).limit(1)
-_ANY_OWN = (
-    select(_known.ric).where(_known.feed == bindparam("of_feed"), _known.service == bindparam("of_service")).limit(1)
-)
+_OWN_RICS = select(_known.ric).where(_known.feed == bindparam("of_feed"), _known.service == bindparam("of_service"))
+_ANY_OWN = _OWN_RICS.limit(1)
+_ANY_OWN_BEFORE = _OWN_RICS.where(_known.drop_id != bindparam("of_drop")).limit(1)
+_COUNT_OWN = _OWN_RICS.with_only_columns(func.count())
+_EVERYTHING = select(_known.service, _known.ric, _known.fields)
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -128,7 +131,7 @@ class Ledger:
         :meth:`snapshot` brings seven.
         """
         with self._state.transaction() as connection:
-            if connection.scalar(_ANY_OWN, {"of_service": service, "of_feed": feed}) is None:  # its first drop
+            if scalar(connection, _ANY_OWN, of_service=service, of_feed=feed) is None:  # its first drop
                 return pa.chunked_array([repeated("", len(rics))])
             pieces = text_of_each(connection, schema.snapshot, _OWN, service, rics, of_feed=feed)
             return pa.chunked_array(pieces, _TEXT)
@@ -141,33 +144,25 @@ class Ledger:
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""
-        table = schema.snapshot
         with self._state.transaction() as connection:
-            query = select(table.c.ric).where(table.c.feed == feed, table.c.service == service)
-            return set(connection.scalars(query))
+            return set(scalars(connection, _OWN_RICS, of_service=service, of_feed=feed))
 
     def owns_before(self, service: str, feed: str, drop_id: int) -> bool:
         """Whether a feed owns a RIC that another drop than this one brought."""
-        table = schema.snapshot
-        query = select(table.c.ric).where(
-            table.c.feed == feed, table.c.service == service, table.c.drop_id != drop_id
-        )
         with self._state.transaction() as connection:
-            return connection.scalar(query.limit(1)) is not None
+            of = {"of_service": service, "of_feed": feed, "of_drop": drop_id}
+            return scalar(connection, _ANY_OWN_BEFORE, **of) is not None
 
     def count_owned(self, service: str, feed: str) -> int:
         """How many RICs a feed owns."""
-        table = schema.snapshot
-        query = select(func.count()).where(table.c.feed == feed, table.c.service == service)
         with self._state.transaction() as connection:
-            return connection.scalar(query) or 0
+            count: int = scalar(connection, _COUNT_OWN, of_service=service, of_feed=feed)
+            return count
 
     def everything(self) -> list[tuple[str, str, str]]:
         """The whole snapshot: Service, RIC and the JSON object of its fields."""
-        table = schema.snapshot
         with self._state.transaction() as connection:
-            rows = connection.execute(select(table.c.service, table.c.ric, table.c.fields)).all()
-        return [(service, ric, fields) for service, ric, fields in rows]
+            return rows(connection, _EVERYTHING)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Record what was decided, in one transaction."""
@@ -281,7 +276,7 @@ class Ledger:
         columns = dict(zip(OUTCOME_COLUMNS, zip(*outcomes, strict=True), strict=True))
         with self._state.transaction() as connection:
             kept = self._kept(drop)
-            if kept is None and connection.scalar(_ANY_OUTCOME, run_of(drop)) is None:
+            if kept is None and scalar(connection, _ANY_OUTCOME, **run_of(drop)) is None:
                 kept = Recorded(self._state.undone)
             self._runs.pop((drop.id, drop.run), None)  # where this fails, nobody knows how many rows it left
             add_rows(connection, schema.outcomes, columns, {"drop_id": drop.id, "run": drop.run})
@@ -316,7 +311,7 @@ class Ledger:
     def recorded(self, drop: Drop) -> set[int]:
         """The rows of the drop's present run that have ended."""
         with self._state.transaction() as connection:
-            return set(connection.scalars(of_run(("row",)), run_of(drop)))
+            return set(scalars(connection, of_run(("row",)), **run_of(drop)))
 
     def uncertain(self) -> dict[str, int]:
         """How many RICs are in flight and how many dirty, by table name."""
@@ -327,7 +322,7 @@ class Ledger:
 
 def _has_any(connection: Connection, service: str) -> bool:
     """Whether any RIC of a Service is in doubt."""
-    return connection.scalar(_ANY_DOUBT, {"of_service": service}) is not None
+    return scalar(connection, _ANY_DOUBT, of_service=service) is not None
 
 
 def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArray]:

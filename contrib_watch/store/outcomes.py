@@ -87,7 +87,7 @@ class Recorded:
 def read_outcomes(connection: Connection, drop: Drop, columns: Sequence[str]) -> pa.Table:
     """The recorded rows of the drop's present run, by row: these fields of Outcome."""
     names = tuple(columns)
-    pieces = plain_rows(connection, of_run(names), run_of(drop))
+    pieces = plain_rows(connection, of_run(names), **run_of(drop))
     # They stay in pieces: to put them together is to have them twice.
     batches = [_batch(dict(zip(names, zip(*rows, strict=True), strict=True))) for rows in pieces]
     return pa.Table.from_batches(batches, _shape(names))

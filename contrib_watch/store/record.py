@@ -16,15 +16,18 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select
+from sqlalchemy.dialects import sqlite
 
 from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import plain_rows
+from contrib_watch.store.prepared import first, rows, run
 
 if TYPE_CHECKING:
     from contrib_watch.store.state import State
@@ -43,8 +46,8 @@ PAUSES, ALL_FEEDS = "pauses", "*"
 
 _LAST = select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
 _ADD = insert(schema.record)
-_SET_HEAD = update(schema.meta).where(schema.meta.c.key == HEAD)
-_ADD_HEAD = insert(schema.meta)
+_head = sqlite.insert(schema.meta)
+_SET_HEAD = _head.on_conflict_do_update(index_elements=["key"], set_={"value": _head.excluded.value})
 _OF_DROP = select(schema.record).where(schema.record.c.drop_id == bindparam("drop")).order_by(schema.record.c.number)
 
 
@@ -71,14 +74,11 @@ def chained(
     step: int = 1,
 ) -> Link:
     """Add the next record, in the transaction at hand. ``step``: by how much its number is higher than the last."""
-    last = connection.execute(_LAST).first()
+    last = first(connection, _LAST)
     number, previous = (last.number + step, last.sha256) if last else (1, BEGINNING)
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
-    row = {"number": number, "kind": kind, "drop_id": drop_id, "sha256": added.sha256, "text": added.text}
-    connection.execute(_ADD, row)
-    head = {"value": f"{number} {added.sha256}"}
-    if not connection.execute(_SET_HEAD, head).rowcount:
-        connection.execute(_ADD_HEAD, {"key": HEAD, **head})
+    run(connection, _ADD, number=number, kind=kind, drop_id=drop_id, sha256=added.sha256, text=added.text)
+    run(connection, _SET_HEAD, key=HEAD, value=f"{number} {added.sha256}")
     return added
 
 
@@ -120,8 +120,7 @@ def report_records(state: State) -> list[tuple[int, dict[str, Any]]]:
 def events(state: State, drop_id: int) -> list[Link]:
     """All records of a drop, in order."""
     with state.transaction() as connection:
-        found = connection.execute(_OF_DROP, {"drop": drop_id})
-        return [Link(row.number, row.text, row.sha256) for row in found]
+        return [Link(row.number, row.text, row.sha256) for row in rows(connection, _OF_DROP, drop=drop_id)]
 
 
 def _of_drop(state: State, kind: str, drop_id: int, run: int) -> tuple[Link, dict[str, Any]] | None:
@@ -136,16 +135,16 @@ def outcome_leaves(
     connection: Connection, drop_id: int, run: int, columns: Sequence[str] = ROW_COLUMNS
 ) -> Iterator[bytes]:
     """The outcomes of one processing as leaves, by row number."""
-    table = schema.outcomes
-    return _leaves(connection, table, columns, [table.c.drop_id == drop_id, table.c.run == run], table.c.row)
+    for piece in plain_rows(connection, _outcomes(tuple(columns)), of_drop=drop_id, of_run=run):
+        yield from map(leaf, piece)
 
 
 def repair_leaves(
     connection: Connection, first: int, last: int, columns: Sequence[str] = REPAIR_COLUMNS
 ) -> Iterator[bytes]:
     """The repairs of these numbers, both included, as leaves."""
-    table = schema.repairs
-    return _leaves(connection, table, columns, [table.c.id.between(first, last)], table.c.id)
+    for piece in plain_rows(connection, _repairs(tuple(columns)), first=first, last=last):
+        yield from map(leaf, piece)
 
 
 def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
@@ -155,13 +154,15 @@ def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
     return Leaves(next(counter), top, columns)
 
 
-def _leaves(
-    connection: Connection,
-    table: Table,
-    columns: Sequence[str],
-    where: Sequence[ColumnElement[bool]],
-    order: ColumnElement[Any],
-) -> Iterator[bytes]:
-    query = select(*(table.c[name] for name in columns)).where(*where).order_by(order)
-    for rows in plain_rows(connection, query):
-        yield from map(leaf, rows)
+@cache
+def _outcomes(columns: tuple[str, ...]) -> Select[Any]:
+    row = schema.outcomes.c
+    of_run = (row.drop_id == bindparam("of_drop"), row.run == bindparam("of_run"))
+    return select(*(row[name] for name in columns)).where(*of_run).order_by(row.row)
+
+
+@cache
+def _repairs(columns: tuple[str, ...]) -> Select[Any]:
+    row = schema.repairs.c
+    numbers = row.id.between(bindparam("first"), bindparam("last"))
+    return select(*(row[name] for name in columns)).where(numbers).order_by(row.id)

@@ -7,34 +7,40 @@ outstanding, and the record advances in the transaction of the Ack.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select
+from sqlalchemy import and_, bindparam, delete, func, insert, literal, select
 
 from contrib_watch.core.model import Outcome, Post
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import drop_rics, rows_of
 from contrib_watch.store.in_flight import Posted
 from contrib_watch.store.ledger import Advance, Ledger
+from contrib_watch.store.prepared import run, scalars
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
-_IN_LIST = 10_000
-"""RICs in one query, where they are parameters of their own; SQLite takes 32,766."""
 REPAIR = 0
 """Stands where a post of a drop has the drop's number."""
 
 _known, _lost = schema.snapshot.c, schema.dirty.c
-_OF_FEEDS: BindParameter[Any] = bindparam("of_feeds", expanding=True)
+_OF_FEEDS, _OF_RICS = (
+    select(func.json_each(bindparam(name)).table_valued("value").c.value) for name in ("of_feeds", "of_rics")
+)
 _ACKED = select(_known.ric).where(_known.service == bindparam("of_service"), _known.feed.in_(_OF_FEEDS))
 _DOUBTED = select(_lost.ric).where(_lost.service == bindparam("of_service"), _lost.feed.in_(_OF_FEEDS))
 _DOUBTED_BY_DROPS = _DOUBTED.where(_lost.drop_id != REPAIR)
 _NOT_LOST = delete(schema.dirty).where(
-    _lost.service == bindparam("of_service"),
-    _lost.drop_id == REPAIR,
-    _lost.ric.in_(bindparam("of_rics", expanding=True)),
+    _lost.service == bindparam("of_service"), _lost.drop_id == REPAIR, _lost.ric.in_(_OF_RICS)
 )
+_NOT_IN_DOUBT = (
+    select(_known.service, _known.ric, _known.feed, literal(REPAIR), _known.fields, literal(0))
+    .outerjoin(schema.dirty, and_(_lost.service == _known.service, _lost.ric == _known.ric))
+    .where(_known.service == bindparam("of_service"), _known.ric.in_(_OF_RICS), _lost.ric.is_(None))
+)
+_DOUBT = insert(schema.dirty).from_select(["service", "ric", "feed", "drop_id", "full", "attempts"], _NOT_IN_DOUBT)
 _COLUMNS = {
     "snapshot": (_known.feed, _known.drop_id, _known.fields),
     "dirty": (_lost.feed, _lost.drop_id, _lost.full),
@@ -73,13 +79,13 @@ class Repairs:
 
     def rics(self, service: str, feeds: Collection[str], *, uncertain: bool) -> list[str]:
         """The RICs of a Service that these feeds own, in order; ``uncertain``: also those in doubt."""
-        owned = {"of_service": service, "of_feeds": list(feeds)}
+        owned = {"of_service": service, "of_feeds": json.dumps(list(feeds))}
         with self._state.transaction() as connection:
-            rics = set(connection.scalars(_ACKED, owned))
+            rics = set(scalars(connection, _ACKED, **owned))
             if uncertain:
-                rics |= set(connection.scalars(_DOUBTED, owned))
+                rics.update(scalars(connection, _DOUBTED, **owned))
             else:
-                rics -= set(connection.scalars(_DOUBTED_BY_DROPS, owned))
+                rics.difference_update(scalars(connection, _DOUBTED_BY_DROPS, **owned))
         return sorted(rics)
 
     def wanted(self, service: str, rics: Sequence[str]) -> dict[str, Wanted]:
@@ -101,23 +107,13 @@ class Repairs:
 
         Those that are in doubt already stay as they are.
         """
-        known, lost = schema.snapshot, schema.dirty
-        query = (
-            select(known.c.service, known.c.ric, known.c.feed, known.c.fields.label("full"))
-            .outerjoin(lost, and_(lost.c.service == known.c.service, lost.c.ric == known.c.ric))
-            .where(known.c.service == service, lost.c.ric.is_(None))
-        )
         with self._state.transaction() as connection:
-            for chunk in _chunks(rics):
-                rows = connection.execute(query.where(known.c.ric.in_(chunk))).mappings().all()
-                if rows:
-                    connection.execute(insert(lost), [{**row, "drop_id": REPAIR, "attempts": 0} for row in rows])
+            run(connection, _DOUBT, of_service=service, of_rics=json.dumps(rics))
 
     def present(self, service: str, rics: Sequence[str]) -> None:
         """The ADS was seen to hold what it acknowledged of these RICs: a repair left them in doubt for nothing."""
         with self._state.transaction() as connection:
-            for chunk in _chunks(rics):
-                connection.execute(_NOT_LOST, {"of_service": service, "of_rics": chunk})
+            run(connection, _NOT_LOST, of_service=service, of_rics=json.dumps(rics))
 
     def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""
@@ -190,8 +186,3 @@ class _Row(NamedTuple):
     feed: str
     drop_id: int
     fields: str
-
-
-def _chunks(rics: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(rics), _IN_LIST):
-        yield rics[start : start + _IN_LIST]

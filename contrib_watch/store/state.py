@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,19 +21,15 @@ from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, insert, select, update
-from sqlalchemy.exc import (
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    OperationalError,
-    ProgrammingError,
-)
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from contrib_watch.core.chain import Link
 from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
+from contrib_watch.store.prepared import run, scalar
 from contrib_watch.store.record import chained, utc_text
 from contrib_watch.store.writing import Writing
 
@@ -46,13 +42,19 @@ OLDEST_SQLITE = (3, 32)
 BUSY_TIMEOUT_S = 30
 """How long the database may be locked by another process before that is an error."""
 
-_FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError)
+_FAULTS_OF_OURS = (
+    IntegrityError,
+    ProgrammingError,
+    DataError,
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+)
 """What the database rightly refuses: the program is at fault, not the state."""
 
 _VALUE = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("of"))
-_SET = update(schema.meta).where(schema.meta.c.key == bindparam("of"))
-_ADD = insert(schema.meta)
-"""Statements that are made once: to put one together costs several times what SQLite needs for it."""
+_new = insert(schema.meta)
+_PUT = _new.on_conflict_do_update(index_elements=["key"], set_={"value": _new.excluded.value})
 
 CHECKED_BYTES = 256_000_000
 """A database up to this size is looked through at each start."""
@@ -158,22 +160,25 @@ class State:
         except (json.JSONDecodeError, msgspec.DecodeError) as error:
             what = f"the database is damaged: a stored text is not what was written: {error}"
             raise StateUnavailable(what, where=self._engine.url.render_as_string(), hint=_RESTORE) from error
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.DatabaseError) as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
         here = self._in_this_thread
         kept = self._kept = self._kept or self._engine.connect()
+        driver: Any = kept.connection.driver_connection  # SQLAlchemy's own begin and commit cost ten times as much
         try:
-            with kept.begin():
-                kept.exec_driver_sql(self._begin)
-                here.connection = kept
-                yield kept
+            driver.execute(self._begin)
+            here.connection = kept
+            yield kept
+            driver.commit()
         except BaseException:
             self._kept = None
             self.undone += 1
-            kept.close()  # whatever was begun on it is undone
+            with suppress(sqlite3.Error):  # where that fails, closing undoes what was begun
+                driver.rollback()
+            kept.close()
             raise
         finally:
             here.connection = None
@@ -194,13 +199,13 @@ class State:
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""
         with self.transaction() as connection:
-            return connection.scalar(_VALUE, {"of": key})
+            value: str | None = scalar(connection, _VALUE, of=key)
+            return value
 
     def put(self, key: str, value: str) -> None:
         """Set a value of the ``meta`` table."""
         with self.transaction() as connection:
-            if not connection.execute(_SET, {"of": key, "value": value}).rowcount:
-                connection.execute(_ADD, {"key": key, "value": value})
+            run(connection, _PUT, key=key, value=value)
 
     def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
         """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""
@@ -222,9 +227,9 @@ class State:
         if self._kept is None:
             return
         try:
-            with self._kept.begin():
-                self._kept.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-        except DatabaseError as error:
+            driver: Any = self._kept.connection.driver_connection
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.DatabaseError as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
 
     def refuse_damaged(self) -> None:
@@ -431,16 +436,17 @@ def _unwritable(folder: Path, error: OSError) -> StateError:
     return StateError(f"the state folder cannot be used: {error.strerror}", where=str(folder), hint=hint)
 
 
-def _unusable(error: DatabaseError, where: str) -> StateUnavailable:
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without what the extended codes add
+def _unusable(error: DatabaseError | sqlite3.DatabaseError, where: str) -> StateUnavailable:
+    cause = error.orig if isinstance(error, DatabaseError) else error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what the extended codes add
     if code == sqlite3.SQLITE_BUSY:
         hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
         what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
         return StateUnavailable(what, where=where, hint=hint)
-    if isinstance(error, OperationalError):  # a full disk, no permission: the operator's to mend
+    if isinstance(cause, sqlite3.OperationalError):  # a full disk, no permission: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
-        return StateUnavailable(f"the state cannot be read or written: {error.orig}", where=where, hint=hint)
-    return StateUnavailable(f"the database cannot be used: {error.orig}", where=where, hint=_RESTORE)
+        return StateUnavailable(f"the state cannot be read or written: {cause}", where=where, hint=hint)
+    return StateUnavailable(f"the database cannot be used: {cause}", where=where, hint=_RESTORE)
 
 
 def _engine(url: str, *, reading: bool, journal_bytes: int) -> Engine:
