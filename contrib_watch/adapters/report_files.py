@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.core.report import Report, spreadsheet_safe
+from contrib_watch.core.verdict import counted
 from contrib_watch.durable import sync_folder
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ def page(report: Report, csv_sha256: str = "") -> str:
         missing=report.missing[:MISSING_SHOWN],
         counts=[(count, status) for status, count in report.totals.items() if count],
         words=_WORDS,
-        seen_utc=f"{drop.seen_at_utc.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
         seen_local=_local(drop.seen_at_utc, report),
+        seen_utc=_beside_local(drop.seen_at_utc, report),
         saved_local=_local(datetime.fromtimestamp(drop.mtime_ns / 1e9, UTC), report),
         sent=_span(report.rows["sent_at_utc"]),
         answered=_span(report.rows["acked_at_utc"]),
@@ -277,15 +278,26 @@ def _rename_over_reservation(temporary: Path, path: Path) -> None:
 
 
 def _local(time: datetime, report: Report) -> str:
-    """``2026-11-22 17:30:00 +01:00``"""
+    """``2026-11-22 17:30:00 +01:00``; ``2026-11-22 16:30:00 UTC`` where that is the readers' time."""
     local = time.astimezone(report.local_tz)
     offset = f"{local:%z}"
-    return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:5]}"
+    zone = f"{offset[:3]}:{offset[3:5]}" if local.utcoffset() else "UTC"
+    return f"{local:%Y-%m-%d %H:%M:%S} {zone}"
 
 
-def _clock(iso: str) -> str:
-    """``2026-11-22T16:30:02.123Z`` under a heading that says UTC: ``2026-11-22 16:30:02.123``."""
-    return iso.replace("T", " ").removesuffix("Z")
+def _beside_local(time: datetime, report: Report) -> str:
+    """The same in UTC: ``16:30:00 UTC``, with the date where that is another one; empty where local time is UTC."""
+    local, utc = time.astimezone(report.local_tz), time.astimezone(UTC)
+    if not local.utcoffset():
+        return ""
+    return f"{utc:%H:%M:%S} UTC" if local.date() == utc.date() else f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _clock(iso: str, beside: str = "") -> str:
+    """``2026-11-22T16:30:02.123Z`` under a heading that says UTC: ``2026-11-22 16:30:02.123``; without the date where
+    a time ``beside`` it has the same."""
+    text = iso.replace("T", " ").removesuffix("Z")
+    return text.removeprefix(f"{beside[:10]} ") if beside else text
 
 
 def _span(times: pa.ChunkedArray) -> list[str]:
@@ -331,6 +343,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["counted"] = counted
     environment.filters["clock"] = _clock
     environment.filters["short"] = _short
     return environment.get_template("report.html.j2")

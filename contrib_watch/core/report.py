@@ -228,9 +228,9 @@ def _causes(
             Cause(
                 None,
                 len(missing),
-                "known RICs are missing from a file that should list all of them; they keep their last values",
+                "missing from a file that should list every known RIC; the last values stay",
                 missing[0],
-                "add them to the file, or clear their values where they are no longer quoted",
+                "add what is still quoted to the file; to clear what is not: contrib-watch withdraw RIC",
             )
         )
     causes.sort(key=lambda cause: (cause.status is Status.SUPERSEDED, -cause.count))

@@ -47,6 +47,7 @@ addEventListener("load", () => { document.documentElement.setAttribute("data-pro
     return [["h1", "header"], [".band p", ".band"], ["dt", "body"], [".what", "li"], ["td", ".tablebox"]].map(
       (pair) => pair.map((selector) => document.querySelector(selector))).filter((pair) => pair.every(Boolean)).map(
       ([ink, paper]) => [paper.tagName, getComputedStyle(ink).color, getComputedStyle(paper).backgroundColor]); }),
+  clipped: [...document.querySelectorAll(".tablebox")].filter((box) => box.scrollWidth > box.clientWidth).length,
   requests: performance.getEntriesByType("resource").length, alerted: window.alerted,
 })); });
 </script>"""
@@ -116,6 +117,11 @@ def look(tmp_path: Path) -> Look:
     return look
 
 
+def first_line(dom: str) -> str:
+    """The text at the top of the page."""
+    return re.sub(r"<[^>]+>", "", dom[dom.index("<body>") :]).strip().split("\n")[0]
+
+
 def test_the_verdict_cause_and_row_are_seen_without_scrolling(look: Look) -> None:
     dom, probe = look(a_report(nakked(3), nakked(5), rows=100))
     assert "<title>2 of 100 NOT published; 98 unchanged" in dom
@@ -126,7 +132,7 @@ def test_the_verdict_cause_and_row_are_seen_without_scrolling(look: Look) -> Non
 
 def test_the_verdict_comes_first_and_the_simulation_is_announced_right_below(look: Look) -> None:
     dom, probe = look(a_report(simulated=True, target="simulated"))
-    assert re.sub(r"<[^>]+>", "", dom[dom.index("<body>") :]).split("\n")[2] == "✔Nothing to send: 10 rows unchanged"
+    assert first_line(dom) == "✔Nothing to send: 10 rows unchanged"
     assert probe["verdict"] < probe["band"] < 160
     assert "SIMULATED" in dom[dom.index("<title>") : dom.index("</title>")]
     assert look(a_report())[1]["band"] is None
@@ -136,10 +142,10 @@ def test_a_held_and_an_unreadable_file_say_so_in_the_first_line(look: Look) -> N
     reason = "BID moved 9,900 % (limit 20 %)"
     held = a_report(Outcome(3, "R3", Status.HELD, changes="BID 1 -> 100"), status=DropStatus.HELD, reason=reason)
     dom, probe = look(held)
-    assert f"</span>NOTHING PUBLISHED: held, {reason}</h1>" in dom
+    assert first_line(dom) == f"✖NOTHING PUBLISHED: held, {reason}"
     assert probe["row"] < 800
     dom, probe = look(a_report(quotes=None, unreadable="the column BID is there twice"))
-    assert "</span>NOTHING PUBLISHED: the file could not be read: the column BID is there twice</h1>" in dom
+    assert first_line(dom) == "✖NOTHING PUBLISHED: the file could not be read: the column BID is there twice"
     assert probe["verdict"] < 160
 
 
@@ -174,6 +180,13 @@ def test_a_long_name_does_not_widen_the_page(look: Look) -> None:
     reason = "x" * 400
     _, probe = look(a_report(path=f"/inbox/{'n' * 240}.csv", quotes=None, unreadable=reason))
     assert probe["width"] <= 1280
+
+
+def test_on_a_telephone_nothing_is_beyond_the_edge_and_a_row_follows_its_reason(look: Look) -> None:
+    _, probe = look(a_report(nakked(3), nakked(5), rows=100_000), "--window-size=500,900")
+    assert probe["width"] <= 500
+    assert probe["clipped"] == 0
+    assert probe["verdict"] < 160
 
 
 def luminance(colour: str) -> float:
