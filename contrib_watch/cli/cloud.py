@@ -13,6 +13,9 @@ from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.platform import Certificates, PlatformScript, PlatformServer, SimulatedPlatform
 from contrib_watch.simulator.platform.server import REGION
 
+TARGET = "trial"
+"""The target of a simulated ADS that is reached as a real one is."""
+
 
 @contextmanager
 def simulated_platform(
@@ -26,9 +29,12 @@ def simulated_platform(
 
 
 def configuration_for(server: PlatformServer, ca_file: Path) -> tuple[dict[str, str], str]:
-    """What leads to the platform: keys of [ads] with their values in TOML, and the table [cloud]."""
+    """What leads to the platform: keys of [ads] with their values in TOML, and the table [cloud].
+
+    Its target is a name of its own: what it acknowledges never counts for LSEG's platform, whose default is "cloud".
+    """
     clients = server.platform.clients
-    ads = {"hosts": f'["{DISCOVER}"]', "ca_file": f'"{ca_file.as_posix()}"'}
+    ads = {"hosts": f'["{DISCOVER}"]', "target": f'"{TARGET}"', "ca_file": f'"{ca_file.as_posix()}"'}
     cloud = (
         f'[cloud]\ngrant = "{Grant.PASSWORD}"\nclient_id = "{clients.client_id}"\nusername = "{clients.username}"\n'
         f'region = "{REGION}"\ntoken_url = "{server.token_url_v1}"\ndiscovery_url = "{server.discovery_url}"\n'

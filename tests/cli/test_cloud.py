@@ -249,6 +249,10 @@ def test_simulate_cloud_prints_what_leads_to_it(cloud_site: CloudSite, tmp_path:
             done = cloud_site.invoke("run", "--once", **{PASSWORD: secret[0]})
             assert done.exit_code == 0, done.stderr
             assert "HTTP 429" in done.stderr
+            cloud_site.config.write_text(text.replace('target = "trial"\n', "") + feed)
+            elsewhere = cloud_site.invoke("run", "--once", **{PASSWORD: secret[0]})
+            assert elsewhere.exit_code == 2  # its Acks never count for a real platform
+            assert "trial" in elsewhere.stderr
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=DEADLINE_S)
