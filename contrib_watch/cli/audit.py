@@ -154,7 +154,7 @@ def prove(config_path: Path, drop: int, row: str, run: int | None) -> None:
         click.echo(proof_of(desk, drop, row, run))
 
 
-@audit.command(short_help="Print the program that checks such proofs.")
+@audit.command(short_help="Print the program that checks proofs.")
 def checker() -> None:
     """Print a short Python program, which imports nothing of this one, that checks what `audit prove` prints."""
     from importlib.resources import files

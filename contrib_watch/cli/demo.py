@@ -109,8 +109,8 @@ def _explain(settings: Settings, dictionary: Dictionary, finished: list[Finished
                 if row["status"] in (Status.NAKKED, Status.REJECTED):
                     text = f"{row['nak_code']} {row['text']}".strip()
                     problems.append((name, f"{escape(row['ric'])} {coloured(row['status'])}: {escape(text)}"))
-    print_list(console, "day two: some of what the simulated ADS acknowledged", changed)
-    print_list(console, "day two: not published, on purpose", problems)
+    print_list(console, "day 2: some of what the simulated ADS acknowledged", changed)
+    print_list(console, "day 2: not published, on purpose", problems)
     print_outcomes(finished)
     acks = sum(one.totals.get(Status.ACKED, 0) for one in finished)
     naks = sum(one.totals.get(Status.NAKKED, 0) for one in finished)

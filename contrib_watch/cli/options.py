@@ -62,7 +62,7 @@ TRACE = click.option(
     help="Write every frame sent and received to FILE; 10 MB, then FILE.1 to FILE.5; without tokens.",
 )
 AS = click.option("--as", "as_name", metavar="NAME", help="Who decides. [default: the OS user]")
-REASON = click.option("--reason", default="", metavar="TEXT", help="Why; the record and the report keep it.")
+REASON = click.option("--reason", default="", metavar="TEXT", help="Why; the record keeps it.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

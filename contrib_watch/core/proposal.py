@@ -263,11 +263,13 @@ def _result(
 ) -> str:
     """How much of the sheet is read, in words."""
     quotes = read_quotes(cells, feed, dictionary)
-    text = f"{_rows_read(quotes):,} of {quotes.rows_read:,} rows are read with this"
+    read = _rows_read(quotes)
+    text = f"{read:,} of {quotes.rows_read:,} rows are read with this"
     if undecided:
         decided = {key: value for _, choices in undecided for key, value in _frozen(choices[0]).items()}
         quotes = read_quotes(cells, replace(feed, **decided), dictionary)
-        text += f", {_rows_read(quotes):,} once what is left open below is declared"
+        then = _rows_read(quotes)
+        text += f", {'as many' if then == read else f'{then:,}'} once what is left open below is declared"
     if quotes.problems:
         text += f"; rejected is, for example, {quotes.problems[0]}"
     return text

