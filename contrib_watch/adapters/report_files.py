@@ -47,6 +47,8 @@ _WORDS = {
     Status.SUPERSEDED: "superseded",
 }
 """The statuses, for people who have never seen the CSV."""
+_CAUSE_WORDS: dict[Status | None, str] = {**_WORDS, Status.ACKED: "not as posted", None: "missing"}
+"""What became of the rows of a cause: acknowledged ones have one where they were read back and are different."""
 
 _FREE_TEXTS = ("row", "ric", "changes", "nak_code", "text", "verified")
 """Columns with texts that come from outside."""
@@ -185,6 +187,8 @@ def page(report: Report, csv_sha256: str = "") -> str:
         missing=report.missing[:MISSING_SHOWN],
         counts=[(count, status) for status, count in report.totals.items() if count],
         words=_WORDS,
+        cause_words=_CAUSE_WORDS,
+        half_way=drop.status is DropStatus.FAILED and not report.whole_file,
         seen_local=_local(drop.seen_at_utc, report),
         seen_utc=_beside_local(drop.seen_at_utc, report),
         saved_local=_local(datetime.fromtimestamp(drop.mtime_ns / 1e9, UTC), report),

@@ -280,8 +280,7 @@ def _outcome_causes(drop: Drop, rows: pa.Table) -> list[Cause]:
     for (status, nak_code, text), told in groups.items():
         what, mend = _in_words(drop, Status(status), nak_code, text)
         label, ric = told[0]
-        place = f"row {label}" if label.isdecimal() else label
-        causes.append(Cause(Status(status), len(told), what, f"{place}, {ric}" if ric else place, mend))
+        causes.append(Cause(Status(status), len(told), what, _place(label, ric), mend))
     return causes
 
 
@@ -308,6 +307,12 @@ def _in_words(drop: Drop, status: Status, nak_code: str, text: str) -> tuple[str
             return text or drop.reason or "rejected", "mend the file and save it again"
 
 
+def _place(label: str, ric: str) -> str:
+    """``row 7, XS1=ACME`` or ``Sheet1!7, XS1=ACME``; rows of a drop that failed may have no number or no RIC."""
+    row = f"row {label}" if label.isdecimal() else label
+    return ", ".join(filter(None, (row, ric)))
+
+
 def _decide(drop: Drop) -> str:
     return f"look at the rows below, then: contrib-watch approve {drop.id}, or contrib-watch reject {drop.id}"
 
@@ -328,7 +333,7 @@ def _different(rows: pa.Table) -> Iterator[Cause]:
             Status.ACKED,
             len(wrong),
             "read back, the ADS holds something else than it acknowledged",
-            f"{first['row']} {first['ric']}: {first[COLUMN].removeprefix(NO)}",
+            f"{_place(first['row'], first['ric'])}: {first[COLUMN].removeprefix(NO)}",
             "find out who else contributes to these RICs; to post them again: contrib-watch reconcile --repair",
         )
 
@@ -385,9 +390,8 @@ def _half_way(drop: Drop, rest: pa.Table, outcomes: pd.DataFrame) -> tuple[pa.Ta
     known = with_columns(known, row=label)
     rest = with_columns(rest, text=joined("not sent by this run, as any row that is not listed: ", rest["text"]))
     rows = pa.concat_tables([rest, known])
-    cause = Cause(
-        Status.REJECTED, 1, f"the drop failed half-way: {drop.reason}", "", f"then: contrib-watch retry {drop.id}"
-    )
+    what, mend = f"the drop failed half-way: {drop.reason}", f"once that is cured: contrib-watch retry {drop.id}"
+    cause = Cause(Status.REJECTED, 1, what, "", mend)
     totals = totals_of(rows)
     unknown = f"{totals[Status.UNCONFIRMED]:,} of unknown fate (no answer); " if totals[Status.UNCONFIRMED] else ""
     text = f"FAILED half-way: {totals[Status.ACKED]:,} acknowledged; {unknown}all others NOT published"

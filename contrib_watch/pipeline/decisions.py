@@ -64,7 +64,7 @@ def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path
             _refuse_unreported(desk, held)
         drop = desk.drops.decide(held, approved=False, told=_told("reject", by, why))
         if damage is None:
-            job = Job.begin(desk, drop, ended=f"rejected by a person, nothing of it was sent{named}")
+            job = Job.begin(desk, drop, ended=f"rejected by a person{named}")
         else:
             ended = f"{damage.where}: {damage.what}; rejected by a person{named}"
             job = Job.unread(desk, drop, ended, _sent_before(desk, held))

@@ -26,6 +26,7 @@ from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes,
 from contrib_watch.core.report import Report, build_report, spreadsheet_raw
 from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.verified import Verified
 
 SEEN = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 SENT, ACKED = "2026-11-22T16:30:02.123Z", "2026-11-22T16:30:02.371Z"
@@ -357,6 +358,20 @@ def test_times_of_one_day_name_it_once() -> None:
     next_day = acked(3)._replace(acked_at_utc="2026-11-23T00:00:01.000Z")
     assert "2026-11-22 16:30:02.123 to 16:30:02.371 UTC" in page(a_report(acked(3)))
     assert "2026-11-22 16:30:02.123 to 2026-11-23 00:00:01.000 UTC" in page(a_report(next_day))
+
+
+def test_a_drop_that_failed_half_way_counts_no_rows_that_were_not_sent() -> None:
+    failed = replace(a_report().drop, status=DropStatus.FAILED, reason="the copy is damaged")
+    html = page(a_report(acked(3), quotes=None, drop=failed))
+    assert "1 acknowledged; what is not listed was not sent" in html
+    assert "<b>all<small>others</small></b>" in html
+    assert "read =" not in html
+
+
+def test_a_row_that_is_not_as_posted_is_not_called_acknowledged() -> None:
+    html = page(a_report(acked(3), acked(4), verified=Verified("yes", {"R4": "no: ASK 4.5 instead of 4"})))
+    assert "<b>1<small>not as posted</small></b>" in html
+    assert "row 4, R4: ASK 4.5 instead of 4" in html
 
 
 def test_what_there_is_one_of_is_told_as_one() -> None:

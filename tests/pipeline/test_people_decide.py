@@ -77,7 +77,7 @@ def test_a_rejection_that_dies_at_any_step_is_whole_or_never_was(site: Site) -> 
         if drop.status is DropStatus.REJECTED:
             break
         assert (drop.status, drop.run) == (DropStatus.HELD, 1)
-    assert drop.reason == "rejected by a person, nothing of it was sent"
+    assert drop.reason == "rejected by a person"
     assert site.statuses(2) == {"A=": "rejected", "B=": "unchanged", "C=": "rejected"}
     assert len(site.report_files()) == 2 * 3
 
