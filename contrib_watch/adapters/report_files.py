@@ -47,7 +47,7 @@ _WORDS = {
     Status.SUPERSEDED: "superseded",
 }
 """The statuses, for people who have never seen the CSV."""
-_CAUSE_WORDS: dict[Status | None, str] = {**_WORDS, Status.ACKED: "not as posted", None: "missing"}
+_CAUSE_WORDS = {**_WORDS, Status.ACKED: "not as posted"}
 """What became of the rows of a cause: acknowledged ones have one where they were read back and are different."""
 
 _FREE_TEXTS = ("row", "ric", "changes", "nak_code", "text", "verified")
