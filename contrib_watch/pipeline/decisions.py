@@ -6,46 +6,52 @@ now or later, acts on them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
-from contrib_watch.errors import ConfigurationError, StateError, UnreadableFile
+from contrib_watch.errors import (
+    ConfigurationError,
+    ContribWatchError,
+    StateError,
+    StateUnavailable,
+    UnreadableFile,
+)
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import Job, examine
+from contrib_watch.pipeline.job import Beginning, Inspection, Job, beginning, inspecting
 from contrib_watch.pipeline.later import stated_by
-from contrib_watch.pipeline.publishing import publish
+from contrib_watch.pipeline.publishing import publish, rebuilt, reports_folder
 from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held
-from contrib_watch.pipeline.second_look import second_look
+from contrib_watch.store import Findings
 
 
 def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
     """Release a held drop, or be the first of two who do; what it then is tells which.
 
     What is released is the content, and the changes that the drop's last report shows: where the snapshot has moved
-    since, the drop is held again with a new report. Raises ConfigurationError then, where the drop is not held, and
-    where this person may not release it.
+    since, the drop is held again with a new report. Raises ConfigurationError then, where the drop is not held, where
+    this person may not release it, and where there was no report to look at, which is written then.
     """
     drop = _find(desk, drop_id, DropStatus.HELD)
-    _refuse_unreported(desk, drop)
-    feed = desk.feeds[drop.feed]
+    if (report := _write_missing(desk, drop)) is not None:
+        what = f"drop {drop_id} is not approved: its report was not written until now"
+        raise ConfigurationError(what, hint=f"Look at it, then approve it: {report}")
     seen = seen_held(desk, drop)
-    dropped_by = droppers(desk, drop)
-    earlier = [one["name"] for one in approvals(desk, drop, drop.run + 1) if one["fingerprint"] == seen]
-    if refusal := why_not(feed, dropped_by, by, earlier):
-        raise ConfigurationError(f"drop {drop_id} is not approved: {refusal}")
+    _refuse_person(desk, drop, by, seen)
     stated = done_at_once(stated_by(desk, drop))
-    if _changes_now(desk, drop, stated) != seen:
-        report = _hold_again(desk, drop, stated, by, why)
+    now = _inspected(desk, drop, stated=stated)
+    if isinstance(now, UnreadableFile) or fingerprint_of(desk, drop, now.changes) != seen:
+        report = _hold_again(desk, drop, now, by, why)
         what = f"drop {drop_id} is not approved: the snapshot has moved since its report, or the configuration, and "
         what += "it would now change other values"
         raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {report}")
     told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
-        drop = _find(desk, drop_id, DropStatus.HELD)  # nobody else has decided meanwhile
-        _refuse_unreported(desk, drop)
-        if len(earlier) + 1 < approvals_needed(feed, drop):
+        _refuse_decided(desk, drop)
+        earlier = _refuse_person(desk, drop, by, seen)  # who may have approved it meanwhile
+        if len(earlier) + 1 < approvals_needed(desk.feeds[drop.feed], drop):
             desk.drops.note_decision(drop, {**told, "approved": False})
             return drop
         return desk.drops.decide(drop, approved=True, told=told)
@@ -54,30 +60,25 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
 def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path:
     """End a held drop and write its second report; raises ConfigurationError where it is not held.
 
-    A drop whose copy is gone or damaged can be ended as well, and before its report is written, which never will be.
+    That sends nothing, so it is always possible: also where the drop's copy is gone or damaged, and where its first
+    report cannot be written, of which the second one tells.
     """
+    held = _find(desk, drop_id, DropStatus.HELD)
     named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
+    start = _rejection(desk, held, named)
     with desk.state.transaction():  # all of it: a process that sends must never see the drop as one to send
-        held = _find(desk, drop_id, DropStatus.HELD)
-        damage = _damage_of(desk, held)
-        if damage is None:
-            _refuse_unreported(desk, held)
+        _refuse_decided(desk, held)
         drop = desk.drops.decide(held, approved=False, told=_told("reject", by, why))
-        if damage is None:
-            job = Job.begin(desk, drop, ended=f"rejected by a person{named}")
-        else:
-            ended = f"{damage.where}: {damage.what}; rejected by a person{named}"
-            job = Job.unread(desk, drop, ended, _sent_before(desk, held))
-        report = job.conclude()
+        report = Job.begin(desk, drop, start).conclude()
     return publish(desk, report)
 
 
 def retry(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:
     """Process a drop that is over once more, under today's configuration."""
-    over = (DropStatus.DONE, DropStatus.REJECTED, DropStatus.FAILED)
+    drop = _find(desk, drop_id, DropStatus.DONE, DropStatus.REJECTED, DropStatus.FAILED)
+    _write_missing(desk, drop)
     with desk.state.transaction():
-        drop = _find(desk, drop_id, *over)
-        _refuse_unreported(desk, drop)
+        _refuse_decided(desk, drop)
         return desk.drops.decide(drop, approved=False, told=_told("retry", by, why))
 
 
@@ -86,24 +87,60 @@ def _told(decision: str, by: Person, why: str) -> dict[str, str]:
     return {"decision": decision, **by.told(why)}
 
 
-def _changes_now(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]]) -> str:
-    """The fingerprint of what a drop would change now; empty where it cannot be read any more."""
+def _inspected(
+    desk: Desk, drop: Drop, *, stated: dict[str, frozenset[str]] | None = None, to_end: bool = False
+) -> Inspection | UnreadableFile:
+    """A drop's file and what it would change now: read before a transaction, in which nobody else can write."""
     try:
-        reading = desk.reading(drop)
-        changes = examine(desk, drop, reading.quotes, stated=stated)
-        look = second_look(desk, *desk.file_of(drop), reading, changes.rics)
-    except UnreadableFile:
-        return ""
-    return fingerprint_of(desk, drop, look.applied(changes))
+        return done_at_once(inspecting(desk, drop, stated=stated, to_end=to_end))
+    except UnreadableFile as error:
+        return error
 
 
-def _hold_again(desk: Desk, drop: Drop, stated: dict[str, frozenset[str]], by: Person, why: str) -> Path:
+def _rejection(desk: Desk, held: Drop, named: str) -> Beginning:
+    """The run that ends a held drop: each of its rows, or the whole file where it cannot be read, is rejected."""
+    untold = _never_reported(desk, held)
+    try:
+        seen: Inspection | ContribWatchError = _inspected(desk, held, to_end=True)
+    except StateUnavailable:
+        raise
+    except StateError as damage:
+        seen = damage
+    if isinstance(seen, Inspection):
+        seen = seen._replace(facts=(*seen.facts, *untold))
+        ended = f"rejected by a person{named}"
+        return beginning(desk, replace(held, run=held.run + 1), seen, ended=ended)
+    why = f"{seen.where}: {seen.what}; rejected by a person{named}"
+    return Beginning(DropStatus.REJECTED, why, Findings(warnings=(*_sent_before(desk, held), *untold)))
+
+
+def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Person, why: str) -> Path:
     """Make a new report of what a held drop would change now."""
     reason = "it would change other values than its last report showed, because the snapshot or configuration moved"
     with desk.state.transaction():
+        _refuse_decided(desk, drop)
         again = desk.drops.decide(drop, approved=False, hold=reason, told=_told("approve, refused", by, why))
-        report = done_at_once(Job.starting(desk, again, stated=stated)).conclude()
+        if isinstance(now, Inspection):
+            start = beginning(desk, again, now)
+        else:
+            start = Beginning(DropStatus.REJECTED, str(now))
+        report = Job.begin(desk, again, start).conclude()
     return publish(desk, report)
+
+
+def _refuse_person(desk: Desk, drop: Drop, by: Person, seen: str) -> list[str]:
+    """Raise ConfigurationError where somebody may not release a drop; who else has approved the same."""
+    earlier = [one["name"] for one in approvals(desk, drop, drop.run + 1) if one["fingerprint"] == seen]
+    if refusal := why_not(desk.feeds[drop.feed], droppers(desk, drop), by, earlier):
+        raise ConfigurationError(f"drop {drop.id} is not approved: {refusal}")
+    return earlier
+
+
+def _refuse_decided(desk: Desk, drop: Drop) -> None:
+    """Raise ConfigurationError where a drop is not what it was when it was looked at."""
+    if desk.drop_named(drop.id) != drop:
+        what = f"drop {drop.id} has changed meanwhile: somebody else has decided about it"
+        raise ConfigurationError(what, hint="`contrib-watch status` shows what it is now")
 
 
 def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
@@ -116,28 +153,34 @@ def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
     return drop
 
 
-def _refuse_unreported(desk: Desk, drop: Drop) -> None:
-    """Raise ConfigurationError before a drop's report is written: its next run has a report of its own."""
-    report = desk.drops.report(drop)
-    if report is None or report.whole:
-        return
-    what = f"the report of drop {drop.id} is not written yet"
-    if damage := _damage_of(desk, drop):
-        raise ConfigurationError(f"{what}, because of what it is made from: {damage.what}", hint=damage.hint)
-    hint = (
-        "The process that runs, or else the next start, writes it: decide when you have seen it. Where the log says "
-        "that it cannot, save the file again: that makes another drop"
-    )
-    raise ConfigurationError(what, hint=hint)
+def _write_missing(desk: Desk, drop: Drop) -> Path | None:
+    """Write the report of a drop's last run, where no process has; None: it was there.
+
+    Its next run has a report of its own. Raises ConfigurationError where it cannot be written now either, StateError
+    without the bytes that it is made from.
+    """
+    name = desk.drops.report(drop)
+    if name is None or name.whole:
+        return None
+    report = publish(desk, rebuilt(desk, drop))
+    name = desk.drops.report(drop)
+    if name is None or not name.whole:
+        what = f"the report of drop {drop.id} can be written neither where it belongs nor to {reports_folder(desk)}"
+        hint = "Make one of these folders writable; a drop that is held can be ended by `contrib-watch reject`"
+        raise ConfigurationError(what, hint=hint)
+    return report
 
 
-def _damage_of(desk: Desk, drop: Drop) -> StateError | None:
-    """What is wrong with the copy of a drop's bytes; None: nothing."""
+def _never_reported(desk: Desk, drop: Drop) -> tuple[str, ...]:
+    """The warning that there is no report of a drop's last run; none where there is one, or can be one now."""
     try:
-        desk.check_copy(drop)
-    except StateError as error:
-        return error
-    return None
+        _write_missing(desk, drop)
+    except StateUnavailable:
+        raise
+    except ContribWatchError as error:
+        shown = f"`contrib-watch audit drop {drop.id}` shows what became of its rows then"
+        return (f"there is no report of run {drop.run} of this drop: {error.what}; {shown}",)
+    return ()
 
 
 def _sent_before(desk: Desk, drop: Drop) -> tuple[str, ...]:

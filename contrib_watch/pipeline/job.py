@@ -23,7 +23,7 @@ from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
-from contrib_watch.pipeline.aside import Begun, Steps, done_at_once
+from contrib_watch.pipeline.aside import Begun, Steps
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.posting import Settled
 from contrib_watch.pipeline.presence import pending_warning, warning_told
@@ -80,6 +80,73 @@ def told_of(feed: Feed, quotes: Quotes, changes: Changes) -> tuple[str, ...]:
     return (*_blanks(changes), *_columns_gone(feed, quotes, changes))
 
 
+class Inspection(NamedTuple):
+    """A drop's file as it was read, before anything is decided about it."""
+
+    quotes: Quotes
+    changes: Changes
+    """What it changes where two programs agree."""
+    facts: tuple[str, ...] = ()
+    """What the report says of the second reading."""
+
+
+def inspecting(
+    desk: Desk,
+    drop: Drop,
+    *,
+    claimed: Callable[[], Mapping[str, str]] = dict,
+    stated: Mapping[str, frozenset[str]] | None = None,
+    to_end: bool = False,
+) -> Steps[Inspection]:
+    """Read a drop's file, aside, and what it changes; raises UnreadableFile, or StateError without its bytes.
+
+    ``claimed`` gives the RICs that other feeds are posting at the moment when it is asked. ``stated``: see examine().
+    Of a drop ``to_end`` nothing is posted, so nothing is read again. The cells end here: a plan can use their memory.
+    """
+    feed = desk.feed_of(drop)
+    cells: Cells = yield lambda: desk.cells(drop)
+    typing: Future[Quotes] = yield Begun(lambda: desk.typed(cells, feed))
+    held = look_up(desk.ledger, feed, cells)
+    quotes: Quotes = yield typing
+    changes = examine(desk, drop, quotes, claimed(), stated, held)
+    to_post = () if to_end else changes.rics
+    look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), Reading(cells, quotes), to_post)
+    return Inspection(quotes, look.applied(changes), look.facts)
+
+
+class Beginning(NamedTuple):
+    """What is decided about a drop before anything of it is sent."""
+
+    status: DropStatus
+    """How it ends, unless its time runs out or it fails; and why."""
+    reason: str
+    findings: Findings = Findings()
+    quotes: Quotes | None = None
+    """None: its rows cannot be told."""
+    changes: Changes | None = None
+    """What is to be posted; None: nothing, because it is held or rejected as a whole."""
+    ended: Sequence[Outcome] = ()
+    """Its rows that are not posted and have not ended before."""
+
+
+def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> Beginning:
+    """Decide what to post; ``ended`` is a person's reason to reject all that would be."""
+    quotes, changes, facts = seen
+    ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
+    missing = changes.missing if desk.feed_of(drop).complete else ()
+    warnings = (*told_of(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
+    findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
+    recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
+    left = changes.beyond(recorded)
+    refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
+    replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
+    unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
+    if ruling.status is None:
+        return Beginning(DropStatus.DONE, "", findings, quotes, left, unsent)
+    stopped = _stopped(left, Status(ruling.status), ruling.reason, goes_on=drop.status is DropStatus.SENDING)
+    return Beginning(ruling.status, ruling.reason, findings, quotes, None, unsent + _with_twins(stopped, quotes))
+
+
 class Taken(NamedTuple):
     """Posts of a drop that are to be sent, and what is to be written before that."""
 
@@ -88,45 +155,30 @@ class Taken(NamedTuple):
 
 
 class Job:
-    """A drop that is being processed: :meth:`begin`, then take and settle until :attr:`done`, then conclude.
+    """A drop that is being processed: :meth:`starting`, then take and settle until :attr:`done`, then conclude.
 
     What take and settle decide is theirs to say and the caller's to write, in the order in which it was said.
     """
 
     def __init__(
-        self,
-        desk: Desk,
-        drop: Drop,
-        quotes: Quotes | None,
-        changes: Changes | None,
-        findings: Findings,
-        breaker: Breaker | None = None,
-        *,
-        goes_on: bool = False,
+        self, desk: Desk, drop: Drop, start: Beginning, breaker: Breaker | None = None, *, goes_on: bool = False
     ) -> None:
-        """Use :meth:`begin` or :meth:`starting`. ``goes_on``: the program was stopped in this run."""
-        self.drop = drop
+        """Use :meth:`starting` or :meth:`begin`. ``goes_on``: the program was stopped in this run."""
+        self.drop = replace(drop, status=start.status, reason=start.reason)
         self.ended = 0
         """Posts of which there is nothing more to be expected."""
         self.fault: Exception | None = None
         """What broke it off."""
         self._desk = desk
-        self._quotes = quotes.without_values() if quotes is not None else None
-        self._findings = findings
+        self._quotes = start.quotes.without_values() if start.quotes is not None else None
+        self._findings = start.findings
+        changes = start.changes
         self._rics = changes.rics if changes is not None else pd.Index([])
         self._delivery = Delivery(_planned(changes), retries=desk.settings.ads.retries, breaker=breaker)
         self._valid_until = valid_until_utc(desk, drop)
         self._verification: Verification | None = None
         self._going_again: dict[str, Decision] = {}  # by RIC: why it was posted and has to be posted again
         self._goes_on = goes_on
-
-    @classmethod
-    def begin(cls, desk: Desk, drop: Drop, *, ended: str = "") -> Job:
-        """Read a drop and decide what to post, and record every row that needs no post.
-
-        ``ended`` is a person's reason to post nothing: all that would be posted is then rejected.
-        """
-        return done_at_once(cls.starting(desk, drop, ended=ended))
 
     @classmethod
     def starting(
@@ -136,48 +188,30 @@ class Job:
         *,
         claimed: Callable[[], Mapping[str, str]] = dict,
         stated: Mapping[str, frozenset[str]] | None = None,
-        ended: str = "",
         breaker: Breaker | None = None,
     ) -> Steps[Job]:
-        """The steps of :meth:`begin`; the file is read aside.
+        """Read a drop's file, see inspecting(), and :meth:`begin`, or reject it where it cannot be read.
 
-        ``claimed`` gives the RICs that other feeds are posting at the moment when it is asked; no other drop of its
-        Service may start between two steps. ``stated``: see examine(). ``breaker`` is of its Service.
+        No other drop of its Service may start between two steps. ``breaker`` is of its Service.
         """
         try:
-            quotes, changes, facts = yield from _read(desk, drop, claimed, stated, to_end=bool(ended))
+            seen = yield from inspecting(desk, drop, claimed=claimed, stated=stated)
         except UnreadableFile as error:
             if drop.status is DropStatus.SENDING:  # rows of it may have been sent: "rejected" would be untrue
                 hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
-            return cls.unread(desk, drop, str(error))
-        ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
-        missing = changes.missing if desk.feed_of(drop).complete else ()
-        warnings = (*told_of(desk.feed_of(drop), quotes, changes), *facts, *ruling.notes)
-        findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
-        recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
-        changes = changes.beyond(recorded)
-        refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
-        replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
-        unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
+            return cls(desk, drop, Beginning(DropStatus.REJECTED, str(error)))
+        return cls.begin(desk, drop, beginning(desk, drop, seen), breaker)
+
+    @classmethod
+    def begin(cls, desk: Desk, drop: Drop, start: Beginning, breaker: Breaker | None = None) -> Job:
+        """Record every row that needs no post."""
         goes_on = drop.status is DropStatus.SENDING
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING)
-            desk.ledger.record(drop, unsent)
-            if ruling.status is not None:
-                stopped = _stopped(changes, Status(ruling.status), ruling.reason, goes_on=goes_on)
-                desk.ledger.record(drop, _with_twins(stopped, quotes))
-        if ruling.status is not None:
-            return cls(desk, replace(drop, status=ruling.status, reason=ruling.reason), quotes, None, findings)
-        drop = replace(drop, status=DropStatus.DONE, reason="")
-        return cls(desk, drop, quotes, changes, findings, breaker, goes_on=goes_on)
-
-    @classmethod
-    def unread(cls, desk: Desk, drop: Drop, why: str, warnings: tuple[str, ...] = ()) -> Job:
-        """A drop that is rejected as a whole, because its rows cannot be told."""
-        findings = Findings(warnings=warnings)
-        return cls(desk, replace(drop, status=DropStatus.REJECTED, reason=why), None, None, findings)
+            desk.ledger.record(drop, start.ended)
+        return cls(desk, drop, start, breaker, goes_on=goes_on)
 
     @classmethod
     def failed(cls, desk: Desk, drop: Drop) -> Job:
@@ -199,7 +233,7 @@ class Job:
             if ric not in ended
         ]
         desk.ledger.record(drop, lost)
-        return cls(desk, drop, None, None, Findings())
+        return cls(desk, drop, Beginning(drop.status, drop.reason))
 
     @property
     def service(self) -> str:
@@ -359,29 +393,6 @@ class Job:
     def _entry(self, settled: Settled) -> Entry:
         outcomes = _with_twins(settled.outcomes, self._quotes) if self._quotes is not None else ()
         return Entry(self.drop, self.service, *settled._replace(outcomes=outcomes))
-
-
-def _read(
-    desk: Desk,
-    drop: Drop,
-    claimed: Callable[[], Mapping[str, str]],
-    stated: Mapping[str, frozenset[str]] | None,
-    *,
-    to_end: bool,
-) -> Steps[tuple[Quotes, Changes, tuple[str, ...]]]:
-    """A drop's quotes, what they change where two programs agree, and what the report says of that.
-
-    The cells end here: a plan can use their memory. Of a drop ``to_end``, nothing is posted, so nothing read again.
-    """
-    feed = desk.feed_of(drop)
-    cells: Cells = yield lambda: desk.cells(drop)
-    typing: Future[Quotes] = yield Begun(lambda: desk.typed(cells, feed))
-    held = look_up(desk.ledger, feed, cells)
-    quotes: Quotes = yield typing
-    changes = examine(desk, drop, quotes, claimed(), stated, held)
-    to_post = () if to_end else changes.rics
-    look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), Reading(cells, quotes), to_post)
-    return quotes, look.applied(changes), look.facts
 
 
 def _replaced(row: int, ric: str) -> Outcome:

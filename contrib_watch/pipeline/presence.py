@@ -82,13 +82,11 @@ class Presence:
 
     @property
     def overdue(self) -> bool:
-        """Nothing was read back for :data:`OFTEN_ENOUGH`, although there is something to read."""
-        if not self._size:
-            return False
-        age = self._desk.clock.utc() - datetime.fromisoformat(self._sampled_utc) if self._sampled_utc else None
-        if age is not None and timedelta(0) <= age < OFTEN_ENOUGH:
-            return False
-        return any(self._all(service) for service in services(self._desk))
+        """No sample was read back for :data:`OFTEN_ENOUGH`."""
+        if not self._size or not self._sampled_utc:
+            return bool(self._size)
+        age = self._desk.clock.utc() - datetime.fromisoformat(self._sampled_utc)
+        return not timedelta(0) <= age < OFTEN_ENOUGH
 
     def logged_in(self) -> None:
         """There is a connection: read a sample back."""

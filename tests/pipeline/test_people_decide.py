@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from virtual_site import Killed, NewSite, Site, make_feed, page_of, script, sheet
 
 from contrib_watch.core.model import DropStatus
-from contrib_watch.errors import ConfigurationError
+from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline import decisions, publishing
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
@@ -90,17 +93,59 @@ def test_only_a_held_drop_can_be_decided_about(site: Site, decision: str) -> Non
         getattr(site, decision)(7)
 
 
-def test_nobody_decides_about_a_drop_before_its_report_is_written(site: Site) -> None:
-    hold(site)
+def unwrite_report(site: Site, drop_id: int) -> Path:
+    """As where the process died before the report of a drop was written; where it will be."""
+    report = site.report(drop_id)
+    report.unlink()
+    page_of(report).unlink()
     with site.desk() as desk, desk.state.transaction() as connection:
-        connection.exec_driver_sql("UPDATE reports SET whole = 0")  # as where the process dies before it
-    for decide in (site.approve, site.reject):
-        with pytest.raises(ConfigurationError, match="the report of drop 2 is not written yet"):
-            decide(2)
-    with pytest.raises(ConfigurationError, match="the report of drop 1 is not written yet"):
-        site.retry(1)
-    site.run()
+        connection.exec_driver_sql(f"UPDATE reports SET whole = 0 WHERE drop_id = {drop_id}")
+    return report
+
+
+def test_nobody_approves_a_drop_before_its_report_is_written_which_the_decision_does(site: Site) -> None:
+    hold(site)
+    report = unwrite_report(site, 2)
+    with pytest.raises(
+        ConfigurationError, match=r"drop 2 is not approved: its report was not written until now"
+    ) as no:
+        site.approve(2)
+    assert str(report) in str(no.value)
+    assert site.report(2) == report
+    assert site.statuses(2) == {"A=": "held", "B=": "unchanged", "C=": "held"}
     site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "acked", "B=": "unchanged", "C=": "acked"}
+
+
+@pytest.mark.parametrize(("drop", "decide"), [(1, Site.retry), (2, Site.reject)])
+def test_a_decision_that_needs_no_look_writes_the_report_that_is_missing(
+    site: Site, drop: int, decide: Callable[[Site, int], object]
+) -> None:
+    hold(site)
+    first = unwrite_report(site, drop)
+    decide(site, drop)
+    site.run()
+    assert site.reports(drop)[0] == first != site.reports(drop)[1]
+    assert {first, page_of(first)} < site.report_files()
+
+
+def test_a_held_drop_whose_report_can_be_written_nowhere_can_be_ended(site: Site) -> None:
+    hold(site)
+    elsewhere = unwrite_report(site, 2).parent
+    (site.settings.state.folder / "reports").write_bytes(b"")
+    with site.desk() as desk, desk.state.transaction() as connection:
+        connection.exec_driver_sql(f"UPDATE reports SET folder = '{elsewhere}/gone' WHERE drop_id = 2")
+    site.run()  # it cannot write it either, and goes on
+    with pytest.raises(ConfigurationError, match=r"drop 2 can be written neither .*contrib-watch reject"):
+        site.approve(2)
+    site.reject(2)
+    assert site.drops()[1].status is DropStatus.REJECTED
+    assert site.run() == []
+    assert site.statuses(2) == {"A=": "rejected", "B=": "unchanged", "C=": "rejected"}
+    page = page_of(site.report(2)).read_text("utf-8")
+    assert "there is no report of run 1 of this drop" in page
+    assert "contrib-watch audit drop 2" in page
 
 
 def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will_never_be_written(site: Site) -> None:
@@ -110,7 +155,7 @@ def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will
         connection.exec_driver_sql("UPDATE reports SET whole = 0 WHERE drop_id = 2")
         desk.spooled(held.sha256).write_bytes(b"")
     site.run()  # it cannot make the report anew, and goes on
-    with pytest.raises(ConfigurationError, match=r"not written yet, because .* is damaged.*contrib-watch reject"):
+    with pytest.raises(StateError, match=r"is damaged.*contrib-watch reject"):
         site.approve(2)
     report = site.reject(2)
     assert site.drops()[1].status is DropStatus.REJECTED
@@ -133,8 +178,6 @@ def test_a_held_drop_whose_report_fails_stays_held(site: Site, monkeypatch: pyte
         (finished,) = site.run()
     assert (finished.drop.status, finished.totals["held"], finished.fault_code) == (DropStatus.HELD, 1, 1)
     assert site.drops()[1].status is DropStatus.HELD
-    with pytest.raises(ConfigurationError, match="not written yet"):
-        site.approve(2)
     site.run()
     assert site.statuses(2) == {"A=": "held", "B=": "unchanged"}
     site.approve(2)

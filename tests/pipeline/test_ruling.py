@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, script, sheet
 
+from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.core.limits import Guards, Limit
-from contrib_watch.core.model import DropStatus, Person, Source
+from contrib_watch.core.model import Cells, DropStatus, Feed, Person, Source
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline import arrivals, decisions
+from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 BOB = Person("bob", Source.ASSERTED, "root")
-ANNA = Person("anna", Source.OS_USER, "anna")
+BOB_HIMSELF, ANNA = Person("bob", Source.OS_USER, "bob"), Person("anna", Source.OS_USER, "anna")
 GUARDS = Guards(max_move={"BID": Limit(Decimal(20), percent=True)})
 OLD = sheet("RIC,BID", *(f"R{n}=,10" for n in range(6)))
 TIMES_100 = sheet("RIC,BID", *(f"R{n}=,1000" for n in range(6)))
@@ -34,6 +38,25 @@ def accept(site: Site) -> None:
 def approve(site: Site, drop: int, by: Person = BOB) -> None:
     with site.desk() as desk:
         decisions.approve(desk, drop, by, "seen")
+
+
+class Interrupted(Reader):
+    """A reader during whose first reading something else happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._happens: list[Callable[[], object]] = [happens]
+
+    def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
+        while self._happens:
+            self._happens.pop()()
+        return super().read_cells(path, filename, feed)
+
+
+def meanwhile(site: Site, decide: Callable[[Desk], object], happens: Callable[[], object]) -> None:
+    """A person decides, and while that person's process reads the drop's file something else happens."""
+    with site.desk() as desk, Interrupted(happens) as reader:
+        decide(replace(desk, reader=reader))
 
 
 @pytest.fixture
@@ -196,21 +219,70 @@ def test_a_retry_is_no_first_drop_where_the_first_run_brought_something(new_site
     assert site.totals(1) == {"unchanged": 1, "held": 5}
 
 
-def test_two_must_approve_what_nobody_knows_who_dropped(new_site: NewSite) -> None:
+@pytest.fixture
+def unknown(new_site: NewSite) -> Site:
+    """Drop 1 is held, two must approve it, and anna and bob may."""
     site = new_site(make_feed("fx", guards=GUARDS, approvers=("anna", "bob"), approval="always"))
     site.save(OLD)
     site.run()
     with site.desk() as desk, desk.state.transaction() as connection:
         connection.exec_driver_sql("UPDATE drops SET owner = 'unknown'")
-    anna, bob = (Person(name, Source.OS_USER, name) for name in ("anna", "bob"))
-    approve(site, 1, anna)
-    site.run()
-    assert site.posts == []
+    return site
+
+
+def test_two_must_approve_what_nobody_knows_who_dropped(unknown: Site) -> None:
+    approve(unknown, 1, ANNA)
+    unknown.run()
+    assert unknown.posts == []
     with pytest.raises(ConfigurationError, match="anna has approved it already"):
-        approve(site, 1, anna)
-    approve(site, 1, bob)
-    site.run()
-    assert site.totals(1) == {"acked": 6}
+        approve(unknown, 1, ANNA)
+    approve(unknown, 1, BOB_HIMSELF)
+    unknown.run()
+    assert unknown.totals(1) == {"acked": 6}
+
+
+def test_two_who_approve_at_the_same_moment_are_two(unknown: Site) -> None:
+    meanwhile(unknown, lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, BOB_HIMSELF))
+    unknown.run()
+    assert unknown.totals(1) == {"acked": 6}
+
+
+def test_one_who_approves_twice_at_the_same_moment_is_one(unknown: Site) -> None:
+    with pytest.raises(ConfigurationError, match="anna has approved it already"):
+        meanwhile(unknown, lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, ANNA))
+    unknown.run()
+    assert unknown.posts == []
+
+
+@pytest.mark.parametrize("first", [decisions.approve, decisions.reject])
+@pytest.mark.parametrize("second", [decisions.approve, decisions.reject])
+def test_of_two_decisions_at_the_same_moment_the_first_one_counts(
+    guarded: Site, first: Callable[[Desk, int, Person], object], second: Callable[[Desk, int, Person], object]
+) -> None:
+    def decide() -> None:
+        with guarded.desk() as desk:
+            first(desk, 2, BOB)
+
+    with pytest.raises(ConfigurationError, match="drop 2 has changed meanwhile: somebody else has decided about it"):
+        meanwhile(guarded, lambda desk: second(desk, 2, ANNA), decide)
+    guarded.run()
+    assert guarded.totals(2) == {"acked" if first is decisions.approve else "rejected": 6}
+    assert guarded.drops()[1].run == 2
+
+
+def test_a_drop_that_was_approved_and_is_held_anew_is_not_what_somebody_else_looks_at(guarded: Site) -> None:
+    def moved_on() -> None:
+        approve(guarded, 2)
+        with guarded.desk() as desk, desk.state.transaction() as connection:
+            connection.exec_driver_sql("""UPDATE snapshot SET fields = '{"BID":12}' WHERE ric = 'R0='""")
+        guarded.run(scan=False)
+        assert guarded.drops()[1].status is DropStatus.HELD
+
+    with pytest.raises(ConfigurationError, match="somebody else has decided about it"):
+        meanwhile(guarded, lambda desk: decisions.approve(desk, 2, ANNA), moved_on)
+    assert guarded.drops()[1].run == 2
+    guarded.run(scan=False)
+    assert len(guarded.posts) == 6
 
 
 class TestValidFor:
