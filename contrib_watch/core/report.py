@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -117,7 +116,7 @@ def build_report(
     state_id: str,
     local_tz: tzinfo,
     quotes: Quotes | None,
-    outcomes: pd.DataFrame,
+    outcomes: pa.Table,
     problems: Sequence[Problem] | None = None,
     missing: Sequence[str] = (),
     warnings: Sequence[str] = (),
@@ -146,7 +145,7 @@ def build_report(
     half_way = False
     if quotes is None:
         rows, causes, verdict = _whole_file(drop, _encodable(unreadable), _encodable(drop.reason))
-        if half_way := drop.status is DropStatus.FAILED and not outcomes.empty:
+        if half_way := drop.status is DropStatus.FAILED and len(outcomes) > 0:
             rows, causes, verdict = _half_way(drop, rows, outcomes)
     else:
         problems = quotes.problems if problems is None else problems
@@ -380,7 +379,7 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pa.Table, tup
     return line, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
 
 
-def _half_way(drop: Drop, rest: pa.Table, outcomes: pd.DataFrame) -> tuple[pa.Table, tuple[Cause, ...], Verdict]:
+def _half_way(drop: Drop, rest: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, tuple[Cause, ...], Verdict]:
     """The rows of a drop that failed after some of them had ended; ``rest`` is the line for those that had not.
 
     Rows below 1 are of RICs whose place in the file is not known any more.

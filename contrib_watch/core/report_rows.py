@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,7 +26,7 @@ _TYPES = {**dict.fromkeys(COLUMNS, pa.string()), **dict.fromkeys(("row", "post_i
 _PROBLEM_WORDS = pa.array([status.value for status in PROBLEM_STATUSES])
 
 
-def numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Problem]) -> pa.Table:
+def numbered_rows(quotes: Quotes, outcomes: pa.Table, problems: Sequence[Problem]) -> pa.Table:
     """Every row of the file with COLUMNS, once, in the report's order; ``row`` is still the file's number.
 
     Raises ContribWatchError where the rows do not add up to what was read: a fault of the program.
@@ -42,9 +41,9 @@ def numbered_rows(quotes: Quotes, outcomes: pd.DataFrame, problems: Sequence[Pro
     return in_order(_explained(rows, problems))
 
 
-def recorded_rows(outcomes: pd.DataFrame) -> pa.Table:
+def recorded_rows(outcomes: pa.Table) -> pa.Table:
     """COLUMNS of outcomes; absent text becomes empty."""
-    found = pa.Table.from_pandas(outcomes[list(COLUMNS)], schema=pa.schema(_TYPES.items()), preserve_index=False)
+    found = outcomes.select(COLUMNS)
     texts = (name for name, kind in _TYPES.items() if kind == pa.string() and found[name].null_count)
     return with_columns(found, **{name: pc.fill_null(found[name], "") for name in texts})
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
 from contrib_watch.errors import (
@@ -186,5 +188,5 @@ def _never_reported(desk: Desk, drop: Drop) -> tuple[str, ...]:
 def _sent_before(desk: Desk, drop: Drop) -> tuple[str, ...]:
     """The warning that a held drop was on its way already, as where its ``valid_for`` ended it."""
     sent = desk.ledger.outcomes(drop, ("sent_at_utc",))["sent_at_utc"]
-    count = int((sent.fillna("") != "").sum())
+    count = pc.sum(pc.not_equal(sent, "")).as_py() or 0
     return (f"{count:,} rows of this drop were posted before it was held, see its earlier report",) if count else ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,13 +19,15 @@ from contrib_watch.core.model import Cells, Drop, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, UnreadableFile
-from contrib_watch.pipeline.aside import side_by_side
+from contrib_watch.pipeline.aside import at_once, in_thread, side_by_side
 from contrib_watch.pipeline.environment import KEPT, Environment
 from contrib_watch.store import Drops, Ledger, State, shortage, utc_text
 
 _JOURNAL_BYTES = 32 << 20
 """What a drop of some thousand changed rows leaves in the database's journal, which is emptied when it is over; less
 where even that could be the room that is to stay free."""
+_HASHED_AT_ONCE_BYTES = 1 << 18
+"""Up to this size, to hash a file costs less than to start a thread for it."""
 _WITHOUT_COPY = (
     "Save the file again: that makes a drop of it anew, which `retry` cannot; a drop that is held is ended by "
     "`contrib-watch reject`. The state must keep its spool"
@@ -215,14 +216,14 @@ class Desk:
         if not drop.sha256:
             what = f"the file has {drop.size_bytes:,} bytes, above the feed's max_bytes, so none of it was read"
             raise UnreadableFile(what, where=name, hint="Split it, or raise max_bytes: the next start reads it")
-        with ThreadPoolExecutor(1, "checking") as beside:
-            checking = beside.submit(self.check_copy, drop)
-            try:
-                return self.reader.read_cells(self.unpacked(drop.sha256), name, feed)
-            except OSError as error:
-                raise _unusable(drop, path, error) from error
-            finally:
-                checking.result()  # of a damaged copy, nothing counts that its reading came to
+        check = in_thread if drop.size_bytes > _HASHED_AT_ONCE_BYTES else at_once
+        checking = check(lambda: self.check_copy(drop))
+        try:
+            return self.reader.read_cells(self.unpacked(drop.sha256), name, feed)
+        except OSError as error:
+            raise _unusable(drop, path, error) from error
+        finally:
+            checking.result()  # of a damaged copy, nothing counts that its reading came to
 
     def check_copy(self, drop: Drop) -> None:
         """Raise StateError where the bytes of a drop are gone or are not those that were dropped."""

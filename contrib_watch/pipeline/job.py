@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
@@ -219,7 +220,7 @@ class Job:
 
         In which row of the file those RICs stood is not known any more: they are numbered from 0 down.
         """
-        ended = frozenset(desk.ledger.outcomes(drop, ("ric",))["ric"])
+        ended = frozenset(desk.ledger.outcomes(drop, ("ric",))["ric"].to_pylist())
         lost = [
             Outcome(
                 -number,
@@ -283,8 +284,8 @@ class Job:
         """Of all that the record says was acknowledged in this run, also before a stop of the program."""
         if self._verification is None:
             ended = self._desk.ledger.outcomes(self.drop, ("ric", "status"))
-            acked = ended["ric"][ended["status"] == Status.ACKED]
-            self._verification = Verification(self._desk, self.service, acked.unique().tolist())
+            acked = ended["ric"].filter(pc.equal(ended["status"], Status.ACKED.value))
+            self._verification = Verification(self._desk, self.service, acked.unique().to_pylist())
         return self._verification
 
     @property

@@ -12,6 +12,9 @@ from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.guards import Breach, Circumstances, Move, check, largest_moves
@@ -22,7 +25,7 @@ from contrib_watch.store.record import run_record
 
 APPROVE = "approve"
 """What the record calls an approval."""
-_NOT_ACKED = (Status.HELD, Status.NAKKED, Status.UNCONFIRMED)
+_NOT_ACKED = pa.array([Status.HELD.value, Status.NAKKED.value, Status.UNCONFIRMED.value])
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _unfit(desk: Desk, drop: Drop, approved: list[dict[str, Any]]) -> str:
     return ""
 
 
-def fingerprint_of(desk: Desk, drop: Drop, changes: Changes, sent: Iterable[tuple[object, object]] = ()) -> str:
+def fingerprint_of(desk: Desk, drop: Drop, changes: Changes, sent: Iterable[tuple[str, str]] = ()) -> str:
     """The fingerprint of what a drop would change where it would be posted today; ``sent`` has it changed already."""
     target, service = desk.settings.ads.target, desk.feeds[drop.feed].service
     planned = chain.from_iterable(zip(piece.index, piece["changes"], strict=True) for piece in plans(changes))
@@ -128,8 +131,7 @@ def fingerprint_of(desk: Desk, drop: Drop, changes: Changes, sent: Iterable[tupl
 def seen_now(desk: Desk, drop: Drop, changes: Changes) -> str:
     """The fingerprint of what a drop would change, and in its present run has changed already."""
     recorded = desk.ledger.outcomes(drop, ("ric", "action", "changes"))
-    sent = recorded[recorded["action"] != ""]
-    return fingerprint_of(desk, drop, changes, zip(sent["ric"], sent["changes"], strict=True))
+    return fingerprint_of(desk, drop, changes, _told(recorded.filter(pc.not_equal(recorded["action"], ""))))
 
 
 def seen_held(desk: Desk, drop: Drop) -> str:
@@ -140,9 +142,13 @@ def seen_held(desk: Desk, drop: Drop) -> str:
     found = run_record(desk.state, drop.id, drop.run)
     told = found[1] if found else {}
     recorded = desk.ledger.outcomes(drop, ("ric", "status", "changes"))
-    waiting = recorded[recorded["status"].isin(_NOT_ACKED)]
-    changes = zip(map(str, waiting["ric"]), map(str, waiting["changes"]), strict=True)
-    return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, changes)
+    waiting = recorded.filter(pc.is_in(recorded["status"], value_set=_NOT_ACKED))
+    return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, _told(waiting))
+
+
+def _told(recorded: pa.Table) -> Iterator[tuple[str, str]]:
+    """RIC and changes of recorded rows."""
+    return zip(recorded["ric"].to_pylist(), recorded["changes"].to_pylist(), strict=True)
 
 
 def told_of(decision: Mapping[str, Any]) -> str:

@@ -293,15 +293,13 @@ class Ledger:
                 return kept.leaves()
             return leaves_of(outcome_leaves(connection, drop.id, drop.run), ROW_COLUMNS)
 
-    def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pd.DataFrame:
-        """The recorded rows of the drop's present run, by row: these fields of Outcome, in Arrow's types."""
+    def outcomes(self, drop: Drop, columns: Sequence[str] = OUTCOME_COLUMNS) -> pa.Table:
+        """The recorded rows of the drop's present run, by row: these fields of Outcome."""
         with self._state.transaction() as connection:
             kept = self._kept(drop)
             if kept is not None and kept.has(columns):
-                table = kept.table(columns)
-            else:
-                table = read_outcomes(connection, drop, columns)
-        return table.to_pandas(types_mapper=pd.ArrowDtype)
+                return kept.table(columns)
+            return read_outcomes(connection, drop, columns)
 
     def _kept(self, drop: Drop) -> Recorded | None:
         """The drop's present run as this process recorded it; None: the table may have more of it, or less."""

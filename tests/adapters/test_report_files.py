@@ -35,12 +35,11 @@ FREE_TEXT = st.text(st.sampled_from("ab=+-@',;\t\r\n\"\u00e9 "), max_size=5)
 """With all characters that a CSV or a spreadsheet program takes for more than text."""
 
 
-def the_outcomes(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def the_outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
     """Outcomes as the store gives them."""
     numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
     shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
-    table = pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    return pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
 
 
 def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:

@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from contrib_watch.adapters.report_files import page
@@ -87,10 +88,17 @@ def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv"
             "state_id": "s1",
             "local_tz": UTC,
             "quotes": quotes,
-            "outcomes": pd.DataFrame(list(outcomes), columns=list(Outcome._fields), dtype=object),
+            "outcomes": the_outcomes(outcomes),
             **options,
         }
     )
+
+
+def the_outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
+    """Outcomes as the store gives them."""
+    numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
+    shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
+    return pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
 
 
 def nakked(row: int) -> Outcome:

@@ -52,11 +52,10 @@ def some_quotes(
     )
 
 
-def the_outcomes(*outcomes: Outcome) -> pd.DataFrame:
+def the_outcomes(*outcomes: Outcome) -> pa.Table:
     numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
     shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
-    table = pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    return pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
 
 
 def the_rows(report: Report) -> pd.DataFrame:
