@@ -5,9 +5,10 @@ python tests/interop/sdk_table.py > tests/interop/README.md
 
 from __future__ import annotations
 
+from sdk_provider import dictionary_texts
 from test_sdk_values import AGREED, DIFFERENT, NOTHING, REFUSED
 
-from contrib_watch.config import Fields, load_dictionary
+from contrib_watch.config import parse_dictionary
 
 START = """\
 # What LSEG's SDK for Java makes of values, beside the simulated ADS
@@ -15,7 +16,7 @@ START = """\
 Made by `python tests/interop/sdk_table.py` of the parameters of `test_sdk_values.py`, which hold them against both
 servers (`pytest -m interop`; needs a JDK and Maven); a test fails where this page and they differ. Tokens stand as in
 the post; "blank" is a field without a value. How logins, packs, Errors, Pings and reading differ is in the names of
-the tests of `test_sdk_protocol.py`.
+the tests of `test_sdk_protocol.py`. `NET_INT` and `NAME_U` are of types that the built-in dictionary has no field of.
 
 | field | type | token | the SDK for Java | the simulated ADS |
 |---|---|---|---|---|
@@ -33,7 +34,7 @@ def page() -> str:
     )
 
 
-_DICTIONARY = load_dictionary(Fields())
+_DICTIONARY = parse_dictionary(*(text.encode() for text in dictionary_texts()))
 
 
 def _kind(field: str) -> str:
