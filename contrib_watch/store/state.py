@@ -132,7 +132,7 @@ class State:
             if not reading:
                 state._keep_older_version(database)
             state._prepare(target, reading=reading, accept_empty=accept_empty)
-            state._identity = _identity(state._file) if state._file else None
+            state._identity = _identity(state._file) if state._file and not reading else None
         except StateError:
             state.close()
             raise
@@ -143,7 +143,7 @@ class State:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
         It waits for what is being written aside, and raises what that ended with. Raises StateUnavailable where the
-        database cannot be used for a reason outside of it.
+        database cannot be used for a reason outside of it, or its file was replaced, so that what was committed is lost.
         """
         here = self._in_this_thread
         if here.connection is not None:
@@ -162,6 +162,8 @@ class State:
             raise StateUnavailable(what, where=self._engine.url.render_as_string(), hint=_RESTORE) from error
         except (DatabaseError, sqlite3.DatabaseError) as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
+        if self._identity is not None:
+            self.refuse_replaced()
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
@@ -250,12 +252,12 @@ class State:
             self._check("integrity_check", because=error)
 
     def refuse_replaced(self) -> None:
-        """Raise StateError where the database is not the file any more that was opened: what is recorded is lost."""
+        """Raise StateUnavailable where the database is not the file any more that was opened."""
         if self._file is None or _identity(self._file) == self._identity:
             return
         hint = "Put the folder back, or a backup with `contrib-watch state restore FILE`, and start again"
         what = "the database was deleted or replaced while this process used it, so nothing more is sent"
-        raise StateError(what, where=str(self._file), hint=hint)
+        raise StateUnavailable(what, where=str(self._file), hint=hint)
 
     def _check(self, pragma: str, *, because: Exception | None = None) -> None:
         where = self._engine.url.render_as_string()

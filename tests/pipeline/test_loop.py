@@ -8,10 +8,11 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from virtual_site import Killed, NewSite, Site, make_feed, page_of, read_report, script, sheet
+from virtual_site import Killed, Late, NewSite, Site, make_feed, page_of, read_report, script, sheet
 
 from contrib_watch.core.model import DropStatus
-from contrib_watch.errors import LoginRefused, NoConnection
+from contrib_watch.errors import LoginRefused, NoConnection, StateError
+from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.patience import LOSSES
 from contrib_watch.simulator.faults import Fault, FaultKind
@@ -39,6 +40,22 @@ def test_a_loop_with_nothing_to_do_leaves_nothing_in_the_journal(site: Site) -> 
     site.save(prices(1, *RICS))
     site.run(once=False, meanwhile={5.0: look, 5.1: Loop.stop})
     assert found == [(len(RICS),)]
+
+
+@pytest.mark.parametrize("writer", [at_once, Late])
+def test_nothing_more_is_handed_over_once_the_database_was_replaced(new_site: NewSite, writer: Aside) -> None:
+    site = new_site(window=2, rate_limit=20)
+    database, seen = site.settings.state.folder / "state.db", []
+
+    def replace_database(_loop: Loop) -> None:
+        (database.parent / "other.db").write_bytes(database.read_bytes())
+        (database.parent / "other.db").rename(database)
+        seen.append(len(site.posts))
+
+    site.save(prices(1, *(f"R{number}=" for number in range(30))))
+    with pytest.raises(StateError, match="deleted or replaced"):
+        site.run(meanwhile={0.33: replace_database}, writer=writer)
+    assert 0 < len(site.posts) <= seen[0] + 2  # what was on its way
 
 
 # --- superseded
