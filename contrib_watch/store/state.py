@@ -143,7 +143,7 @@ class State:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
         It waits for what is being written aside, and raises what that ended with. Raises StateUnavailable where the
-        database cannot be used for a reason outside of it, or its file was replaced, so that what was committed is lost.
+        database cannot be used for a reason outside of it, or its file was replaced, and what was committed is lost.
         """
         here = self._in_this_thread
         if here.connection is not None:
