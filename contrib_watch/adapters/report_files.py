@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
 from contrib_watch.core.report import Report, spreadsheet_safe
-from contrib_watch.core.verdict import counted
+from contrib_watch.core.wording import plural
 from contrib_watch.durable import sync_folder
 
 if TYPE_CHECKING:
@@ -347,7 +347,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    environment.filters["counted"] = counted
+    environment.filters["plural"] = plural
     environment.filters["clock"] = _clock
     environment.filters["short"] = _short
     return environment.get_template("report.html.j2")

@@ -171,11 +171,12 @@ def export(config_path: Path, folder: Path, since: str | None, until: str | None
     """Write drops, outcomes, repairs and records to Parquet files in FOLDER, which must not have them yet."""
     from contrib_watch.cli.auditing import bounds
     from contrib_watch.cli.progress import counting
+    from contrib_watch.core.wording import plural
     from contrib_watch.store.export import export as write
 
     with opened(config_path, reading=True) as desk, counting("rows written") as progress:
         counts = write(desk.state, folder, *bounds(since, until), progress)
-    click.echo("\n".join(f"{path}: {count:,} rows" for path, count in counts.items()))
+    click.echo("\n".join(f"{path}: {plural(count, 'row')}" for path, count in counts.items()))
 
 
 @audit.command(short_help="Make a report again, and compare it.")

@@ -20,6 +20,7 @@ from contrib_watch.core.chain import path as path_to_root
 from contrib_watch.core.model import CLEARED, DropStatus
 from contrib_watch.core.report import spreadsheet_safe_text
 from contrib_watch.core.tokens import tokens_of, unquoted
+from contrib_watch.core.wording import plural
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
@@ -172,10 +173,10 @@ def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
     if as_json:
         show([one._asdict() for one in checked.differences], (), True, False)
     else:
-        of = f"{checked.drops:,} drops, {checked.rows:,} rows, by version {desk.environment.version}"
+        of = f"{plural(checked.drops, 'drop')}, {plural(checked.rows, 'row')}, by version {desk.environment.version}"
         lines = [f"not checked: {one}" for one in checked.not_checked]
         found = len(checked.differences)
-        lines.append(f"{found:,} differences in {of}" if found else f"identical posts ({of})")
+        lines.append(f"{plural(found, 'difference')} in {of}" if found else f"identical posts ({of})")
         sys.stdout.write("\n".join(map(visible, lines)) + "\n")
         if found:
             show([one._asdict() for one in checked.differences], ("drop", "row", "ric", "then", "now"), False, False)

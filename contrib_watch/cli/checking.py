@@ -13,10 +13,10 @@ from contrib_watch.adapters.connection import Connection, ConnectionLost
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import LoggedIn
 from contrib_watch.cli.linking import link, token_login
-from contrib_watch.cli.terminal import plural
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Feed
+from contrib_watch.core.wording import plural
 from contrib_watch.errors import ConfigurationError, ContribWatchError, LoginRefused, NoConnection
 from contrib_watch.pipeline.desk import Desk
 

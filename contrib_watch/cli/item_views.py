@@ -16,8 +16,9 @@ from rich.live import Live
 from rich.table import Table
 
 from contrib_watch.ads.watching import Change, ItemChange
-from contrib_watch.cli.terminal import escape, plural, visible
+from contrib_watch.cli.terminal import escape, visible
 from contrib_watch.core.dictionary import Dictionary, Kind
+from contrib_watch.core.wording import plural
 
 SIDE_BY_SIDE = 4
 """As many items stand beside each other, with a row for each field; more stand below each other."""

@@ -10,10 +10,11 @@ import click
 
 from contrib_watch.cli.progress import counting
 from contrib_watch.cli.running import posting
-from contrib_watch.cli.terminal import coloured, counted, escape, plural, print_table, stdout
+from contrib_watch.cli.terminal import coloured, counted, escape, print_table, stdout
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Status
+from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.readback import Finding, Held
 from contrib_watch.pipeline.reconciling import Reconciled, chosen_services
 

@@ -104,11 +104,6 @@ def escape(text: str) -> str:
     return without_markup(visible(text))
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 feed``, ``3 feeds``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _column(header: str) -> Column:
     if header.startswith(">"):
         return Column(header[1:], justify="right", no_wrap=True)

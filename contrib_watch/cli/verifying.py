@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from contrib_watch.adapters.past_reports import Testimony, pages, testimony
 from contrib_watch.cli.progress import counting
+from contrib_watch.core.wording import plural
 from contrib_watch.errors import StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.publishing import reports_folder
@@ -33,14 +34,15 @@ def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
     with counting("rows proven") as progress:
         proven = prove(desk.state, progress)
     number, head = proven.head
-    lines = [f"{proven.records:,} records, {proven.rows:,} rows; the last is record {number}, SHA-256 {head}"]
+    counts = f"{plural(proven.records, 'record')}, {plural(proven.rows, 'row')}"
+    lines = [f"{counts}; the last is record {number}, SHA-256 {head}"]
     lines += [
         f"records {first} to {last} are not in this state: a backup was restored then" for first, last in proven.gaps
     ]
     wrong = [str(proven.misfit)] if proven.misfit else []
     wrong += _lost_contents(desk, proven) if not wrong else []
     found = {folder: list(map(_looked_at, pages(folder))) for folder in folders}
-    lines += [f"{folder}: {len(reports):,} reports compared" for folder, reports in found.items()]
+    lines += [f"{folder}: {plural(len(reports), 'report')} compared" for folder, reports in found.items()]
     if found:
         wrong += _compared(desk, proven, [report for reports in found.values() for report in reports])
     lines += [f"DOES NOT FIT: {one}" for one in wrong] or ["everything fits"]
@@ -91,9 +93,8 @@ def _compared(desk: Desk, proven: Proven, there: Sequence[_Report | _Unreadable]
     known = _Known(recorded.keys(), {name for name, _ in recorded}, {sha256 for _, sha256 in recorded})
     under_way = {name.base for drop in desk.drops.unreported() if (name := desk.drops.report(drop))}
     for one in sorted(reports, key=lambda one: one.says.number):
-        written = (
-            one.says.path.name.removesuffix(".ack.html") not in under_way
-        )  # else it is recorded when it is whole
+        # One that is not written to its end is recorded when it is.
+        written = one.says.path.name.removesuffix(".ack.html") not in under_way
         if written and one.says.state == desk.state.state_id:
             misfits = (_misfit(desk, proven, one), *_changed(one, known))
             wrong += next(([misfit] for misfit in misfits if misfit), [])
@@ -131,7 +132,8 @@ def _missing(recorded: Mapping[tuple[str, str], int], there: Collection[tuple[st
     if missing:
         first = ", ".join(f"{one[0]} (record {recorded[one]})" for one in missing[:_NAMED])
         more = ", ..." if len(missing) > _NAMED else ""
-        yield f"missing: {len(missing):,} files of reports that were written are not in these folders: {first}{more}"
+        files = plural(len(missing), "file")
+        yield f"missing: {files} of reports that were written, not in these folders: {first}{more}"
 
 
 def _misfit(desk: Desk, proven: Proven, report: _Report) -> str:

@@ -18,7 +18,6 @@ from contrib_watch.cli.terminal import (
     coloured,
     counted,
     escape,
-    plural,
     print_list,
     print_more,
     print_table,
@@ -29,6 +28,7 @@ from contrib_watch.core.model import CLEARED, Post, Status
 from contrib_watch.core.posts import posts
 from contrib_watch.core.settle import OWN_REPORT
 from contrib_watch.core.tokens import unquoted
+from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import LeftFile
 

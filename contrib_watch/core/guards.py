@@ -22,6 +22,7 @@ from contrib_watch.core.diff import Changes
 from contrib_watch.core.limits import Guards, Limit, plain
 from contrib_watch.core.model import Quotes
 from contrib_watch.core.tokens import unquoted
+from contrib_watch.core.wording import plural
 
 MOVES_SHOWN = 10
 CELLS_SHOWN = 5
@@ -254,7 +255,7 @@ def _of_rows(guards: Guards, quotes: Quotes, changes: Changes, around: Circumsta
             examples = changes.rics[facts["new"].to_numpy(zero_copy_only=False)][:CELLS_SHOWN]
             yield Breach(breach.rule, breach.what, breach.count, tuple(map(str, examples)))
     if quotes.rows_read < guards.min_rows:
-        yield Breach("min_rows", f"the file has {quotes.rows_read:,} rows (at least {guards.min_rows:,})")
+        yield Breach("min_rows", f"the file has {plural(quotes.rows_read, 'row')} (at least {guards.min_rows:,})")
     if guards.as_of:
         yield from _stale(guards.as_of, quotes, around.days)
     if guards.all_or_nothing and rejected:

@@ -27,8 +27,9 @@ from contrib_watch.core.report_rows import (
     unchanged_rows,
     with_columns,
 )
-from contrib_watch.core.verdict import Level, Verdict, counted, verdict_of
+from contrib_watch.core.verdict import Level, Verdict, verdict_of
 from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, Verified, found, with_column
+from contrib_watch.core.wording import plural
 
 _EXAMPLE_LENGTH = 80
 """Characters of a cell's text that an example quotes."""
@@ -339,7 +340,7 @@ def _different(rows: pa.Table) -> Iterator[Cause]:
 
 def _unavailable(rows: pa.Table) -> Iterator[str]:
     for why, count in Counter(found(rows).unavailable[COLUMN].to_pylist()).most_common():
-        yield f"{counted(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
+        yield f"{plural(count, 'acknowledged row')} could not be read back: {why.removeprefix(NOT_AVAILABLE)}"
 
 
 def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
@@ -351,7 +352,7 @@ def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
     if seen.yes and not wrong and not unknown:
         text = text.replace(" acknowledged", " acknowledged and verified", 1)
     if wrong:
-        text = f"{counted(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
+        text = f"{plural(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
     if unknown:
         text = f"{text}; {unknown:,} not verified"
     return Verdict(level, text)

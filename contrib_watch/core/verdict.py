@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contrib_watch.core.model import Drop, DropStatus, Status
+from contrib_watch.core.wording import plural
 
 Level = Literal["good", "attention", "bad"]
 
@@ -37,7 +38,7 @@ def verdict_of(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdic
         return Verdict("bad", f"NOTHING PUBLISHED: {_stopped(drop)}")
     if lost and lost == read:
         return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(totals)}")
-    absent = f"; {counted(missing, 'known RIC')} missing from the file" if missing else ""
+    absent = f"; {plural(missing, 'known RIC')} missing from the file" if missing else ""
     if lost or unknown or superseded:
         level: Level = "bad" if 2 * (lost + unknown) >= read else "attention"
         return Verdict(level, _partly(read, lost, unknown, superseded, acked, unchanged) + absent)
@@ -57,7 +58,7 @@ def _all_lost(totals: Mapping[Status, int]) -> str:
         return "the only row was rejected" if rejected == 1 else f"all {rejected:,} rows rejected"
     if not rejected:
         return "the ADS refused the only row" if nakked == 1 else f"the ADS refused all {nakked:,} rows"
-    return f"{counted(rejected, 'row')} rejected, {nakked:,} refused by the ADS"
+    return f"{plural(rejected, 'row')} rejected, {nakked:,} refused by the ADS"
 
 
 def _partly(read: int, lost: int, unknown: int, superseded: int, acked: int, unchanged: int) -> str:
@@ -82,13 +83,8 @@ def _all_there(acked: int, unchanged: int) -> str:
     if not acked and not unchanged:
         return "Nothing to send: the file has no rows"
     if not acked:
-        return f"Nothing to send: {counted(unchanged, 'row')} unchanged"
+        return f"Nothing to send: {plural(unchanged, 'row')} unchanged"
     if not unchanged:
         return f"All {acked:,} rows acknowledged" if acked > 1 else "The only row acknowledged"
     changed = f"All {acked:,} changed rows" if acked > 1 else "The only changed row"
     return f"{changed} acknowledged; {unchanged:,} unchanged"
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``"""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

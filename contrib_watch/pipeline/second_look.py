@@ -13,6 +13,7 @@ import pandas as pd
 from contrib_watch.adapters.sheets.agreement import Difference, why_not_read_again
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.model import Drop, Feed, Problem, Quotes
+from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk, Reading
 
 _MEND = "save the file again, as CSV UTF-8 or .xlsx; if it comes back, report it"
@@ -51,10 +52,11 @@ def second_look(
         return SecondLook(facts=(f"second reading: not done ({reason})",))
     rows = _rows(reading.quotes, rics)
     found = desk.reader.second_reading(path, filename, feed, reading.cells, sorted(rows))
+    compared = plural(len(rows), "row")
     if not found:
-        return SecondLook(facts=(f"second reading: agreed on {_counted(len(rows))}",))
+        return SecondLook(facts=(f"second reading: agreed on {compared}",))
     problems = tuple(sorted(_problems(found, rows, reading.quotes), key=lambda problem: problem.row))
-    fact = f"second reading: differed on {len(found):,} of {_counted(len(rows))}, which {_are(len(found))} not posted"
+    fact = f"second reading: differed on {len(found):,} of {compared}, which {_are(len(found))} not posted"
     return SecondLook(problems, (fact,))
 
 
@@ -86,10 +88,6 @@ def _problems(found: Iterable[Difference], rows: Mapping[int, str], quotes: Quot
         text = f"{one.first} / {one.second}"
         cause = "was read differently by a second program"
         yield Problem(int(quotes.rows[ric]), ric, one.where, text, cause, _MEND)
-
-
-def _counted(rows: int) -> str:
-    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 def _are(count: int) -> str:

@@ -247,7 +247,7 @@ def test_reports_that_were_changed_or_removed(audited: Site) -> None:
     second.unlink()
     code, text = verify(audited, "--reports", str(audited.inbox))
     assert (code, f"{page}: it is not what was written" in text) == (2, True), text
-    assert "missing: 2 files of reports that were written are not in these folders" in text
+    assert "missing: 2 files of reports that were written, not in these folders" in text
     assert second.name in text
     assert first.name not in text.partition("missing:")[2]
 

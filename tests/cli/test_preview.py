@@ -116,7 +116,7 @@ def test_what_a_guard_would_reject_is_not_said_to_be_held(known: Site) -> None:
     path.write_text(sheet("A=T,1"))
     done = known.invoke("preview", str(path))
     assert done.exit_code == 3
-    assert "It would be rejected as a whole: the file has 1 rows" in done.stdout
+    assert "It would be rejected as a whole: the file has 1 row " in done.stdout
     assert json.loads(known.invoke("preview", "--json", str(path)).stdout)["rejected"] is True
 
 
