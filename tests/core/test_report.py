@@ -214,7 +214,9 @@ def test_totals_reconcile_for_any_table(kinds: list[Any], random: Any) -> None:
         ({Status.UNCHANGED: 10}, "good", "Nothing to send: 10 rows unchanged"),
         ({Status.ACKED: 4, Status.UNCHANGED: 6}, "good", "All 4 changed rows acknowledged; 6 unchanged"),
         ({Status.ACKED: 1, Status.UNCHANGED: 9}, "good", "The only changed row acknowledged; 9 unchanged"),
-        ({Status.NAKKED: 3, Status.ACKED: 7}, "attention", "3 of 10 NOT published; 7 acknowledged"),
+        ({Status.ACKED: 2, Status.UNCHANGED: 8}, "good", "All 2 changed rows acknowledged; 8 unchanged"),
+        ({Status.NAKKED: 4, Status.ACKED: 6}, "attention", "4 of 10 NOT published; 6 acknowledged"),
+        ({Status.NAKKED: 5, Status.ACKED: 5}, "bad", "5 of 10 NOT published; 5 acknowledged"),
         ({Status.NAKKED: 9, Status.ACKED: 1}, "bad", "9 of 10 NOT published; 1 acknowledged"),
         ({Status.REJECTED: 1, Status.UNCHANGED: 9}, "attention", "1 of 10 NOT published; 9 unchanged"),
         ({Status.REJECTED: 10}, "bad", "NOTHING PUBLISHED: all 10 rows rejected"),
@@ -246,11 +248,25 @@ def test_the_verdict(counts: dict[Status, int], level: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"),
-    [(Status.ACKED, "The only row acknowledged"), (Status.REJECTED, "NOTHING PUBLISHED: the only row was rejected")],
+    ("status", "of_one", "of_two"),
+    [
+        (Status.ACKED, "The only row acknowledged", "All 2 rows acknowledged"),
+        (Status.UNCHANGED, "Nothing to send: 1 row unchanged", "Nothing to send: 2 rows unchanged"),
+        (
+            Status.REJECTED,
+            "NOTHING PUBLISHED: the only row was rejected",
+            "NOTHING PUBLISHED: all 2 rows rejected",
+        ),
+        (
+            Status.NAKKED,
+            "NOTHING PUBLISHED: the ADS refused the only row",
+            "NOTHING PUBLISHED: the ADS refused all 2 rows",
+        ),
+    ],
 )
-def test_the_verdict_on_a_single_row(status: Status, text: str) -> None:
-    assert a_report(some_quotes({"R2": 2}), *rows_with(status, 2)).verdict.text == text
+def test_the_verdict_on_one_row_and_on_two(status: Status, of_one: str, of_two: str) -> None:
+    assert a_report(some_quotes({"R2": 2}), *rows_with(status, 2)).verdict.text == of_one
+    assert a_report(some_quotes({"R2": 2, "R3": 3}), *rows_with(status, 2, 3)).verdict.text == of_two
 
 
 def test_the_verdict_groups_thousands() -> None:
