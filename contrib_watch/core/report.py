@@ -290,7 +290,8 @@ def _in_words(drop: Drop, status: Status, nak_code: str, text: str) -> tuple[str
         case Status.NAKKED:
             explanation = explain(nak_code)
             answer = f' ("{text}")' if text else ""
-            return f"{nak_code or 'Error'}: {explanation.meaning}{answer}", explanation.mend
+            mend = explanation.mend.replace("retry the drop", f"retry the drop (contrib-watch retry {drop.id})")
+            return f"{nak_code or 'Error'}: {explanation.meaning}{answer}", mend
         case Status.UNCONFIRMED:
             return (
                 f"no answer from the ADS{f' ({text})' if text else ''}: nobody knows whether it took the values",

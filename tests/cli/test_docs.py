@@ -12,6 +12,7 @@ from cli_site import PROGRAM
 from click.testing import CliRunner
 
 from contrib_watch import cli, errors
+from contrib_watch.core.naks import EXPLANATIONS
 from contrib_watch.core.report_rows import COLUMNS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -100,6 +101,11 @@ def test_the_exit_codes() -> None:
         (errors.NoConnection, "no connection"),
     ):
         assert words in meanings[error.exit_code]
+
+
+def test_the_nak_codes_are_told_as_reports_tell_them() -> None:
+    told = re.findall(r"^\| `([A-Z]\w+)` \| (.+) \| (.+) \|$", README, re.MULTILINE)
+    assert told == [(code, one.meaning, one.mend) for code, one in sorted(EXPLANATIONS.items())]
 
 
 def test_the_columns_of_a_report() -> None:

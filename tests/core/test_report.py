@@ -363,7 +363,7 @@ def test_naks_are_grouped_by_code_and_answer_in_plain_words() -> None:
     assert causes[0].cause == (
         'AccessDenied: this user may not contribute to this RIC or Service ("No permission for <RIC>")'
     )
-    assert causes[0].mend == EXPLANATIONS["AccessDenied"].mend
+    assert causes[0].mend.endswith("in DACS, then retry the drop (contrib-watch retry 42)")
     assert causes[1].cause.startswith("132: ")
     assert "Error" in causes[2].cause
     assert "JSON Unexpected FID" in causes[2].cause
