@@ -353,7 +353,8 @@ def _read_back(verdict: Verdict, rows: pa.Table) -> Verdict:
     if seen.yes and not wrong and not unknown:
         text = text.replace(" acknowledged", " acknowledged and verified", 1)
     if wrong:
-        text = f"{plural(wrong, 'acknowledged row')} NOT as posted when read back; {text[:1].lower()}{text[1:]}"
+        text = text[:1].lower() + text[1:] if text[1:2].islower() else text
+        text = f"{plural(wrong, 'acknowledged row')} NOT as posted when read back; {text}"
     if unknown:
         text = f"{text}; {unknown:,} not verified"
     return Verdict(level, text)

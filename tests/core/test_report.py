@@ -17,6 +17,7 @@ from contrib_watch.core.naks import EXPLANATIONS, explain
 from contrib_watch.core.report import Report, build_report, spreadsheet_raw, spreadsheet_safe
 from contrib_watch.core.report_rows import COLUMNS, PROBLEM_STATUSES
 from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.verified import Verified
 from contrib_watch.errors import ContribWatchError
 
 
@@ -296,6 +297,48 @@ def test_missing_rics_are_in_the_verdict_and_no_rows() -> None:
     assert report.verdict.level == "attention"
     assert report.rows_read == 10
     assert [(cause.status, cause.count, cause.example) for cause in report.causes] == [(None, 2, "OLD1")]
+
+
+def read_back(row: int) -> str:
+    """What reading back finds of some rows."""
+    return {2: "no: ASK 4.5 instead of 4", 3: "not available: no answer"}.get(row, "yes")
+
+
+@pytest.mark.parametrize(
+    ("acked", "nakked", "level", "text"),
+    [
+        ((4, 5), (), "good", "All 2 changed rows acknowledged and verified; 8 unchanged"),
+        ((3, 4), (), "attention", "All 2 changed rows acknowledged; 8 unchanged; 1 not verified"),
+        (
+            (2, 3, 4),
+            (),
+            "bad",
+            "1 acknowledged row NOT as posted when read back; all 3 changed rows acknowledged; 7 unchanged; "
+            "1 not verified",
+        ),
+        ((4,), (5,), "attention", "1 of 10 NOT published; 1 acknowledged and verified; 8 unchanged"),
+        ((3,), (5, 6, 7, 8, 9), "bad", "5 of 10 NOT published; 1 acknowledged; 4 unchanged; 1 not verified"),
+    ],
+)
+def test_the_verdict_on_what_was_read_back(
+    acked: Sequence[int], nakked: Sequence[int], level: str, text: str
+) -> None:
+    outcomes = [*rows_with(Status.ACKED, *acked), *rows_with(Status.NAKKED, *nakked)]
+    found = Verified("yes", {f"R{row}": read_back(row) for row in range(2, 12)})
+    verdict = a_report(ten_rows(), *outcomes, verified=found).verdict
+    assert (verdict.level, verdict.text) == (level, text)
+
+
+def test_the_verdict_on_a_drop_that_failed_half_way() -> None:
+    failed = a_drop(DropStatus.FAILED, "the copy is damaged")
+    report = a_report(None, *rows_with(Status.ACKED, 2, 3), drop=failed)
+    assert report.verdict.text == "FAILED half-way: 2 acknowledged; all others NOT published"
+    outcomes = [*rows_with(Status.ACKED, 2, 3), *rows_with(Status.UNCONFIRMED, 4)]
+    report = a_report(None, *outcomes, drop=failed, verified=Verified("yes", {"R2": read_back(2)}))
+    assert report.verdict.text == (
+        "1 acknowledged row NOT as posted when read back; FAILED half-way: 2 acknowledged; "
+        "1 of unknown fate (no answer); all others NOT published"
+    )
 
 
 # --- a file without rows to speak of
