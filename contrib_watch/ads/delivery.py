@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from contrib_watch.ads.breaker import SOURCE_IS_DOWN, Breaker
 from contrib_watch.ads.session import Answer, Verdict
 from contrib_watch.core.model import Action, Post, Status
@@ -55,10 +57,15 @@ class Decision(NamedTuple):
     next: Next
     status: Status | None
 
-    @property
-    def attempts(self) -> int:
-        """How often the post has been on the wire, this time included; one that never left was no attempt."""
-        return self.post.attempts + (self.answer.sent_s is not None)
+
+class Decided(NamedTuple):
+    """What follows from answers: of Acks, which most of them are, in columns."""
+
+    acked: list[Post]
+    """Posts that the ADS acknowledged."""
+    acks: list[Answer]
+    """The answer to each of these."""
+    others: list[Decision]
 
 
 class Delivery:
@@ -138,21 +145,27 @@ class Delivery:
         self._breaker.sent(post_ids)
         self._on_wire.update(zip(post_ids, posts, strict=True))
 
-    def settle_all(self, answers: Iterable[Answer]) -> list[Decision]:
-        """What follows from each of these answers that is to a post of this delivery, in their order."""
-        decisions: list[Decision] = []
-        # To look a member up costs more than the rest.
-        acked, advance, ended = Verdict.ACKED, Next.ADVANCE, Status.ACKED
+    def settle_all(self, answers: Iterable[Answer]) -> Decided:
+        """What follows from these answers, in their order; those to no post of this delivery are passed by."""
+        acked: list[Post] = []
+        acks: list[Answer] = []
+        others: list[Decision] = []
+        is_ack = Verdict.ACKED  # to look a member up costs more than the rest
         calm = self._breaker.calm
         for answer in answers:
-            if calm and answer.verdict is acked:  # as settle() does, at a fraction of its cost
+            if answer.verdict is is_ack and calm:  # as settle() does, at a fraction of its cost
                 post = self._on_wire.pop(answer.post_id, None)
                 if post is not None:
-                    decisions.append(Decision(post, answer, advance, ended))
+                    acked.append(post)
+                    acks.append(answer)
             elif decision := self.settle(answer):
-                decisions.append(decision)
                 calm = self._breaker.calm
-        return decisions
+                if decision.next is Next.ADVANCE:
+                    acked.append(decision.post)
+                    acks.append(answer)
+                else:
+                    others.append(decision)
+        return Decided(acked, acks, others)
 
     def settle(self, answer: Answer) -> Decision | None:
         """Decide what follows from an answer; None where the PostID is not of this delivery."""
@@ -161,7 +174,7 @@ class Delivery:
             return None
         self._breaker.heard(answer)
         attempted = answer.sent_s is not None  # otherwise it never left, and nothing has become uncertain
-        counted = post._replace(attempts=post.attempts + 1) if attempted else post
+        counted = replace(post, attempts=post.attempts + 1) if attempted else post
         follows, status = self._follows(counted, answer)
         if attempted and follows is Next.AGAIN:
             self._refusals[post.ric] += 1
@@ -179,9 +192,9 @@ class Delivery:
         if answer.verdict is Verdict.LOST:
             return self._lost(post)
         if answer.verdict is Verdict.RETURNED and not post.alone:
-            self._again.append(as_refresh(post)._replace(alone=True))
+            self._again.append(replace(as_refresh(post), alone=True))
         elif self._may_retry(post.ric):  # a server may drop the rest of a bad post's frame without a word
-            self._wait(as_refresh(post)._replace(apart=True), answer.answered_s)
+            self._wait(replace(as_refresh(post), apart=True), answer.answered_s)
         else:
             return Next.UNKNOWN, Status.UNCONFIRMED
         return Next.AGAIN_UNKNOWN, None
@@ -195,13 +208,13 @@ class Delivery:
         if losses > LOSSES_TOGETHER + self._retries:
             return Next.UNKNOWN, Status.UNCONFIRMED
         alone = post.alone or losses >= LOSSES_TOGETHER
-        self._again.append(as_refresh(post)._replace(alone=alone))
+        self._again.append(replace(as_refresh(post), alone=alone))
         return Next.AGAIN_UNKNOWN, None
 
     def _refused(self, post: Post, answer: Answer) -> tuple[Next, Status | None]:
         if answer.code == UNKNOWN_ITEM and post.action is Action.UPDATE and post.ric not in self._healed:
             self._healed.add(post.ric)
-            self._again.append(as_refresh(post)._replace(note=WAS_UNKNOWN))
+            self._again.append(replace(as_refresh(post), note=WAS_UNKNOWN))
             return Next.AGAIN, None
         if self._breaker.open and answer.code in SOURCE_IS_DOWN:  # not the post's fault: it uses up no retry
             self._again.append(post)
@@ -228,4 +241,4 @@ def as_refresh(post: Post) -> Post:
     """The same values as a full Refresh: what follows an unknown fate or an unknown item."""
     if post.action is Action.REFRESH:
         return post
-    return post._replace(action=Action.REFRESH, fields=post.full)
+    return replace(post, action=Action.REFRESH, fields=post.full)

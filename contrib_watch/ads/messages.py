@@ -167,7 +167,7 @@ class LoginElements(msgspec.Struct, frozen=True, rename="pascal"):
     ping_timeout: float | None = None
 
 
-class ServerMessage(msgspec.Struct, frozen=True, rename="pascal"):
+class ServerMessage(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
     """Any message of an ADS. Absent parts have the protocol's defaults."""
 
     id: int = msgspec.field(name="ID", default=0)

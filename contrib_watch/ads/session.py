@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from contrib_watch.ads import messages
 from contrib_watch.ads.item_streams import Item, ItemStreams
@@ -66,7 +68,7 @@ ACKED = Verdict.ACKED
 """To look a member up takes as long as to take an answer, and there is one for every post."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The end of one post on the wire. Every post handed to a session gets exactly one."""
 
     post_id: int
@@ -137,8 +139,8 @@ class Limits:
     ack_timeout_s: float = 15.0
 
 
-class Outgoing(NamedTuple):
-    """A post ready for the wire."""
+class Outgoing(msgspec.Struct, gc=False):
+    """A post ready for the wire, and where it is on its way."""
 
     post_id: int
     text: str
@@ -151,7 +153,10 @@ class Outgoing(NamedTuple):
     service: str = ""
     """Of the item on whose stream it goes, once that is open; empty: it goes on the login's."""
     stream: int = LOGIN_STREAM
-    """The session's to say."""
+    """The session's to say, as is what follows."""
+    sent_s: float = 0.0
+    frame: int = 0
+    """In which of the session's frames it was sent."""
 
     @property
     def item(self) -> Item:
@@ -162,12 +167,6 @@ class Outgoing(NamedTuple):
     def packs(self) -> bool:
         """Whether it may share a frame."""
         return not (self.alone or self.apart)
-
-
-class _Sent(NamedTuple):
-    at_s: float
-    frame: int
-    post: Outgoing
 
 
 class Session:
@@ -184,7 +183,7 @@ class Session:
         self._limits = limits
         self._queue: deque[Outgoing] = deque()
         self._held: dict[Item, list[Outgoing]] = {}  # until their item is open
-        self._outstanding: dict[int, _Sent] = {}  # in the order of sending, so that the first expires first
+        self._outstanding: dict[int, Outgoing] = {}  # in the order of sending, so that the first expires first
         self._suspects: set[int] = set()  # outstanding when an Error came that names no post
         self._frames = 0
         self._answered_s = 0.0  # when the server last answered a post
@@ -226,7 +225,7 @@ class Session:
     @property
     def searching(self) -> bool:
         """What is on the wire is one post that goes alone: the one at fault is looked for."""
-        return len(self._outstanding) == 1 and next(iter(self._outstanding.values())).post.alone
+        return len(self._outstanding) == 1 and next(iter(self._outstanding.values())).alone
 
     @property
     def due_s(self) -> float | None:
@@ -238,7 +237,7 @@ class Session:
             return min(due, self._login_due_s)
         if self._outstanding:
             first = next(iter(self._outstanding.values()))
-            due = min(due, first.at_s + self._limits.ack_timeout_s)
+            due = min(due, first.sent_s + self._limits.ack_timeout_s)
         if self._queue and self._has_room(self._queue[0]):
             due = min(due, self._next_free_s - RATE_BURST_S)
         others = (self._reading.due_s, self._watching.due_s, self._items.due_s)
@@ -332,9 +331,9 @@ class Session:
         stalled = False
         while self._outstanding:
             post_id, sent = next(iter(self._outstanding.items()))
-            if now_s < sent.at_s + self._limits.ack_timeout_s:
+            if now_s < sent.sent_s + self._limits.ack_timeout_s:
                 break
-            stalled = sent.at_s >= self._answered_s
+            stalled = sent.sent_s >= self._answered_s
             if post_id in self._suspects:
                 text = "no answer, and an Error came that names no post"
                 self._end(post_id, Verdict.RETURNED, "", text, now_s)
@@ -395,10 +394,10 @@ class Session:
         post_id = message.ack_id
         if post_id is None or (sent := self._outstanding.get(post_id)) is None:
             self._events.append(Notice(f"an Ack came for {post_id}, which waits for none (late or repeated)"))
-        elif message.id != sent.post.stream:
+        elif message.id != sent.stream:
             what = f"an Ack for {post_id} came on another stream than the post's, and is not taken for its answer"
             self._events.append(Notice(what))
-        elif message.key is not None and _is_another(message.key.name, sent.post.ric):
+        elif message.key is not None and _is_another(message.key.name, sent.ric):
             what = f"an Ack for {post_id} names another item than the post, and is not taken for its answer"
             self._events.append(Notice(what))
         elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
@@ -469,14 +468,14 @@ class Session:
         sent = self._outstanding.pop(post_id)
         if self._suspects:
             self._suspects.discard(post_id)
-        self._answers.append(Answer(post_id, verdict, code, text, sent.at_s, now_s))
+        self._answers.append(Answer(post_id, verdict, code, text, sent.sent_s, now_s))
 
     def _has_room(self, post: Outgoing) -> bool:
         if post.alone:
             return not self._outstanding
         if len(self._outstanding) >= self._limits.window:
             return False
-        return len(self._outstanding) != 1 or not next(iter(self._outstanding.values())).post.alone
+        return len(self._outstanding) != 1 or not next(iter(self._outstanding.values())).alone
 
     def _pump(self, now_s: float) -> None:
         """Put on the wire what login, window and rate limit allow."""
@@ -494,7 +493,7 @@ class Session:
             self._held.setdefault(post.item, []).append(post)
             self._items.open(post.item)
         else:
-            self._queue.append(post._replace(text=messages.on_stream(post.text, stream), stream=stream))
+            self._queue.append(replace(post, text=messages.on_stream(post.text, stream), stream=stream))
 
     def _heed_items(self, now_s: float) -> None:
         """Queue the posts whose items are open now; what has not left when its item is closed ends unsent."""
@@ -555,9 +554,10 @@ class Session:
             if self._queue[0].alone or len(self._queue[0].text) > small:
                 break
             posts.append(self._queue.popleft())
-        for frame, post in enumerate(posts, self._frames + 1):
-            self._outstanding[post.post_id] = _Sent(now_s, frame, post)
-        self._frames += len(posts)
+        for post in posts:
+            self._frames += 1
+            self._outstanding[post.post_id] = post
+            post.sent_s, post.frame = now_s, self._frames
         self._output += [post.text for post in posts]
         return len(posts)
 
@@ -572,7 +572,9 @@ class Session:
                 break
             posts.append(self._queue.popleft())
         self._frames += 1
-        self._outstanding |= {post.post_id: _Sent(now_s, self._frames, post) for post in posts}
+        for post in posts:
+            self._outstanding[post.post_id] = post
+            post.sent_s, post.frame = now_s, self._frames
         texts = [post.text for post in posts]
         self._output.append(texts[0] if len(texts) == 1 else "[" + ",".join(texts) + "]")
         return len(posts)

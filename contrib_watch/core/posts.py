@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import pandas as pd
 import pyarrow as pa
@@ -84,15 +85,18 @@ def plans(changes: Changes) -> Iterator[pd.DataFrame]:
 
 def posts(planned: pd.DataFrame) -> Iterator[Post]:
     """The rows of a plan as Posts, made in chunks."""
-    for start in range(0, len(planned), CHUNK_ROWS):
-        chunk = planned.iloc[start : start + CHUNK_ROWS]
-        actions = [_ACTIONS[action] for action in _strings(chunk["action"])]
-        full = _strings(chunk["full"])
-        # A Refresh carries all of them: the same string, not another one.
-        fields = full if Action.UPDATE not in actions else _strings(chunk["fields"])
-        texts = [_strings(chunk[name]) for name in ("changes", "changed", "note", "carried")]
-        rows, attempts = (chunk[name].to_numpy().tolist() for name in ("row", "attempts"))
-        yield from map(Post, rows, _strings(chunk.index), actions, fields, full, *texts, attempts)
+    starts = range(0, len(planned), CHUNK_ROWS)
+    return chain.from_iterable(_posts(planned.iloc[start : start + CHUNK_ROWS]) for start in starts)
+
+
+def _posts(chunk: pd.DataFrame) -> Iterator[Post]:
+    actions = [_ACTIONS[action] for action in _strings(chunk["action"])]
+    full = _strings(chunk["full"])
+    # A Refresh carries all of them: the same string, not another one.
+    fields = full if Action.UPDATE not in actions else _strings(chunk["fields"])
+    texts = [_strings(chunk[name]) for name in ("changes", "changed", "note", "carried")]
+    rows, attempts = (chunk[name].to_numpy().tolist() for name in ("row", "attempts"))
+    return map(Post, rows, _strings(chunk.index), actions, fields, full, *texts, attempts)
 
 
 class Coverage:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress
 from typing import NamedTuple
 
 import pandas as pd
@@ -18,7 +18,19 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
-from contrib_watch.core.model import Cells, Drop, DropStatus, Feed, Outcome, Post, Problem, Quotes, Status
+from contrib_watch.core.model import (
+    Cells,
+    Drop,
+    DropStatus,
+    Feed,
+    Outcome,
+    Outcomes,
+    Post,
+    Problem,
+    Quotes,
+    Status,
+    in_columns,
+)
 from contrib_watch.core.posts import Coverage, plans, posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
@@ -126,8 +138,8 @@ class Beginning(NamedTuple):
     """None: its rows cannot be told."""
     changes: Changes | None = None
     """What is to be posted; None: nothing, because it is held or rejected as a whole."""
-    ended: Sequence[Outcome] = ()
-    """Its rows that are not posted and have not ended before."""
+    ended: Sequence[Outcomes] = ()
+    """Its rows that are not posted and have not ended before, in pieces."""
 
 
 def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> Beginning:
@@ -139,13 +151,13 @@ def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> B
     findings = Findings(changes.problems, missing, warnings, ruling.breaches, ruling.moves)
     recorded = desk.ledger.recorded(drop)  # of this run, before the program was stopped
     left = changes.beyond(recorded)
-    refused = [*_rejected(quotes.problems), *_with_twins(_rejected(changes.problems), quotes)]
-    replaced = _with_twins([_replaced(row, ric) for row, ric in changes.replaced], quotes)
-    unsent = [row for row in (*refused, *replaced) if row.row not in recorded]
+    unread = in_columns(_rejected(quotes.problems))
+    refused = in_columns([*_rejected(changes.problems), *(_replaced(row, ric) for row, ric in changes.replaced)])
+    unsent = [_beyond(outcomes, recorded) for outcomes in (unread, _with_twins(refused, quotes))]
     if ruling.status is None:
         return Beginning(DropStatus.DONE, "", findings, quotes, left, unsent)
     stopped = _stopped(left, Status(ruling.status), ruling.reason, goes_on=drop.status is DropStatus.SENDING)
-    return Beginning(ruling.status, ruling.reason, findings, quotes, None, unsent + _with_twins(stopped, quotes))
+    return Beginning(ruling.status, ruling.reason, findings, quotes, None, [*unsent, _with_twins(stopped, quotes)])
 
 
 class Taken(NamedTuple):
@@ -211,7 +223,8 @@ class Job:
         goes_on = drop.status is DropStatus.SENDING
         with desk.state.transaction():
             drop = desk.drops.set_status(drop, DropStatus.SENDING)
-            desk.ledger.record(drop, start.ended)
+            for outcomes in start.ended:
+                desk.ledger.record(drop, outcomes)
         return cls(desk, drop, start, breaker, goes_on=goes_on)
 
     @classmethod
@@ -233,7 +246,7 @@ class Job:
             for number, (ric, full, attempts) in enumerate(desk.ledger.doubtful(drop, desk.feeds[drop.feed].service))
             if ric not in ended
         ]
-        desk.ledger.record(drop, lost)
+        desk.ledger.record(drop, in_columns(lost))
         return cls(desk, drop, Beginning(drop.status, drop.reason))
 
     @property
@@ -321,14 +334,15 @@ class Job:
             return []
         why = expired(self._valid_until)
         self.drop = replace(self.drop, status=DropStatus.HELD, reason=why)
-        return [self._entry(Settled(outcomes=[self._expired(post, why) for post in left]))]
+        return [self._entry(Settled(outcomes=in_columns(self._expired(post, why) for post in left)))]
 
     def _expired(self, post: Post, why: str) -> Outcome:
         last = self._going_again.get(post.ric)
         if last is None:
             return _not_again(post, Status.HELD, why, goes_on=self._goes_on)
         status = Status.NAKKED if last.next is Next.AGAIN else Status.UNCONFIRMED
-        ended = posting.outcome(last, status, self._desk.utc_of)
+        told = posting.outcomes([last.post], [last.answer], [status], self._desk.utc_of)
+        ended = Outcome(*(value for (value,) in told.values()))
         return ended._replace(text="; ".join(filter(None, (ended.text, why))))
 
     def take(self, room: int, form: PostFormat, coverage: Coverage | None) -> Taken:
@@ -345,22 +359,20 @@ class Job:
         if not (taken or late):
             return Taken([], [])
         keys = self._desk.ledger.numbered(len(taken))
-        entry = self._entry(Settled(outcomes=late))._replace(posts=taken, keys=keys)
+        entry = self._entry(Settled(outcomes=in_columns(late)))._replace(posts=taken, keys=keys)
         return Taken([entry], posting.outgoing(self._delivery, form, post_ids_of(keys), taken))
 
     def settle(self, answers: Iterable[Answer]) -> list[Entry]:
         """What the answers mean, to be written before the drop is concluded."""
-        decisions = self._delivery.settle_all(answers)
-        if not decisions:
+        decided = self._delivery.settle_all(answers)
+        if not any(decided):
             return []
         if self.fault is not None:
             self._delivery.abandon()
-        utc_of = self._desk.utc_reader()
-        settled = posting.settled(decisions, utc_of)
-        self.ended += len(settled.outcomes)
-        if len(settled.outcomes) < len(decisions):
-            left = (one for one in decisions if one.answer.sent_s is not None)  # what never did says nothing new
-            self._going_again |= {one.post.ric: one for one in left if one.status is None}
+        settled = posting.settled(decided, self._desk.utc_reader())
+        self.ended += len(settled.outcomes["row"])
+        left = (one for one in decided.others if one.answer.sent_s is not None)  # what never did says nothing new
+        self._going_again |= {one.post.ric: one for one in left if one.status is None}
         return [self._entry(settled)]
 
     def break_off(self, fault: Exception) -> None:
@@ -392,8 +404,9 @@ class Job:
         return replace(report, witness=desk.drops.witness(self.drop))
 
     def _entry(self, settled: Settled) -> Entry:
-        outcomes = _with_twins(settled.outcomes, self._quotes) if self._quotes is not None else ()
-        return Entry(self.drop, self.service, *settled._replace(outcomes=outcomes))
+        if self._quotes is not None:
+            settled = settled._replace(outcomes=_with_twins(settled.outcomes, self._quotes))
+        return Entry(self.drop, self.service, *settled)
 
 
 def _replaced(row: int, ric: str) -> Outcome:
@@ -436,9 +449,9 @@ def _times(post: Post) -> str:
     return "once" if post.attempts == 1 else f"{post.attempts} times"
 
 
-def _stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcome]:
+def _stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Outcomes:
     """What would have been posted, and is not; ``goes_on`` as in :func:`_not_again`."""
-    return (_not_again(post, status, why, goes_on=goes_on) for post in _planned(changes))
+    return in_columns(_not_again(post, status, why, goes_on=goes_on) for post in _planned(changes))
 
 
 def _not_again(post: Post, status: Status, why: str, *, goes_on: bool) -> Outcome:
@@ -465,12 +478,23 @@ def _unsent(post: Post, status: Status, why: str) -> Outcome:
     )
 
 
-def _with_twins(outcomes: Iterable[Outcome], quotes: Quotes) -> list[Outcome]:
+def _with_twins(outcomes: Outcomes, quotes: Quotes) -> Outcomes:
     """These outcomes, and the same for the equal copies of their rows, which share a row's post and so its fate."""
     if not quotes.twins:
-        return list(outcomes)
-    rows = ((one, (one.row, *quotes.twins.get(one.ric, ()))) for one in outcomes)
-    return [one._replace(row=row) for one, equal in rows for row in equal]
+        return outcomes
+    pairs = zip(outcomes["row"], outcomes["ric"], strict=True)
+    equal = [(row, *quotes.twins.get(ric, ())) for row, ric in pairs]
+    repeated = {
+        name: [value for value, rows in zip(values, equal, strict=True) for _ in rows]
+        for name, values in outcomes.items()
+    }
+    return repeated | {"row": list(chain.from_iterable(equal))}
+
+
+def _beyond(outcomes: Outcomes, recorded: Collection[int]) -> Outcomes:
+    """Those of rows that are not recorded yet."""
+    is_new = [row not in recorded for row in outcomes["row"]]
+    return {name: list(compress(values, is_new)) for name, values in outcomes.items()}
 
 
 def _blanks(changes: Changes) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Action, Post, Status
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store.repairs import Repaired, Repairs, Wanted
+from contrib_watch.store.repairs import Repairs, Wanted
 
 IsClaimed = Callable[[str, str], bool]
 """Whether a drop is posting to this RIC (Service, RIC): it is then left to the drop."""
@@ -84,20 +84,20 @@ class Repair:
 
     def settle(self, answers: Iterable[Answer]) -> int:
         """Record what the answers mean, in one transaction with the snapshot; returns how many posts ended."""
-        decisions = self._delivery.settle_all(answers)
-        if not decisions:
+        decided = self._delivery.settle_all(answers)
+        if not any(decided):
             return 0
-        utc_of = self._desk.utc_reader()
-        advances, refused, unknown, outcomes = posting.settled(decisions, utc_of)
+        acked, acked_at_utc, refused, unknown, outcomes = posting.settled(decided, self._desk.utc_reader())
         with self._desk.state.transaction():
-            self._repairs.landed(self.service, advances)
+            self._repairs.landed(self.service, acked, acked_at_utc)
             self._desk.ledger.refused(self.service, refused)
             self._desk.ledger.unknown(self.service, unknown)
-            self._repairs.record([Repaired(self.service, self._reasons[one.ric], one.full, one) for one in outcomes])
-        self.acked += [advance.post.ric for advance in advances]
-        self._on_wire.difference_update(one.post.ric for one in decisions)
-        self.totals.update(outcome.status for outcome in outcomes)
-        return len(outcomes)
+            self._repairs.record(self.service, outcomes, self._reasons)
+        landed = [post.ric for post in acked]
+        self.acked += landed
+        self._on_wire.difference_update(landed, refused, unknown)
+        self.totals.update(outcomes["status"])
+        return len(outcomes["row"])
 
     def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
         now = wanted.get(post.ric)

@@ -175,7 +175,8 @@ def _insert(
     for here in _pieces(len(next(iter(columns.values())))):
         own = {name: values[here] for name, values in columns.items()}
         common = dict(alike)
-        for name in [name for name, values in own.items() if name not in key and _is_one(values)]:
+        same = [name for name, values in own.items() if name not in key and _is_one(values)]
+        for name in same[: len(own) - 1]:  # no row may be without values
             common[name] = own.pop(name)[0]
         rows = list(zip(*own.values(), strict=True))
         statement = _insertion(table, tuple(common), tuple(own), len(rows), replacing=replacing)

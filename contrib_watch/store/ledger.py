@@ -17,7 +17,7 @@ from sqlalchemy import Connection, String, bindparam, case, cast, func, select
 
 from contrib_watch.core.columns import arrow_column, repeated, table_of
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
-from contrib_watch.core.model import Drop, Outcome, Post
+from contrib_watch.core.model import Drop, Outcomes, Post, in_columns
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import (
     add_rows,
@@ -60,25 +60,20 @@ _EVERYTHING = select(_known.service, _known.ric, _known.fields)
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
-class Advance(NamedTuple):
-    """A post that the ADS acknowledged."""
-
-    post: Post
-    acked_at_utc: str
-
-
 class Entry(NamedTuple):
     """What was decided about a drop, to be written at one time."""
 
     drop: Drop
     service: str
-    advances: Sequence[Advance] = ()
-    """Posts that the ADS acknowledged."""
+    acked: Sequence[Post] = ()
+    """Posts that the ADS acknowledged, ..."""
+    acked_at_utc: Sequence[str] = ()
+    """... and when, ISO 8601."""
     refused: Sequence[str] = ()
     """RICs whose post it did not take: it holds what it held."""
     unknown: Sequence[str] = ()
     """RICs of which nobody knows whether it took their post."""
-    outcomes: Sequence[Outcome] = ()
+    outcomes: Outcomes = in_columns(())
     """Rows that have ended."""
     posts: Sequence[Post] = ()
     """What goes on the wire once it is written that they are in flight, ..."""
@@ -168,7 +163,7 @@ class Ledger:
         """Record what was decided, in one transaction."""
         with self._state.transaction():
             for one in entries:
-                self.landed(one.service, one.drop, one.advances)
+                self.landed(one.service, one.drop, one.acked, one.acked_at_utc)
                 self.refused(one.service, one.refused)
                 self.unknown(one.service, one.unknown)
                 self.record(one.drop, one.outcomes)
@@ -221,16 +216,15 @@ class Ledger:
         free = (key for key in itertools.count(first) if post_id_of(key) not in taken)
         return list(itertools.islice(free, count))
 
-    def landed(self, service: str, drop: Drop, advances: Sequence[Advance]) -> None:
+    def landed(self, service: str, drop: Drop, posts: Sequence[Post], acked_at_utc: Sequence[str]) -> None:
         """The ADS acknowledged these posts: the snapshot takes their values, and their RICs are clean."""
-        if not advances:
+        if not posts:
             return
-        posts = [advance.post for advance in advances]
         columns = {
             "ric": [post.ric for post in posts],
             "fields": [post.full for post in posts],
             "carried": [post.carried for post in posts],
-            "acked_at_utc": [advance.acked_at_utc for advance in advances],
+            "acked_at_utc": acked_at_utc,
         }
         with self._state.transaction() as connection:
             in_flight.end(connection, service, columns["ric"])
@@ -269,19 +263,18 @@ class Ledger:
         with self._state.transaction() as connection:
             return in_flight.lose_all(connection)
 
-    def record(self, drop: Drop, outcomes: Sequence[Outcome]) -> None:
+    def record(self, drop: Drop, outcomes: Outcomes) -> None:
         """The rows of a drop that have ended in its present run."""
-        if not outcomes:
+        if not outcomes["row"]:
             return
-        columns = dict(zip(OUTCOME_COLUMNS, zip(*outcomes, strict=True), strict=True))
         with self._state.transaction() as connection:
             kept = self._kept(drop)
             if kept is None and scalar(connection, _ANY_OUTCOME, **run_of(drop)) is None:
                 kept = Recorded(self._state.undone)
             self._runs.pop((drop.id, drop.run), None)  # where this fails, nobody knows how many rows it left
-            add_rows(connection, schema.outcomes, columns, {"drop_id": drop.id, "run": drop.run})
+            add_rows(connection, schema.outcomes, outcomes, {"drop_id": drop.id, "run": drop.run})
             if kept is not None:
-                kept.add(outcomes, columns)
+                kept.add(outcomes)
                 self._runs[drop.id, drop.run] = kept
 
     def leaves(self, drop: Drop) -> Leaves:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, Select, bindparam, select
 
 from contrib_watch.core.chain import SUBTREE_LEAVES, hashed, root_over
-from contrib_watch.core.model import Drop, Outcome
+from contrib_watch.core.model import Drop, Outcome, Outcomes
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import Columns, plain_rows
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf
@@ -46,15 +46,15 @@ class Recorded:
         self._pieces: list[pa.RecordBatch] = []
         self._latest = _nothing()
 
-    def add(self, outcomes: Sequence[Outcome], columns: Columns) -> None:
-        """Outcomes that were recorded, in any order; ``columns`` are theirs."""
-        self._rows.extend(columns["row"])
-        self._hashes += b"".join(hashed(map(leaf, outcomes)))
+    def add(self, outcomes: Outcomes) -> None:
+        """Outcomes that were recorded, in any order."""
+        self._rows.extend(outcomes["row"])
+        self._hashes += b"".join(hashed(map(leaf, zip(*outcomes.values(), strict=True))))
         if len(self._rows) > KEPT_ROWS:
             self._pieces, self._latest = [], _nothing()
             return
         for name, values in self._latest.items():
-            values.extend(columns[name])
+            values.extend(outcomes[name])
         if len(self._latest["row"]) >= _PIECE_ROWS:
             self._put_away()
 

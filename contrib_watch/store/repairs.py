@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, func, insert, literal, select
 
-from contrib_watch.core.model import Outcome, Post
+from contrib_watch.core.model import Outcomes, Post
 from contrib_watch.store import in_flight, schema
-from contrib_watch.store.bulk import drop_rics, rows_of
+from contrib_watch.store.bulk import add_rows, drop_rics, rows_of
 from contrib_watch.store.in_flight import Posted
-from contrib_watch.store.ledger import Advance, Ledger
+from contrib_watch.store.ledger import Ledger
 from contrib_watch.store.prepared import run, scalars
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
@@ -59,15 +59,6 @@ class Wanted(NamedTuple):
     """The JSON object that a full Refresh carries: attempted values before acknowledged ones."""
     certain: bool
     """The ADS acknowledged exactly these, and no drop has tried to change them since."""
-
-
-class Repaired(NamedTuple):
-    """One RIC that was posted again, and what came of it."""
-
-    service: str
-    reason: str
-    fields: str
-    outcome: Outcome
 
 
 class Repairs:
@@ -120,12 +111,12 @@ class Repairs:
         origins = [(one.feed, REPAIR if one.certain else one.drop_id) for one in (wanted[post.ric] for post in posts)]
         return self._ledger.under_way(service, posts, origins)
 
-    def landed(self, service: str, advances: Sequence[Advance]) -> None:
+    def landed(self, service: str, posts: Sequence[Post], acked_at_utc: Sequence[str]) -> None:
         """The ADS acknowledged these posts: their RICs are clean.
 
         What the snapshot holds already stays as it is, since its values are as old as they were.
         """
-        rics = [advance.post.ric for advance in advances]
+        rics = [post.ric for post in posts]
         with self._state.transaction() as connection:
             held = {row.ric: row.fields for row in self._rows("snapshot", service, rics)}
             doubted: dict[str, Posted | _Row] = {
@@ -140,9 +131,9 @@ class Repairs:
                     "fields": post.full,
                     "carried": "",
                     "drop_id": doubted[post.ric].drop_id,
-                    "acked_at_utc": acked_at_utc,
+                    "acked_at_utc": at_utc,
                 }
-                for post, acked_at_utc in advances
+                for post, at_utc in zip(posts, acked_at_utc, strict=True)
                 if held.get(post.ric) != post.full
             ]
             in_flight.end(connection, service, rics)
@@ -151,23 +142,15 @@ class Repairs:
             if rows:
                 connection.execute(insert(schema.snapshot), rows)
 
-    def record(self, repaired: Sequence[Repaired]) -> None:
-        """RICs whose posting again has ended."""
-        if repaired:
-            kept = {column.name for column in schema.repairs.columns}
-            rows = [
-                {
-                    "service": one.service,
-                    "reason": one.reason,
-                    "fields": one.fields,
-                    **{name: value for name, value in one.outcome._asdict().items() if name in kept},
-                }
-                for one in repaired
-            ]
+    def record(self, service: str, outcomes: Outcomes, reasons: Mapping[str, str]) -> None:
+        """RICs of a Service whose posting again has ended; ``reasons``: why each was posted again."""
+        if outcomes["row"]:
+            kept = {name: values for name, values in outcomes.items() if name in REPAIR_COLUMNS}
+            columns = {**kept, "reason": [reasons[ric] for ric in outcomes["ric"]], "fields": outcomes["full"]}
             with self._state.transaction() as connection:
                 number = schema.repairs.c.id
                 before = connection.scalar(select(func.max(number))) or 0
-                connection.execute(insert(schema.repairs), rows)
+                add_rows(connection, schema.repairs, columns, {"service": service})
                 added = select(func.min(number), func.max(number)).where(number > before)
                 first, last = connection.execute(added).one()  # after a restore, there is a gap before the first
                 leaves = leaves_of(repair_leaves(connection, first, last), REPAIR_COLUMNS)

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost
 from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
@@ -97,7 +98,7 @@ def test_a_server_that_takes_each_login_and_drops_it_is_left_alone_for_longer_an
     ):
         waits = []
         for number in range(6):
-            connection.post([POST._replace(post_id=number + 1)])
+            connection.post([replace(POST, post_id=number + 1)])
             waits.append(losses(connection, 1)[0].retry_in_s)
     for earlier, later in zip(waits, waits[2:], strict=False):
         assert later > earlier * 1.5

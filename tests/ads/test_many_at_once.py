@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.delivery import Delivery
+from contrib_watch.ads.delivery import Delivery, Next
 from contrib_watch.ads.session import Answer, Limits, Login, Outgoing, Session, Verdict
 from contrib_watch.core.model import Action, Post
 
@@ -74,7 +74,10 @@ def test_answers_decided_together_are_decided_alike(fates: list[tuple[Verdict, s
     ]
     foreign = Answer(10_000, Verdict.ACKED, "", "", 1.0, 2.0)
     decided = [decision for answer in answers if (decision := single.settle(answer))]
-    assert together.settle_all([foreign, *answers]) == decided
+    acked, acks, others = together.settle_all([foreign, *answers])
+    landed = [(one.post, one.answer) for one in decided if one.next is Next.ADVANCE]
+    assert list(zip(acked, acks, strict=True)) == landed
+    assert others == [one for one in decided if one.next is not Next.ADVANCE]
     assert (together.done, together.on_wire, together.healed) == (single.done, single.on_wire, single.healed)
     assert together.due_s() == single.due_s()
     assert together.take(100, 60.0) == single.take(100, 60.0)

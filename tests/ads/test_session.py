@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from contrib_watch.ads.messages import MAX_CONVERTED_BYTES, PONG, PostFormat
 from contrib_watch.ads.session import (
@@ -118,7 +119,7 @@ class TestStall:
 
     def test_what_is_recalled_comes_back_unsent_and_what_is_on_the_wire_stays(self) -> None:
         session = opened(window=1)
-        on_stream = outgoing(3)._replace(service="NIPROV", ric="R3")  # waits for its item's stream
+        on_stream = replace(outgoing(3), service="NIPROV", ric="R3")  # waits for its item's stream
         session.post([*posts(1, 2), on_stream], 0.0)
         session.recall(posts(4), 1.0)
         answers = {answer.post_id: answer for answer in session.answers()}
@@ -423,7 +424,7 @@ class TestFlow:
 
     def test_what_is_to_go_apart_shares_no_frame_and_keeps_the_others_flowing(self) -> None:
         session = opened(pack=10)
-        session.post([*posts(1, 2), outgoing(3)._replace(apart=True), *posts(4, 5)], 0.0)
+        session.post([*posts(1, 2), replace(outgoing(3), apart=True), *posts(4, 5)], 0.0)
         sent = [json.loads(frame) for frame in session.output()]
         assert [[one["PostID"] for one in ([said] if isinstance(said, dict) else said)] for said in sent] == [
             [1, 2], [3], [4, 5]
@@ -563,7 +564,7 @@ class TestAnswers:
     @pytest.mark.parametrize("nak", ["", '"NakCode":"DeniedBySrc",'])
     def test_an_ack_that_names_another_item_is_no_answer(self, nak: str) -> None:
         session = opened(ack_timeout_s=5)
-        session.post([outgoing(1)._replace(ric="R1")], 0.0)
+        session.post([replace(outgoing(1), ric="R1")], 0.0)
         session.receive(f'{{"ID":1,"Type":"Ack","AckID":1,{nak}"Key":{{"Name":"R2"}}}}', 1.0)
         (notice,) = session.events()
         assert isinstance(notice, Notice)
@@ -573,7 +574,7 @@ class TestAnswers:
     @pytest.mark.parametrize("key", ['{"Name":"A\\\\B"}', '{"Name":"AB"}', '{"Name":7}', '{"Service":"S"}', "null"])
     def test_an_ack_whose_key_may_be_the_posts_is_its_answer(self, key: str) -> None:
         session = opened()
-        session.post([outgoing(1)._replace(ric="A\\B")], 0.0)
+        session.post([replace(outgoing(1), ric="A\\B")], 0.0)
         session.receive(f'{{"ID":1,"Type":"Ack","AckID":1,"Key":{key}}}', 1.0)
         assert verdicts(session) == {1: Verdict.ACKED}
 

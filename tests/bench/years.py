@@ -23,9 +23,9 @@ from typing import TypeVar
 
 import duckdb
 
-from contrib_watch.core.model import Action, DropStatus, Outcome, Post, Status
+from contrib_watch.core.model import Action, DropStatus, Outcome, Post, Status, in_columns
 from contrib_watch.core.tokens import tokens_of
-from contrib_watch.store import Advance, Drops, Findings, Ledger, State, utc_text
+from contrib_watch.store import Drops, Findings, Ledger, State, utc_text
 from contrib_watch.store.export import export
 from contrib_watch.store.history import History
 from contrib_watch.store.proof import prove
@@ -69,19 +69,19 @@ class Years:
         )  # fmt: skip
         drop = self._drops.set_status(drop, DropStatus.SENDING)
         at = utc_text(self.now)
-        advances, outcomes = [], []
+        posts, outcomes = [], []
         for row, ric in enumerate(sorted(self._dice.sample(self._rics, self._rows)), 2):
             bid = f"{self._dice.randrange(10**6) / 1000:g}"
             full = f'{{"BID":{bid},"ASK":{bid},"CURRENCY":"EUR"}}'
             text = f"BID 1 -> {bid}; ASK 1 -> {bid}"
             self._key += 1
             one = Post(row, ric, Action.UPDATE, full, full, text, "BID,ASK")
-            advances.append(Advance(one, at))
+            posts.append(one)
             outcomes.append(
                 Outcome(row, ric, Status.ACKED, "Update", self._key, text, "", "", at, at, 1, full, "BID,ASK")
             )
-        self._ledger.landed(SERVICE, drop, advances)
-        self._ledger.record(drop, outcomes)
+        self._ledger.landed(SERVICE, drop, posts, [at] * len(posts))
+        self._ledger.record(drop, in_columns(outcomes))
         self._drops.finish(
             replace(drop, status=DropStatus.DONE), totals={"acked": self._rows}, findings=Findings(),
             has_problem_rows=False, now_utc=self.now, service=SERVICE, told={"places": {"BID": "BID", "ASK": "ASK"}},

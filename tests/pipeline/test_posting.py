@@ -5,11 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrib_watch.ads.delivery import Decision, Next
+from contrib_watch.ads.delivery import Decided, Decision, Next
 from contrib_watch.ads.session import Answer, Verdict
-from contrib_watch.core.model import Action, Post, Status
-from contrib_watch.pipeline.posting import outcome, settled
-from contrib_watch.store import Advance
+from contrib_watch.core.model import Action, Outcome, Post, Status
+from contrib_watch.pipeline.posting import settled
 
 FATES = (
     (Verdict.ACKED, Next.ADVANCE, Status.ACKED),
@@ -52,12 +51,35 @@ def utc_of(monotonic_s: float) -> str:
     return f"at {monotonic_s:g} s"
 
 
+def outcome(decision: Decision, status: Status) -> Outcome:
+    """What became of one post."""
+    post, answer = decision.post, decision.answer
+    return Outcome(
+        post.row,
+        post.ric,
+        status,
+        post.action.value,
+        answer.post_id,
+        post.changes,
+        answer.code,
+        "; ".join(filter(None, (answer.text, post.note))),
+        "" if answer.sent_s is None else utc_of(answer.sent_s),
+        "" if status is Status.UNCONFIRMED else utc_of(answer.answered_s),
+        post.attempts + (answer.sent_s is not None),
+        post.full,
+        post.changed,
+    )
+
+
 @given(decisions())
 def test_many_decisions_say_together_what_each_says_by_itself(made: list[Decision]) -> None:
-    said = settled(made, utc_of)
-    ended = [outcome(one, one.status, utc_of) for one in made if one.status is not None]
-    assert sorted(said.outcomes) == sorted(ended)
     acked = [one for one in made if one.next is Next.ADVANCE]
-    assert said.advances == [Advance(one.post, utc_of(one.answer.answered_s)) for one in acked]
+    others = [one for one in made if one.next is not Next.ADVANCE]
+    said = settled(Decided([one.post for one in acked], [one.answer for one in acked], others), utc_of)
+    assert tuple(said.outcomes) == Outcome._fields
+    ended = [outcome(one, one.status) for one in (*acked, *others) if one.status is not None]
+    assert list(zip(*said.outcomes.values(), strict=True)) == ended
+    assert said.acked == [one.post for one in acked]
+    assert said.acked_at_utc == [utc_of(one.answer.answered_s) for one in acked]
     for rics, after in ((said.refused, ("refused", "again")), (said.unknown, ("unknown", "again, unknown"))):
         assert rics == [one.post.ric for one in made if one.next in after]

@@ -18,7 +18,7 @@ from contrib_watch.core.model import Action, Cells, Drop, Feed, Post, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import UnreadableFile
 from contrib_watch.pipeline.unchanged import look_up, unchanged
-from contrib_watch.store import Advance, Drops, Ledger, State, bulk
+from contrib_watch.store import Drops, Ledger, State, bulk
 
 DICTIONARY = parse_dictionary(*_built_in_files())
 FEED = Feed(name="desk", folder=PurePath("inbox"), service="NIPROV")
@@ -56,7 +56,7 @@ def recorded(state: State, known: Known) -> tuple[Ledger, Feed]:
     for ric, (feed, fields, in_doubt) in known.items():
         post = Post(2, ric, Action.REFRESH, fields, fields, "", "")
         ledger.in_flight(drops[feed], service, [post])
-        ledger.landed(service, drops[feed], [Advance(post, ACKED_AT)])
+        ledger.landed(service, drops[feed], [post], [ACKED_AT])
         if in_doubt:
             ledger.in_flight(drops[feed], service, [post])
     ledger.all_unknown()

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, text
 from contrib_watch.core.model import Action, DropStatus, Post
 from contrib_watch.errors import StateError
 from contrib_watch.store import (
-    Advance,
     Drops,
     Ledger,
     Lock,
@@ -64,7 +63,7 @@ class Place:
             post = Post(row=2, ric=ric, action=Action.REFRESH, fields=full, full=full, changes="")
             (post_id,) = ledger.in_flight(drop, SERVICE, [post])
             if acked:
-                ledger.landed(SERVICE, drop, [Advance(post, utc_text(NOW))])
+                ledger.landed(SERVICE, drop, [post], [utc_text(NOW)])
             drops.set_status(drop, DropStatus.DONE if over else DropStatus.SENDING)
         return drop.id, post_id
 

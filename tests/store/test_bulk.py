@@ -116,3 +116,13 @@ def test_the_largest_items_fit_into_one_text_of_sqlite() -> None:
 def test_a_row_that_is_given_twice_is_refused() -> None:
     with fresh() as connection, pytest.raises(IntegrityError):
         add_rows(connection, TABLE, columns_for(rows("S", ["A", "A"], 1)), {"service": "S"})
+
+
+def test_rows_that_are_all_alike_and_have_no_key_of_their_own_are_added() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        table = schema.repairs
+        table.create(connection)
+        columns = {column.name: ["x"] * 3 for column in table.columns if column.name not in ("id", "service")}
+        add_rows(connection, table, columns, {"service": "ONE"})
+        found = [tuple(row) for row in connection.execute(select(table).order_by(table.c.id))]
+    assert found == [(number, "ONE", *["x"] * (len(table.columns) - 2)) for number in (1, 2, 3)]

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from contrib_watch.core.diff import SNAPSHOT_COLUMNS
-from contrib_watch.core.model import Action, Drop, Outcome, Post, Status
+from contrib_watch.core.model import Action, Drop, Outcome, Post, Status, in_columns
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import ContribWatchError
-from contrib_watch.store import Advance, Drops, Ledger, State, in_flight
+from contrib_watch.store import Drops, Ledger, State, in_flight
 from contrib_watch.store.post_ids import LAST_POST_ID
 
 SERVICE = "NIPROV"
@@ -65,7 +65,7 @@ def send(ledger: Ledger, drop: Drop, *posts: Post) -> list[int]:
 
 def ack(ledger: Ledger, drop: Drop, *posts: Post) -> None:
     send(ledger, drop, *posts)
-    ledger.landed(SERVICE, drop, [Advance(one, ACKED_AT) for one in posts])
+    ledger.landed(SERVICE, drop, posts, [ACKED_AT] * len(posts))
 
 
 def known(ledger: Ledger, *rics: str, drop: Drop | None = None) -> dict[str, dict[str, object]]:
@@ -82,7 +82,7 @@ def test_an_ack_advances_the_snapshot_and_nothing_else_does(ledger: Ledger, drop
     send(ledger, drop, one)
     assert known(ledger, "A") == {}
     assert ledger.uncertain() == {"in_flight": 1, "dirty": 0}
-    ledger.landed(SERVICE, drop, [Advance(one, ACKED_AT)])
+    ledger.landed(SERVICE, drop, [one], [ACKED_AT])
     assert known(ledger, "A", "B") == {
         "A": {
             "feed": "desk",
@@ -106,8 +106,8 @@ def test_outcome_and_snapshot_are_one_transaction(state: State, ledger: Ledger, 
     ack(ledger, drop, post("A", "1"))
     send(ledger, drop, post("A", "2"))
     with contextlib.suppress(RuntimeError), state.transaction():
-        ledger.landed(SERVICE, drop, [Advance(post("A", "2"), ACKED_AT)])
-        ledger.record(drop, [Outcome(2, "A", Status.ACKED)])
+        ledger.landed(SERVICE, drop, [post("A", "2")], [ACKED_AT])
+        ledger.record(drop, in_columns([Outcome(2, "A", Status.ACKED)]))
         raise RuntimeError
     assert known(ledger, "A")["A"]["fields"] == '{"BID":1}'
     assert not len(ledger.outcomes(drop))
@@ -117,11 +117,11 @@ def test_outcome_and_snapshot_are_one_transaction(state: State, ledger: Ledger, 
 def test_an_outcome_that_cannot_be_recorded_takes_the_snapshot_back_with_it(
     state: State, ledger: Ledger, drop: Drop
 ) -> None:
-    ledger.record(drop, [Outcome(2, "A", Status.NAKKED)])
+    ledger.record(drop, in_columns([Outcome(2, "A", Status.NAKKED)]))
     send(ledger, drop, post("A"))
     with contextlib.suppress(IntegrityError), state.transaction():
-        ledger.landed(SERVICE, drop, [Advance(post("A"), ACKED_AT)])
-        ledger.record(drop, [Outcome(2, "A", Status.ACKED)])  # the row has ended already
+        ledger.landed(SERVICE, drop, [post("A")], [ACKED_AT])
+        ledger.record(drop, in_columns([Outcome(2, "A", Status.ACKED)]))  # the row has ended already
     assert known(ledger, "A") == {}
     assert ledger.outcomes(drop)["status"].to_pylist() == ["nakked"]
 
@@ -248,7 +248,7 @@ def test_one_service_says_nothing_about_another(ledger: Ledger, drop: Drop) -> N
     ledger.unknown("ONE", ["A"])
     ledger.refused("ONE", ["A"])
     assert ledger.uncertain() == {"in_flight": 1, "dirty": 1}
-    ledger.landed("TWO", drop, [Advance(post("A", "2"), ACKED_AT)])
+    ledger.landed("TWO", drop, [post("A", "2")], [ACKED_AT])
     assert ledger.everything() == [("TWO", "A", '{"BID":2}')]
     assert ledger.uncertain() == {"in_flight": 0, "dirty": 1}
 
@@ -305,9 +305,9 @@ def test_outcomes_come_back_exactly_and_by_row(state: State, ledger: Ledger, dro
         Outcome(3, "1E5", Status.NAKKED, "Update", 1, "BID 1", "DeniedBySrc", 'é "\n', ACKED_AT, "", 1),
         Outcome(2**31 + 7, "005930", Status.UNCONFIRMED, "Update", None),
     ]
-    ledger.record(drop, outcomes[:1])
-    ledger.record(drop, [])
-    ledger.record(drop, outcomes[1:])
+    ledger.record(drop, in_columns(outcomes[:1]))
+    ledger.record(drop, in_columns([]))
+    ledger.record(drop, in_columns(outcomes[1:]))
     table = ledger.outcomes(drop)
     assert tuple(table.column_names) == Outcome._fields
     assert [Outcome(**row) for row in table.to_pylist()] == sorted(outcomes)
@@ -315,23 +315,23 @@ def test_outcomes_come_back_exactly_and_by_row(state: State, ledger: Ledger, dro
 
 
 def test_each_run_of_a_drop_has_outcomes_of_its_own(state: State, ledger: Ledger, drop: Drop) -> None:
-    ledger.record(drop, [Outcome(2, "A", Status.HELD)])
+    ledger.record(drop, in_columns([Outcome(2, "A", Status.HELD)]))
     again = Drops(state).decide(drop, approved=True)
     assert not len(ledger.outcomes(again))
-    ledger.record(again, [Outcome(2, "A", Status.ACKED)])
+    ledger.record(again, in_columns([Outcome(2, "A", Status.ACKED)]))
     assert ledger.outcomes(drop)["status"].to_pylist() == ["held"]
     assert ledger.outcomes(again)["status"].to_pylist() == ["acked"]
 
 
 def test_a_row_ends_once(ledger: Ledger, drop: Drop) -> None:
-    ledger.record(drop, [Outcome(2, "A", Status.ACKED)])
+    ledger.record(drop, in_columns([Outcome(2, "A", Status.ACKED)]))
     with pytest.raises(IntegrityError):
-        ledger.record(drop, [Outcome(3, "B", Status.ACKED), Outcome(2, "A", Status.NAKKED)])
+        ledger.record(drop, in_columns([Outcome(3, "B", Status.ACKED), Outcome(2, "A", Status.NAKKED)]))
     assert ledger.outcomes(drop)["row"].to_pylist() == [2]
 
 
 def test_outcomes_can_be_asked_for_with_sql(state: State, ledger: Ledger, drop: Drop) -> None:
-    ledger.record(drop, [Outcome(2, "A", Status.ACKED, post_id=7)])
+    ledger.record(drop, in_columns([Outcome(2, "A", Status.ACKED, post_id=7)]))
     with state.transaction() as connection:
         found = connection.exec_driver_sql(
             "select drop_id, run, row, ric, status, action, post_id, changes, nak_code, text, sent_at_utc, "
@@ -375,10 +375,10 @@ def test_any_history_leaves_what_was_acknowledged_and_what_is_in_doubt(history: 
                 flying.clear()
             elif step == "undone ack" and ric in flying:
                 with contextlib.suppress(KeyError), state.transaction():
-                    ledger.landed(SERVICE, drop, [Advance(flying[ric], ACKED_AT)])
+                    ledger.landed(SERVICE, drop, [flying[ric]], [ACKED_AT])
                     raise KeyError
             elif step == "ack" and ric in flying:
-                ledger.landed(SERVICE, drop, [Advance(flying[ric], ACKED_AT)])
+                ledger.landed(SERVICE, drop, [flying[ric]], [ACKED_AT])
                 acked[ric] = flying.pop(ric).full
                 doubtful.pop(ric, None)
             elif step == "nak":

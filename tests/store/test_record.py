@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from contrib_watch.core.chain import canonical
-from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status
-from contrib_watch.store import Advance, Drops, Findings, Ledger, State
+from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status, in_columns
+from contrib_watch.store import Drops, Findings, Ledger, State
 from contrib_watch.store import outcomes as outcomes_module
 from contrib_watch.store.history import History
 from contrib_watch.store.outcomes import KEPT_COLUMNS
 from contrib_watch.store.proof import Proven, hash_of, prove
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
-from contrib_watch.store.repairs import Repaired, Repairs
+from contrib_watch.store.repairs import Repairs
 
 NOW = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 ACKED_AT = "2026-11-22T16:30:01.000Z"
@@ -45,9 +45,9 @@ def processed(state: State, *values: str, path: str = "/in/prices.csv") -> Drop:
         one = Post(row, f"R{row}", Action.REFRESH, full, full, f"BID {value}", "BID")
         (post_id,) = ledger.in_flight(drop, "TEST", [one])
         with state.transaction():
-            ledger.landed("TEST", drop, [Advance(one, ACKED_AT)])
+            ledger.landed("TEST", drop, [one], [ACKED_AT])
             outcome = Outcome(row, one.ric, Status.ACKED, "Refresh", post_id, one.changes, "", "", ACKED_AT, ACKED_AT)
-            ledger.record(drop, [outcome._replace(attempts=1, full=full, changed="BID")])
+            ledger.record(drop, in_columns([outcome._replace(attempts=1, full=full, changed="BID")]))
     done = drops.finish(
         Drop(**{**vars(drop), "status": DropStatus.DONE}), totals={"acked": len(values)}, findings=Findings(),
         has_problem_rows=False, now_utc=NOW, service="TEST",
@@ -62,8 +62,8 @@ def state(tmp_path: Path) -> Iterator[State]:
     with opened(tmp_path) as state:
         processed(state, "1", "2", "3")
         processed(state, "4")
-        outcome = Outcome(0, "R2", Status.ACKED, "Refresh", 9, "", "", "", ACKED_AT, ACKED_AT, 1)
-        Repairs(state).record([Repaired("TEST", "not there", '{"BID":4}', outcome)])
+        outcome = Outcome(0, "R2", Status.ACKED, "Refresh", 9, "", "", "", ACKED_AT, ACKED_AT, 1, '{"BID":4}')
+        Repairs(state).record("TEST", in_columns([outcome]), {"R2": "not there"})
         yield state
 
 
@@ -251,7 +251,7 @@ def test_a_drop_under_way_fits(state: State) -> None:
         feed="desk", path="/in/x", sha256="", size_bytes=1, mtime_ns=1, owner="ann", seen_at_utc=NOW
     )
     drop = Drops(state).set_status(drop, DropStatus.SENDING)
-    Ledger(state).record(drop, [Outcome(2, "A", Status.REJECTED)])
+    Ledger(state).record(drop, in_columns([Outcome(2, "A", Status.REJECTED)]))
     assert prove(state).misfit is None
     Drops(state).set_status(drop, DropStatus.FAILED, "no disk")
     proven: Proven = prove(state)
@@ -355,10 +355,10 @@ def test_the_tree_that_grew_is_that_over_the_table(
             ledger = Ledger(lasting)
         if then.startswith("undone"):
             with contextlib.suppress(ZeroDivisionError), lasting.transaction():
-                ledger.record(drop, [one._replace(text="undone")])
+                ledger.record(drop, in_columns([one._replace(text="undone")]))
                 raise ZeroDivisionError
         if then != "undone":
-            ledger.record(drop, [one])
+            ledger.record(drop, in_columns([one]))
         if then == "undone before":
             shown_as_in_the_table(lasting, ledger, drop)
     shown_as_in_the_table(lasting, ledger, drop)
@@ -374,6 +374,6 @@ def test_a_tree_of_many_rows_is_that_over_the_table(
     outcomes = [Outcome(row, f"R{row}", Status.ACKED, post_id=row, full="{}") for row in range(1_000)]
     random.Random(1).shuffle(outcomes)
     for start in range(0, 1_000, 300):
-        ledger.record(drop, outcomes[start : start + 300])
+        ledger.record(drop, in_columns(outcomes[start : start + 300]))
     shown_as_in_the_table(state, ledger, drop)
     assert ledger.leaves(drop) == in_the_table(state, drop)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from contrib_watch.core.model import Action, Outcome, Post, Status
-from contrib_watch.store import Advance, State, back_up, in_flight, last_of_kind, schema
-from contrib_watch.store.repairs import REPAIR, Repaired, Repairs, Wanted
+from contrib_watch.core.model import Action, Outcome, Post, Status, in_columns
+from contrib_watch.store import State, back_up, in_flight, last_of_kind, schema
+from contrib_watch.store.repairs import REPAIR, Repairs, Wanted
 from contrib_watch.store.restore import restore
 
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_a_repair_from_doubt_to_ack_leaves_the_snapshot_as_it_was(state: State) 
     assert wanted["A"].certain
     assert repairs.in_flight("S", [refresh("A", OLD)], wanted) == [1]
     assert repairs.wanted("S", ["A"]) == {}
-    repairs.landed("S", [Advance(refresh("A", OLD), "2026-11-22T16:00:00.000Z")])
+    repairs.landed("S", [refresh("A", OLD)], ["2026-11-22T16:00:00.000Z"])
     assert flying(state) == []
     assert rows(state, "dirty") == [("B", 8), ("C", 8)]
     with state.transaction() as connection:
@@ -84,7 +84,7 @@ def test_values_in_doubt_stay_their_drop_s(state: State) -> None:
     posts = [refresh("B", NEW), refresh("C", NEW)]
     repairs.in_flight("S", posts, repairs.wanted("S", ["B", "C"]))
     assert flying(state) == [("B", 8), ("C", 8)]
-    repairs.landed("S", [Advance(post, "2026-11-22T16:00:00.000Z") for post in posts])
+    repairs.landed("S", posts, ["2026-11-22T16:00:00.000Z"] * 2)
     assert rows(state, "dirty") == []
     assert repairs.wanted("S", ["B", "C"]) == {"B": Wanted("fx", 8, NEW, True), "C": Wanted("fx", 8, NEW, True)}
 
@@ -119,8 +119,8 @@ def test_a_backup_that_is_restored_gives_no_repair_a_number_twice(state: State, 
     numbers: list[int] = []
     for _ in range(3):
         with opened(tmp_path) as one:
-            refused = Outcome(0, "A", Status.NAKKED, Action.REFRESH, 1)
-            Repairs(one).record([Repaired("S", "lost", OLD, refused)] * 2)
+            refused = Outcome(0, "A", Status.NAKKED, Action.REFRESH, 1, full=OLD)
+            Repairs(one).record("S", in_columns([refused] * 2), {"A": "lost"})
             with one.transaction() as connection:
                 found = list(connection.scalars(select(schema.repairs.c.id).order_by(schema.repairs.c.id)))
             told = last_of_kind(one, "repairs")
