@@ -72,7 +72,7 @@ def configured(config_path: Path) -> tuple[Settings, Dictionary]:
     from contrib_watch.config import check_mappings, load, load_dictionary
 
     if not config_path.exists():
-        hint = "Give its path with --config, or start from the config.toml that comes with contrib-watch"
+        hint = "Give its path with --config; `contrib-watch demo --folder NEW` leaves one to start from in NEW"
         raise ConfigurationError("there is no such configuration file", where=str(config_path), hint=hint)
     settings = load(config_path, os.environ)
     configure(settings.log)

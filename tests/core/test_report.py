@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contrib_watch.core.guards import Breach
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.naks import EXPLANATIONS, explain
 from contrib_watch.core.report import Report, build_report, spreadsheet_raw, spreadsheet_safe
@@ -410,6 +411,25 @@ def test_naks_are_grouped_by_code_and_answer_in_plain_words() -> None:
     assert causes[1].cause.startswith("132: ")
     assert "Error" in causes[2].cause
     assert "JSON Unexpected FID" in causes[2].cause
+
+
+@pytest.mark.parametrize(
+    ("status", "fate", "mend"),
+    [
+        (DropStatus.HELD, Status.HELD, "look at the rows below, then: contrib-watch approve 42"),
+        (DropStatus.REJECTED, Status.REJECTED, "mend the file and save it again"),
+    ],
+)
+def test_a_guard_that_a_drop_does_not_pass_is_the_first_cause(status: DropStatus, fate: Status, mend: str) -> None:
+    moved = Breach("max_move", "BID moved 9,900 % (limit 20 %)", 2, ('row 2, BID "100"', 'row 3, BID "99"'))
+    outcomes = [*rows_with(fate, 2, 3, text=moved.what), *rows_with(Status.REJECTED, 4, 5, 6)]
+    problems = [a_problem(row) for row in (4, 5, 6)]
+    drop = a_drop(status, moved.what)
+    first, other = a_report(ten_rows(), *outcomes, drop=drop, breaches=[moved], problems=problems).causes
+    assert (first.status, first.count, first.cause) == (fate, 2, f"{fate}, {moved.what}")
+    assert first.example == 'row 2, BID "100"; row 3, BID "99"'
+    assert first.mend.startswith(mend)
+    assert (other.status, other.count) == (Status.REJECTED, 3)
 
 
 def test_what_needs_no_action_comes_last_however_many_rows_it_has() -> None:
