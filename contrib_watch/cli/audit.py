@@ -68,7 +68,13 @@ def drop(config_path: Path, as_json: bool, as_csv: bool, drop: int, run: int | N
         return
     if not as_csv:
         show_events(found, events)
-    show(rows, ("run", "row", "ric", "action", "status", "post_id", "changes", "text", "acked_at_utc"), False, as_csv)
+    if rows or as_csv:
+        show(
+            rows,
+            ("run", "row", "ric", "action", "status", "post_id", "changes", "text", "acked_at_utc"),
+            False,
+            as_csv,
+        )
 
 
 @audit.command(short_help="The drops of a time, a feed or a status.")

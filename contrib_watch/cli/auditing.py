@@ -42,9 +42,11 @@ def show(found: Sequence[Mapping[str, Any]], shown: Sequence[str], as_json: bool
         writer = csv.DictWriter(sys.stdout, list(found[0]) if found else shown, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _flat(value) for key, value in one.items()} for one in found)
-    else:
+    elif found:
         rows = [[escape(_readable(one[key])) for key in shown] for one in found]
         print_table(stdout(), "", shown, rows)
+    else:
+        click.echo("nothing is recorded that fits", err=True)
 
 
 def show_events(drop: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> None:

@@ -69,6 +69,8 @@ def test_the_drops(audited: Site) -> None:
     assert second["sha256"] == sha256(audited.inbox.joinpath("prices.csv").read_bytes()).hexdigest()
     assert second["seen_at_utc"].endswith("Z")
     assert asked(audited, "drops", "--status", "held") == []
+    none = audited.invoke("audit drops", "--status", "held")
+    assert (none.exit_code, none.stdout, none.stderr) == (0, "", "nothing is recorded that fits\n")
     wrong = audited.invoke("audit drops", "--status", "helt")
     assert (wrong.exit_code, "there is no status 'helt'" in wrong.stderr) == (2, True)
 
