@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -150,69 +151,134 @@ def diff(
     ``later`` is what an older drop gives way to, field by field; None: it is the newest. ``same`` marks rows that
     are known to be unchanged, of which ``snapshot`` need not tell.
     """
-    rics, numbers = quotes.values.index, arrow_column(quotes.rows, pa.int64())
-    given: Columns = text_columns(quotes.values)
-    if same is not None:
-        rics, numbers, given = _narrowed(rics, numbers, given, pc.invert(same))
-    known = _joined(rics, snapshot)
+    rows = _beside(quotes, snapshot, same)
     others = pa.array([one for one in configured if one != feed], pa.string())
-    foreign = pc.is_in(known["feed"], value_set=others)
-    problems = [
-        _foreign_row(quotes, rics[index], f"feed {known['feed'][index].as_py()!r}")
-        for index in pc.indices_nonzero(foreign).to_pylist()
-    ]
-    looked_at = pc.invert(pc.or_(foreign, _are_unchanged(given, known, feed, len(rics))))
-    rics, numbers, given = _narrowed(rics, numbers, given, looked_at)
-    known = filtered(known, looked_at)
-
-    dirty = pc.is_valid(known["attempted"])
-    base = pc.coalesce(known["attempted"], known["fields"])
-    is_new = pc.is_null(base)
-    held = token_columns(base, first=given)
-    given = {name: _without_idle_clears(column, held[name]) for name, column in given.items()}
-    has_any = any_of(map(pc.is_valid, given.values()), len(rics))
-    empty = pc.and_not(is_new, has_any)
-    problems += [_empty_row(quotes, rics[index]) for index in pc.indices_nonzero(empty).to_pylist()]
-
-    asks = _asks(given, held, is_new, len(rics))
-    newer = {} if later is None else _said_later(rics, given, held, known, later)
-    if newer:
-        given = {name: only(column, pc.invert(newer[name])) for name, column in given.items()}
-        has_any = any_of(map(pc.is_valid, given.values()), len(rics))
-    changing = _asks(given, held, pc.and_(is_new, has_any), len(rics)) if newer else asks
-    # A RIC whose feed is configured no more becomes this one's by a post; without it nobody would look after it.
-    asked = pc.or_(changing, dirty)
-    heir = pc.and_not(pc.fill_null(pc.not_equal(known["feed"], feed), False), asked)
-    to_post = pc.and_not(pc.or_(asked, heir), empty)
-    blanks = {name: column for name, column in given.items() if column.null_count}
-    kept = {name: _is_kept(column, held[name], newer.get(name)) for name, column in blanks.items()}
-
-    facts = {
-        "row": numbers,
-        "new": is_new,
-        "dirty": dirty,
-        "fields": known["fields"],
-        "carried": known["carried"],
-        "acked_on": known["acked_on"],
-        "newer": marked_names(newer, len(rics)),
-        "heir_of": pc.if_else(heir, known["feed"], ""),
-        "attempts": pc.fill_null(known["attempts"], 0),
+    foreign = pc.is_in(rows.known["feed"], value_set=others)
+    problems = [_foreign_row(quotes, ric, f"feed {owner!r}") for _, ric, owner in rows.marked(foreign)]
+    rows = rows.where(pc.invert(pc.or_(foreign, rows.are_unchanged(feed))))
+    asked = _asked(rows, feed, later)
+    problems += [_empty_row(quotes, row, ric) for row, ric, _ in rows.marked(asked.empty)]
+    replaced = tuple((row, ric) for row, ric, _ in rows.marked(asked.replaced))
+    facts = _facts(rows, asked)
+    kept = {
+        name: _is_kept(column, asked.held[name], asked.newer.get(name))
+        for name, column in asked.given.items()
+        if column.null_count
     }
-    given_way = pc.and_(asks, any_of(newer.values(), len(rics)))
-    replaced = pc.indices_nonzero(pc.and_not(pc.and_not(given_way, to_post), empty)).to_pylist()
     return Changes(
-        rics=rics[to_post.to_numpy(zero_copy_only=False)],
-        given=filtered(given, to_post),
-        held=filtered(held, to_post),
-        facts=filtered(facts, to_post),
+        rics=rows.rics[asked.posted.to_numpy(zero_copy_only=False)],
+        given=filtered(asked.given, asked.posted),
+        held=filtered(asked.held, asked.posted),
+        facts=filtered(facts, asked.posted),
         problems=tuple(sorted(problems, key=lambda problem: problem.row)),
-        replaced=tuple((numbers[index].as_py(), str(rics[index])) for index in replaced),
-        unchanged=len(quotes.values) - len(problems) - len(replaced) - to_post.true_count,
+        replaced=replaced,
+        unchanged=len(quotes.values) - len(problems) - len(replaced) - asked.posted.true_count,
         missing=_missing(quotes, owned),
         kept_blanks=sum(marks.true_count for marks in kept.values()),
         oldest_kept=_oldest(kept, facts),
-        lost_fields=tuple(name for name, column in held.items() if name not in given and _has_value(column)),
+        lost_fields=tuple(
+            name for name, column in asked.held.items() if name not in rows.given and _has_value(column)
+        ),
     )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a drop, and what the snapshot has of each: columns of one length."""
+
+    rics: pd.Index[str]
+    numbers: pa.Int64Array
+    given: Columns
+    known: Columns
+    """SNAPSHOT_COLUMNS; missing: a RIC that is new."""
+
+    def __len__(self) -> int:
+        return len(self.rics)
+
+    def where(self, marks: pa.BooleanArray) -> _Rows:
+        """Those that are marked."""
+        if marks.true_count == len(marks):
+            return self
+        rics = self.rics[marks.to_numpy(zero_copy_only=False)]
+        return _Rows(rics, self.numbers.filter(marks), filtered(self.given, marks), filtered(self.known, marks))
+
+    def marked(self, marks: pa.BooleanArray) -> Iterator[tuple[int, str, str]]:
+        """The number, the RIC and its feed of those that are marked."""
+        for index in pc.indices_nonzero(marks).to_pylist():
+            yield self.numbers[index].as_py(), str(self.rics[index]), self.known["feed"][index].as_py()
+
+    def are_unchanged(self, feed: str) -> pa.BooleanArray:
+        """Which are the very text that the ADS acknowledged for this feed, and are not in doubt."""
+        fields = self.known["fields"]
+        if fields.null_count == len(self):
+            return repeated(False, len(self))
+        same = pc.and_(pc.equal(object_column(self.given, len(self)), fields), pc.equal(self.known["feed"], feed))
+        return pc.and_not(pc.fill_null(same, False), pc.is_valid(self.known["attempted"]))
+
+
+def _beside(quotes: Quotes, snapshot: pd.DataFrame, same: pa.BooleanArray | None) -> _Rows:
+    """The rows that are not known to be unchanged."""
+    rows = _Rows(quotes.values.index, arrow_column(quotes.rows, pa.int64()), text_columns(quotes.values), {})
+    if same is not None:
+        rows = rows.where(pc.invert(same))
+    return replace(rows, known=_joined(rows.rics, snapshot))
+
+
+class _Asked(NamedTuple):
+    """What rows ask for: columns, and marks of rows."""
+
+    given: Columns
+    """Without what clears nothing, and without what newer drops have given."""
+    held: Columns
+    newer: Columns
+    """Marks by field: what newer drops have given; empty: nothing."""
+    new: pa.BooleanArray
+    dirty: pa.BooleanArray
+    heir: pa.BooleanArray
+    """Posted only because the feed that had the RIC is configured no more."""
+    empty: pa.BooleanArray
+    """New, without any value."""
+    posted: pa.BooleanArray
+    replaced: pa.BooleanArray
+    """They ask for something, and for nothing that newer drops have not given."""
+
+
+def _asked(rows: _Rows, feed: str, later: Later | None) -> _Asked:
+    known, count = rows.known, len(rows)
+    dirty = pc.is_valid(known["attempted"])
+    base = pc.coalesce(known["attempted"], known["fields"])
+    new = pc.is_null(base)
+    held = token_columns(base, first=rows.given)
+    given = {name: _without_idle_clears(column, held[name]) for name, column in rows.given.items()}
+    empty = pc.and_not(new, _any_value(given, count))
+    asks = changes = _asks(given, held, new, count)
+    newer = {} if later is None else _said_later(rows.rics, given, held, known, later)
+    if newer:
+        given = {name: only(column, pc.invert(newer[name])) for name, column in given.items()}
+        changes = _asks(given, held, pc.and_(new, _any_value(given, count)), count)
+    changes = pc.or_(changes, dirty)
+    # A RIC whose feed is configured no more becomes this one's by a post; without it nobody would look after it.
+    heir = pc.and_not(pc.fill_null(pc.not_equal(known["feed"], feed), False), changes)
+    posted = pc.and_not(pc.or_(changes, heir), empty)
+    given_way = pc.and_(asks, any_of(newer.values(), count))
+    replaced = pc.and_not(pc.and_not(given_way, posted), empty)
+    return _Asked(given, held, newer, new, dirty, heir, empty, posted, replaced)
+
+
+def _facts(rows: _Rows, asked: _Asked) -> Columns:
+    """See Changes.facts."""
+    known = rows.known
+    return {
+        "row": rows.numbers,
+        "new": asked.new,
+        "dirty": asked.dirty,
+        "fields": known["fields"],
+        "carried": known["carried"],
+        "acked_on": known["acked_on"],
+        "newer": marked_names(asked.newer, len(rows)),
+        "heir_of": pc.if_else(asked.heir, known["feed"], ""),
+        "attempts": pc.fill_null(known["attempts"], 0),
+    }
 
 
 def row_texts(values: pd.DataFrame) -> pa.StringArray:
@@ -230,15 +296,6 @@ def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     return {name: only(pc.coalesce(older[name], acked_on), marks) for name, marks in kept.items()}
 
 
-def _narrowed(
-    rics: pd.Index[str], numbers: pa.Int64Array, given: Columns, marks: pa.BooleanArray
-) -> tuple[pd.Index[str], pa.Int64Array, Columns]:
-    """The rows that are marked."""
-    if marks.true_count == len(marks):
-        return rics, numbers, given
-    return rics[marks.to_numpy(zero_copy_only=False)], numbers.filter(marks), filtered(given, marks)
-
-
 def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:
     """What the snapshot has for each RIC of the file, in the file's order: pandas' left join of the two by RIC."""
     columns = {name: arrow_column(snapshot[name], kind) for name, kind in _TYPES.items()}
@@ -247,14 +304,6 @@ def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:
         return columns
     at = known.get_indexer(rics)
     return {name: column.take(pa.array(at, mask=at < 0)) for name, column in columns.items()}
-
-
-def _are_unchanged(given: Columns, known: Columns, feed: str, rows: int) -> pa.BooleanArray:
-    """Which rows are the very text that the ADS acknowledged for this feed, and are not in doubt."""
-    if known["fields"].null_count == rows:
-        return repeated(False, rows)
-    same = pc.and_(pc.equal(object_column(given, rows), known["fields"]), pc.equal(known["feed"], feed))
-    return pc.and_not(pc.fill_null(same, False), pc.is_valid(known["attempted"]))
 
 
 def _without_idle_clears(given: pa.StringArray, held: pa.StringArray) -> pa.StringArray:
@@ -266,6 +315,11 @@ def _without_idle_clears(given: pa.StringArray, held: pa.StringArray) -> pa.Stri
 def _asks(given: Columns, held: Columns, is_new: pa.BooleanArray, rows: int) -> pa.BooleanArray:
     """Which rows ask for something: a value that the ADS does not hold, or a new RIC."""
     return any_of([is_new, *(differs(column, held[name]) for name, column in given.items())], rows)
+
+
+def _any_value(given: Columns, rows: int) -> pa.BooleanArray:
+    """Which rows give a value for some field."""
+    return any_of(map(pc.is_valid, given.values()), rows)
 
 
 def _is_kept(given: pa.StringArray, held: pa.StringArray, newer: pa.BooleanArray | None) -> pa.BooleanArray:
@@ -329,13 +383,6 @@ def _foreign_row(quotes: Quotes, ric: str, owner: str) -> Problem:
     )
 
 
-def _empty_row(quotes: Quotes, ric: str) -> Problem:
-    row = int(quotes.rows[ric])
-    return Problem(
-        row,
-        ric,
-        f"row {quotes.label(row)}",
-        ric,
-        "is a new RIC without any value",
-        "give it at least one value, or take the row out",
-    )
+def _empty_row(quotes: Quotes, row: int, ric: str) -> Problem:
+    mend = "give it at least one value, or take the row out"
+    return Problem(row, ric, f"row {quotes.label(row)}", ric, "is a new RIC without any value", mend)
