@@ -9,7 +9,7 @@ from hashlib import file_digest
 from itertools import combinations
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
 
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.hints import Hint, cell_hints, layout_hints
@@ -31,7 +31,7 @@ class Preview:
     feed: Feed
     quotes: Quotes
     changes: Changes
-    planned: pd.DataFrame
+    planned: pa.Table
     """See core.posts.plan."""
     held: str
     """Why it would not be sent by itself; empty: it would."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -113,7 +114,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
 def print_preview(preview: Preview) -> None:
     """Old and new values side by side, what would be rejected and why, and a one-line sum."""
     console = stdout()
-    shown = list(posts(preview.planned.head(SHOWN)))
+    shown = list(posts(preview.planned.slice(0, SHOWN)))
     changed, new = [], []
     for post in shown:
         values = _old_and_new(preview, post)
@@ -328,12 +329,12 @@ def _readable(token: object) -> str:
 
 
 def _sums(preview: Preview) -> dict[str, int]:
-    actions = preview.planned["action"].value_counts()
+    actions = Counter(preview.planned["action"].to_pylist())
     rejected = len({problem.row for problem in preview.problems})
-    posted = sum(1 + len(preview.quotes.twins.get(ric, ())) for ric in preview.planned.index)
+    posted = sum(1 + len(preview.quotes.twins.get(ric, ())) for ric in preview.planned["ric"].to_pylist())
     return {
-        "refresh": int(actions.get("Refresh", 0)),
-        "update": int(actions.get("Update", 0)),
+        "refresh": actions["Refresh"],
+        "update": actions["Update"],
         "unchanged": preview.quotes.rows_read - rejected - posted,
         "rejected": rejected,
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,8 @@ class Each(Protocol):
 
 
 _TEXT = pa.string()
+_STR = pd.StringDtype(na_value=np.nan)
+"""What pandas takes a ``str`` column for."""
 
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
 _NAME = re.compile(r'"([^"]+)"')
@@ -37,6 +40,11 @@ def arrow_column(column: pd.Series[Any] | pd.Index[Any], kind: pa.DataType = _TE
     """A column of a pandas table as one Arrow array."""
     found = pa.array(column.array, kind)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
+def text_index(texts: pa.StringArray, name: str | None = None) -> pd.Index[str]:
+    """A column of texts as an index, or as the names of a table's rows."""
+    return pd.Index(_STR.__from_arrow__(texts), name=name)
 
 
 def text_columns(table: pd.DataFrame) -> dict[str, pa.StringArray]:

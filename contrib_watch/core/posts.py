@@ -27,7 +27,6 @@ from contrib_watch.core.columns import (
     object_column,
     only,
     repeated,
-    table_of,
 )
 from contrib_watch.core.diff import Changes, dates_kept
 from contrib_watch.core.model import Action, Post, Quotes
@@ -44,11 +43,11 @@ CHUNK_ROWS = 4096
 """Posts that are Python objects at one time."""
 
 
-def plan(changes: Changes) -> pd.DataFrame:
+def plan(changes: Changes) -> pa.Table:
     """What to post, a row a RIC in file order.
 
-    Columns: ``row`` and ``attempts`` (int64), ``action``, ``fields``, ``full``, ``changes``, ``changed``, ``note``,
-    ``carried`` (text); indexed by RIC. See core.model.Post for what they mean.
+    Columns: ``row`` and ``attempts`` (int64), ``ric``, ``action``, ``fields``, ``full``, ``changes``, ``changed``,
+    ``note``, ``carried`` (text). See core.model.Post for what they mean.
     """
     given, held, facts, rows = changes.given, changes.held, changes.facts, len(changes.rics)
     new, dirty = facts["new"], facts["dirty"]
@@ -63,6 +62,7 @@ def plan(changes: Changes) -> pd.DataFrame:
     to_go = {name: pc.and_(pc.is_valid(column), pc.or_(differing[name], dirty)) for name, column in given.items()}
     columns = {
         "row": facts["row"],
+        "ric": arrow_column(changes.rics),
         "action": pc.if_else(refresh, Action.REFRESH.value, Action.UPDATE.value),
         "fields": everything,
         "full": everything,
@@ -74,29 +74,28 @@ def plan(changes: Changes) -> pd.DataFrame:
     }
     if refresh.true_count < rows:
         columns["fields"] = pc.if_else(refresh, everything, object_column(changed, rows))
-    return table_of(columns, changes.rics)
+    return pa.table(columns)
 
 
-def plans(changes: Changes) -> Iterator[pd.DataFrame]:
+def plans(changes: Changes) -> Iterator[pa.Table]:
     """The plan in pieces, one after the other: each is made when it is asked for."""
     for piece in changes.pieces(PIECE_ROWS):
         yield plan(piece)
 
 
-def posts(planned: pd.DataFrame) -> Iterator[Post]:
+def posts(planned: pa.Table) -> Iterator[Post]:
     """The rows of a plan as Posts, made in chunks."""
-    starts = range(0, len(planned), CHUNK_ROWS)
-    return chain.from_iterable(_posts(planned.iloc[start : start + CHUNK_ROWS]) for start in starts)
+    return chain.from_iterable(map(_posts, planned.to_batches(CHUNK_ROWS)))
 
 
-def _posts(chunk: pd.DataFrame) -> Iterator[Post]:
+def _posts(chunk: pa.RecordBatch) -> Iterator[Post]:
     actions = [_ACTIONS[action] for action in _strings(chunk["action"])]
     full = _strings(chunk["full"])
     # A Refresh carries all of them: the same string, not another one.
     fields = full if Action.UPDATE not in actions else _strings(chunk["fields"])
     texts = [_strings(chunk[name]) for name in ("changes", "changed", "note", "carried")]
-    rows, attempts = (chunk[name].to_numpy().tolist() for name in ("row", "attempts"))
-    return map(Post, rows, _strings(chunk.index), actions, fields, full, *texts, attempts)
+    rows, attempts = (chunk[name].to_pylist() for name in ("row", "attempts"))
+    return map(Post, rows, _strings(chunk["ric"]), actions, fields, full, *texts, attempts)
 
 
 class Coverage:
@@ -134,9 +133,9 @@ def _field_sets(present: pd.DataFrame) -> Iterator[tuple[str, frozenset[str]]]:
         yield ric, sets[key]
 
 
-def _strings(column: pd.Series[str] | pd.Index[str]) -> list[str]:
-    """A column of texts as strings; by way of NumPy, which is several times faster than tolist()."""
-    return arrow_column(column).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+def _strings(column: pa.StringArray) -> list[str]:
+    """A column of texts as strings; by way of NumPy, which is several times faster than to_pylist()."""
+    return column.to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
 
 
 def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, facts: Columns) -> pa.StringArray:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.core.columns import Each, arrow_column, filtered, table_of
+from contrib_watch.core.columns import Columns, Each, filtered, table_of, text_index
 from contrib_watch.core.fields import Dictionary, FieldDef, Kind, Typed, read_column, type_column
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.numerals import SAFE_DIGITS
@@ -78,10 +78,10 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
     accepted = np.ones(len(cells.rows), dtype=bool)
     accepted[list(_indices(refusals))] = False
     accepted[[index for copies in twins.values() for index in copies[1:]]] = False
-    values, rows = _frame(cells, table, accepted)
+    index, rows, tokens = _accepted(cells, table, accepted)
     twin_rows = {ric: tuple(_row(cells, index) for index in copies[1:]) for ric, copies in twins.items()}
     return Quotes(
-        values=values,
+        values=table_of(tokens, index),
         rows=rows,
         twins=twin_rows,
         problems=_problems(cells, table.rics, refusals),
@@ -91,14 +91,16 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
             *cells.warnings,
             *layout.warnings(),
             *_twin_warnings(rows, twin_rows),
-            *_precision_warnings(values, [one.acronym for one in layout.fields.values() if one.kind is Kind.REAL]),
+            *_precision_warnings(
+                index, {one.acronym: tokens[one.acronym] for one in layout.fields.values() if one.kind is Kind.REAL}
+            ),
         ),
         missing_columns=tuple(layout.missing),
         places={
             definition.acronym: (cells.letters if cells.sheet else cells.header)[column]
             for column, definition in layout.fields.items()
         },
-        as_of=_as_of(cells, feed, accepted, values.index),
+        as_of=_as_of(cells, feed, accepted, index),
     )
 
 
@@ -380,6 +382,8 @@ def _compare_copies(
 
     A copy that cannot be read might differ, so that it is in conflict with the others.
     """
+    if not groups:
+        return {}, {}
     indices = [index for copies in groups.values() for index in copies]
     columns = [tokens.take(pa.array(indices, pa.int64())).to_pylist() for tokens in table.tokens.values()]
     row_of = dict(zip(indices, zip(*columns, strict=True), strict=True))
@@ -450,12 +454,14 @@ def _rows(rows: Sequence[int]) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {named}{more}"
 
 
-def _frame(cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]) -> tuple[pd.DataFrame, pd.Series[int]]:
-    """The accepted rows as ``Quotes.values`` and ``Quotes.rows``."""
+def _accepted(
+    cells: Cells, table: _Table, accepted: np.typing.NDArray[np.bool_]
+) -> tuple[pd.Index[str], pd.Series[int], dict[str, pa.StringArray]]:
+    """The RICs, the numbers and the tokens of the accepted rows."""
     mask = pa.array(accepted)
-    index = pd.Index(table.rics.filter(mask).to_pandas(), dtype="str", name="RIC")
-    rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, dtype="int64", name="row")
-    return table_of(filtered(table.tokens, mask), index), rows
+    index = text_index(table.rics.filter(mask), "RIC")
+    rows = pd.Series(cells.rows.filter(mask).to_numpy(zero_copy_only=False), index=index, name="row", copy=False)
+    return index, rows, filtered(table.tokens, mask)
 
 
 def _as_of(
@@ -499,18 +505,17 @@ def _twin_warnings(rows: pd.Series[int], twins: Mapping[str, tuple[int, ...]]) -
     return [f"equal rows are posted once: {', '.join(examples)}{more}"]
 
 
-def _precision_warnings(values: pd.DataFrame, reals: Sequence[str]) -> list[str]:
+def _precision_warnings(rics: pd.Index[str], reals: Columns) -> list[str]:
     """LSEG's SDK for Java acknowledges a REAL of more digits than a double has, and stores another one."""
     count, example = 0, ""
-    for acronym in reals:
-        tokens = arrow_column(values[acronym])
+    for acronym, tokens in reals.items():
         if (pc.max(pc.binary_length(tokens)).as_py() or 0) <= SAFE_DIGITS:
             continue
         digits = pc.replace_substring(pc.ascii_ltrim(tokens, characters="-0."), ".", "")
         long = pc.greater(pc.binary_length(pc.ascii_rtrim(digits, characters="0")), SAFE_DIGITS)
         if (first := pc.index(long, True).as_py()) >= 0:
             count += pc.sum(long).as_py()
-            example = example or f"{acronym} of {values.index[first]}, {tokens[first].as_py()}"
+            example = example or f"{acronym} of {rics[first]}, {tokens[first].as_py()}"
     if not count:
         return []
     many = "1 value has" if count == 1 else f"{count:,} values have"

@@ -123,9 +123,8 @@ def _unfit(desk: Desk, drop: Drop, approved: list[dict[str, Any]]) -> str:
 def fingerprint_of(desk: Desk, drop: Drop, changes: Changes, sent: Iterable[tuple[str, str]] = ()) -> str:
     """The fingerprint of what a drop would change where it would be posted today; ``sent`` has it changed already."""
     target, service = desk.settings.ads.target, desk.feeds[drop.feed].service
-    planned = chain.from_iterable(zip(piece.index, piece["changes"], strict=True) for piece in plans(changes))
-    told = [(str(ric), str(text)) for ric, text in chain(planned, sent)]
-    return fingerprint(target, service, drop.sha256, told)
+    planned = chain.from_iterable(map(_told, plans(changes)))
+    return fingerprint(target, service, drop.sha256, chain(planned, sent))
 
 
 def seen_now(desk: Desk, drop: Drop, changes: Changes) -> str:
@@ -146,9 +145,9 @@ def seen_held(desk: Desk, drop: Drop) -> str:
     return fingerprint(told.get("target", ""), told.get("service", ""), drop.sha256, _told(waiting))
 
 
-def _told(recorded: pa.Table) -> Iterator[tuple[str, str]]:
-    """RIC and changes of recorded rows."""
-    return zip(recorded["ric"].to_pylist(), recorded["changes"].to_pylist(), strict=True)
+def _told(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    """RIC and changes of rows that are planned or recorded."""
+    return zip(rows["ric"].to_pylist(), rows["changes"].to_pylist(), strict=True)
 
 
 def told_of(decision: Mapping[str, Any]) -> str:

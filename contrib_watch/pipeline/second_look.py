@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class SecondLook:
 
 
 def second_look(
-    desk: Desk, path: Path, filename: str, feed: Feed, reading: Reading, rics: Sequence[str] | pd.Index[str]
+    desk: Desk, path: Path, filename: str, feed: Feed, reading: Reading, rics: pd.Index[str]
 ) -> SecondLook:
     """Read the rows of these RICs, equal copies included, with the second program, if the feed asks for it.
 
@@ -71,10 +71,12 @@ def agreed_quotes(desk: Desk, drop: Drop) -> Quotes:
     return replace(quotes, values=quotes.values[kept], rows=quotes.rows[kept])
 
 
-def _rows(quotes: Quotes, rics: Iterable[str]) -> dict[int, str]:
+def _rows(quotes: Quotes, rics: pd.Index[str]) -> dict[int, str]:
     """The rows of some RICs, equal copies included, with the RIC of each."""
-    chosen_rows = quotes.rows.loc[list(rics)]
-    rows: dict[int, str] = dict(zip(chosen_rows.tolist(), chosen_rows.index.tolist(), strict=True))
+    known, numbers = quotes.rows.index, quotes.rows.to_numpy()
+    if not rics.equals(known):
+        numbers = numbers[known.get_indexer(rics)]
+    rows: dict[int, str] = dict(zip(numbers.tolist(), rics.tolist(), strict=True))
     if quotes.twins:
         chosen = set(rows.values())
         rows |= {row: ric for ric, copies in quotes.twins.items() if ric in chosen for row in copies}

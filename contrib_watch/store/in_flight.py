@@ -18,6 +18,7 @@ from contrib_watch.core.model import Post
 from contrib_watch.errors import ContribWatchError
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import add_rows, drop_rics
+from contrib_watch.store.prepared import rows, run
 
 BATCH_POSTS = 500
 """Posts in one row, which is written again when some of them are answered and others are not."""
@@ -28,7 +29,8 @@ _OF_SERVICE = _ALL.where(_table.c.service == bindparam("of_service"))
 _RICS = select(_table.c.id, _table.c.rics).where(_table.c.service == bindparam("of_service"))
 _ADD = insert(_table)
 _KEEP = update(_table).where(_table.c.id == bindparam("of_id")).values(rics=bindparam("left"))
-_END = delete(_table).where(_table.c.id == bindparam("of_id"))
+_END_ALL = delete(_table)
+_END = _END_ALL.where(_table.c.id == bindparam("of_id"))
 
 
 class Posted(NamedTuple):
@@ -72,7 +74,6 @@ def put(
     every = [*rics_of(connection, service), *(post.ric for post in posts)]
     if len(set(every)) < len(every):
         raise ContribWatchError(f"a RIC of {service} is to be posted again while its last post has no answer")
-    rows = []
     for feed, drop_id, here in _batches(origins):
         told = _Columns(
             list(post_ids[here]),
@@ -81,8 +82,7 @@ def put(
             [post.full for post in posts[here]],
         )
         of_row = {"service": service, "feed": feed, "drop_id": drop_id}
-        rows.append({**of_row, "rics": _json(told.ric), "posts": _json(told)})
-    connection.execute(_ADD, rows)
+        run(connection, _ADD, **of_row, rics=_json(told.ric), posts=_json(told))
 
 
 def _batches(origins: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, slice]]:
@@ -102,9 +102,9 @@ def rics_of(connection: Connection, service: str) -> list[str]:
 
 def without_answer(connection: Connection, service: str | None = None) -> list[Posted]:
     """The posts of a Service, or of all, that have no answer, as they were recorded."""
-    found = connection.execute(_ALL) if service is None else connection.execute(_OF_SERVICE, {"of_service": service})
+    found = rows(connection, _ALL) if service is None else rows(connection, _OF_SERVICE, of_service=service)
     posted = []
-    for row in found.all():
+    for row in found:
         outstanding, told = frozenset(_rics_in(row.rics)), _columns_in(row.posts)
         posted += [
             Posted(row.service, ric, row.feed, row.drop_id, full, attempts, post_id)
@@ -122,9 +122,9 @@ def end(connection: Connection, service: str, rics: Collection[str]) -> None:
     for number, outstanding in _rows(connection, service):
         left = [ric for ric in outstanding if ric not in ended]
         if not left:
-            connection.execute(_END, {"of_id": number})
+            run(connection, _END, of_id=number)
         elif len(left) < len(outstanding):
-            connection.execute(_KEEP, {"of_id": number, "left": _json(left)})
+            run(connection, _KEEP, of_id=number, left=_json(left))
 
 
 def lose(connection: Connection, service: str, rics: Collection[str]) -> None:
@@ -139,7 +139,7 @@ def lose_all(connection: Connection) -> int:
     """No post will have an answer any more. Returns how many had none."""
     posted = without_answer(connection)
     _make_dirty(connection, posted)
-    connection.execute(delete(_table))
+    run(connection, _END_ALL)
     return len(posted)
 
 
@@ -153,8 +153,7 @@ def _make_dirty(connection: Connection, posted: Sequence[Posted]) -> None:
 
 def _rows(connection: Connection, service: str) -> list[tuple[int, list[str]]]:
     """The rows of a Service: number, and RICs without an answer."""
-    found = connection.execute(_RICS, {"of_service": service}).all()
-    return [(number, _rics_in(rics)) for number, rics in found]
+    return [(number, _rics_in(rics)) for number, rics in rows(connection, _RICS, of_service=service)]
 
 
 def _json(value: object) -> str:

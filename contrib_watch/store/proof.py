@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Integer, Row, bindparam, select, tuple_
 from contrib_watch.core.chain import BEGINNING, canonical
 from contrib_watch.store import schema
 from contrib_watch.store.drops import PENDING
+from contrib_watch.store.prepared import first
 from contrib_watch.store.proven_values import unexplained
 from contrib_watch.store.record import ALL_FEEDS, HEAD, PAUSES, leaves_of, outcome_leaves, repair_leaves
 from contrib_watch.store.state import State
@@ -325,7 +326,7 @@ def _check_rows(connection: Connection, seen: _Seen) -> None:
 
 def _runs_with_rows(connection: Connection, after_drop: int) -> Iterator[tuple[int, int]]:
     """Drop and run of all outcomes; each by one look into the index, where DISTINCT would read every row."""
-    last = connection.execute(_FIRST_RUN, {"after": after_drop}).first()
+    last = first(connection, _FIRST_RUN, after=after_drop)
     while last is not None:
         yield last.drop_id, last.run
-        last = connection.execute(_NEXT_RUN, {"drop": last.drop_id, "after": last.run}).first()
+        last = first(connection, _NEXT_RUN, drop=last.drop_id, after=last.run)

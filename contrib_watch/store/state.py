@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -138,17 +138,17 @@ class State:
             raise
         return state
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
         It waits for what is being written aside, and raises what that ended with. Raises StateUnavailable where the
         database cannot be used for a reason outside of it, or its file was replaced, and what was committed is lost.
         """
-        here = self._in_this_thread
-        if here.connection is not None:
-            yield here.connection
-            return
+        outer = self._in_this_thread.connection
+        return nullcontext(outer) if outer is not None else self._whole_transaction()
+
+    @contextmanager
+    def _whole_transaction(self) -> Iterator[Connection]:
         if self._writing is not None:
             self._writing.wait()
         try:

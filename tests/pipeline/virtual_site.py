@@ -26,7 +26,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from shared_parts import copied, put_back, reopened, shared_desk
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
 
@@ -48,6 +48,7 @@ from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.core import PostRecord, SimulatedAds, Verdict
 from contrib_watch.simulator.faults import Fault, FaultRun, FaultScript
 from contrib_watch.store import Ledger, in_flight, schema
+from contrib_watch.store.prepared import rows
 from contrib_watch.store.restore import restore
 
 EPOCH = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -55,6 +56,17 @@ SERVICE = "NIPROV"
 
 NewSite = Callable[..., "Site"]
 """Makes a site; takes feeds and what Site takes."""
+
+_DIRTY = select(schema.dirty)
+_PRESENT_RUN = select(schema.drops.c.run).where(schema.drops.c.id == bindparam("of_drop")).scalar_subquery()
+_OUTCOMES = (
+    select(schema.outcomes)
+    .where(schema.outcomes.c.drop_id == bindparam("of_drop"), schema.outcomes.c.run == _PRESENT_RUN)
+    .order_by(schema.outcomes.c.row)
+)
+_REPORTS = (
+    select(schema.reports).where(schema.reports.c.drop_id == bindparam("of_drop")).order_by(schema.reports.c.run)
+)
 
 Item = tuple[str, str]
 """Service and RIC."""
@@ -405,7 +417,7 @@ class Site:
     def dirty(self, drop_id: int | None = None) -> set[Item]:
         """Items of which nobody knows what the ADS holds; by a drop's fault, or (0) by a repair's."""
         with self.desk() as desk, desk.state.transaction() as connection:
-            lost = [*connection.execute(select(schema.dirty)), *in_flight.without_answer(connection)]
+            lost = [*rows(connection, _DIRTY), *in_flight.without_answer(connection)]
             return {(one.service, one.ric) for one in lost if drop_id in (None, one.drop_id)}
 
     def drops(self) -> list[Drop]:
@@ -415,11 +427,8 @@ class Site:
 
     def outcomes(self, drop_id: int) -> list[dict[str, Any]]:
         """The recorded rows of the drop's present run."""
-        table, drops = schema.outcomes, schema.drops
-        present = select(drops.c.run).where(drops.c.id == drop_id).scalar_subquery()
-        query = select(table).where(table.c.drop_id == drop_id, table.c.run == present).order_by(table.c.row)
         with self.desk() as desk, desk.state.transaction() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [row._asdict() for row in rows(connection, _OUTCOMES, of_drop=drop_id)]
 
     def totals(self, drop_id: int) -> dict[str, int]:
         """The drop's recorded counts, those that are not 0."""
@@ -437,10 +446,8 @@ class Site:
 
     def reports(self, drop_id: int) -> list[Path]:
         """The CSV reports of all runs of a drop that have ended, in order."""
-        table = schema.reports
-        query = select(table.c.folder, table.c.base).where(table.c.drop_id == drop_id).order_by(table.c.run)
         with self.desk() as desk, desk.state.transaction() as connection:
-            return [Path(row.folder) / f"{row.base}.ack.csv" for row in connection.execute(query)]
+            return [Path(row.folder, f"{row.base}.ack.csv") for row in rows(connection, _REPORTS, of_drop=drop_id)]
 
     def rows(self, drop_id: int) -> list[dict[str, str]]:
         """The report's rows."""
