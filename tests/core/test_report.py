@@ -361,6 +361,19 @@ def test_a_file_held_before_its_rows_counted_is_held_not_unreadable() -> None:
     assert report.verdict.text == "NOTHING PUBLISHED: held, last saved 30 days ago"
 
 
+def test_a_drop_that_failed_before_any_of_its_rows_ended_is_told_as_a_whole() -> None:
+    report = a_report(None, drop=a_drop(DropStatus.FAILED, "the copy is damaged"))
+    assert report.verdict.text == "NOTHING PUBLISHED: not processed, the copy is damaged"
+    assert report.causes[0].mend == "once that is cured: contrib-watch retry 42"
+    assert report.whole_file
+
+
+def test_a_file_that_is_rejected_as_a_whole_lists_no_outcomes() -> None:
+    report = a_report(None, *rows_with(Status.ACKED, 2), drop=a_drop(DropStatus.REJECTED, "it is too large"))
+    assert report.rows["text"].to_pylist() == ["it is too large"]
+    assert report.whole_file
+
+
 def test_a_file_name_that_is_not_utf_8_can_be_written() -> None:
     report = a_report(None, unreadable="caf\udce9.csv is empty")
     assert report.rows["text"][0].as_py().encode() == b"caf\\udce9.csv is empty"
