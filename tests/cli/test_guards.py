@@ -132,8 +132,7 @@ def test_a_page_shows_the_largest_moves(guarded: tuple[Site, SimulatedServer]) -
     _, (drop,) = site.once()
     found = page(site, drop)
     moves = found[found.index("The largest moves") :]
-    assert moves.index("<td>10</td><td>1.5</td>") < moves.index("<td>11</td><td>1.75</td>")
-    assert moves.index("<td>11</td><td>1.75</td>") < moves.index("<td>18</td><td>23</td>")
+    assert moves.index("<td>10 → 1.5</td>") < moves.index("<td>11 → 1.75</td>") < moves.index("<td>18 → 23</td>")
     assert "row 2, BID" in moves
     assert "BID moved 85 % (limit 20 %)" in found
     assert "ASK moved 84 % (limit 20 %)" in found
