@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -39,15 +40,18 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
         raise ConfigurationError(f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration")
     feed = desk.feeds[drop.feed]
     _check_person(feed, by)
-    _check_none_pending(desk, drop)
+    newer = _over_since(desk, drop)
     stated = done_at_once(stated_by(desk, drop, besides=_reverted(desk)))
     values = _values_before(desk, drop, feed, stated)
     if not values:
         what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought, or newer drops "
         raise ConfigurationError(what + "of its feed give the same one")
+    sheet = _kept(desk, feed, values, f"{_REVERT}{drop_id}")
     with desk.state.transaction():
-        _check_none_pending(desk, drop)
-        return _drop(desk, feed, values, f"{_REVERT}{drop_id}", by, why)
+        if _over_since(desk, drop) != newer:
+            what = f"drop {drop_id} is not reverted: a newer drop of its feed has ended meanwhile"
+            raise ConfigurationError(what, hint="Look at that one, then revert again")
+        return _drop(desk, sheet, by, why)
 
 
 def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, why: str = "") -> list[Drop]:
@@ -68,8 +72,9 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
         raise ConfigurationError(f"there is nothing to withdraw of {', '.join(sorted(lost))}")
     for feed in found:
         _check_person(desk.feeds[feed], by)
+    sheets = [_kept(desk, desk.feeds[feed], values, "withdrawal") for feed, values in found.items()]
     with desk.state.transaction():
-        return [_drop(desk, desk.feeds[feed], values, "withdrawal", by, why) for feed, values in found.items()]
+        return [_drop(desk, sheet, by, why) for sheet in sheets]
 
 
 def _check_person(feed: Feed, by: Person) -> None:
@@ -78,12 +83,16 @@ def _check_person(feed: Feed, by: Person) -> None:
         raise ConfigurationError(f"feed {feed.name} has approvers: --as must be the OS user, who is {by.account}")
 
 
-def _check_none_pending(desk: Desk, drop: Drop) -> None:
-    """A correction may be on its way: what is put back would be newer than it, and stay."""
+def _over_since(desk: Desk, drop: Drop) -> list[Drop]:
+    """The newer drops of a feed, which are all over.
+
+    One of those on their way may be a correction: what is put back would be newer than it, and stay.
+    """
     for one in desk.drops.pending():
         if one.feed == drop.feed:
             what = f"drop {drop.id} cannot be reverted yet: drop {one.id} of its feed is {one.status.value}"
             raise ConfigurationError(what, where=one.path, hint="Let it end first; `contrib-watch status` shows it")
+    return desk.drops.newer(drop)
 
 
 def _reverted(desk: Desk) -> set[int]:
@@ -139,26 +148,41 @@ def _tokens(fields: object) -> Mapping[str, str]:
     return tokens_of(fields) if isinstance(fields, str) else {}
 
 
-def _drop(desk: Desk, feed: Feed, values: Values, origin: str, by: Person, why: str) -> Drop:
+class _Sheet(NamedTuple):
+    """What is to be dropped, in the spool."""
+
+    feed: Feed
+    origin: str
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+def _kept(desk: Desk, feed: Feed, values: Values, origin: str) -> _Sheet:
+    """Values as a CSV that is read as it is meant; made before a transaction, in which nobody else can write."""
     sha256, path = keep(desk.settings.state.folder / "spool", sheet_of(values))
     name = f"{origin.replace(' ', '-')}.csv"
     _check_as_read(desk.read(path, name, restated(feed)).quotes.values, values)
+    return _Sheet(feed, origin, name, sha256, path.stat().st_size)
+
+
+def _drop(desk: Desk, sheet: _Sheet, by: Person, why: str) -> Drop:
+    """Number it, within the caller's transaction."""
     now = desk.clock.utc()
-    with desk.state.transaction():
-        drop = desk.drops.accept(
-            feed=feed.name,
-            path=str(Path(feed.folder) / name),
-            sha256=sha256,
-            size_bytes=path.stat().st_size,
-            mtime_ns=int(now.timestamp() * 1_000_000_000),
-            owner=by.name or UNKNOWN,
-            owner_source=by.source,
-            seen_at_utc=now,
-            origin=origin,
-        )
-        told = {"decision": origin, **by.told(why)}
-        desk.state.append("decision", {**told, "drop": drop.id, "run": drop.run}, drop.id)
-        return drop
+    drop = desk.drops.accept(
+        feed=sheet.feed.name,
+        path=str(Path(sheet.feed.folder) / sheet.name),
+        sha256=sheet.sha256,
+        size_bytes=sheet.size_bytes,
+        mtime_ns=int(now.timestamp() * 1_000_000_000),
+        owner=by.name or UNKNOWN,
+        owner_source=by.source,
+        seen_at_utc=now,
+        origin=sheet.origin,
+    )
+    told = {"decision": sheet.origin, **by.told(why)}
+    desk.state.append("decision", {**told, "drop": drop.id, "run": drop.run}, drop.id)
+    return drop
 
 
 def _check_as_read(read: pd.DataFrame, values: Values) -> None:

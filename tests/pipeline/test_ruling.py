@@ -6,15 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, script, sheet
 
-from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.core.limits import Guards, Limit
-from contrib_watch.core.model import Cells, DropStatus, Feed, Person, Source
+from contrib_watch.core.model import DropStatus, Person, Source
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.desk import Desk
@@ -38,25 +36,6 @@ def accept(site: Site) -> None:
 def approve(site: Site, drop: int, by: Person = BOB) -> None:
     with site.desk() as desk:
         decisions.approve(desk, drop, by, "seen")
-
-
-class Interrupted(Reader):
-    """A reader during whose first reading something else happens."""
-
-    def __init__(self, happens: Callable[[], object]) -> None:
-        super().__init__()
-        self._happens: list[Callable[[], object]] = [happens]
-
-    def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
-        while self._happens:
-            self._happens.pop()()
-        return super().read_cells(path, filename, feed)
-
-
-def meanwhile(site: Site, decide: Callable[[Desk], object], happens: Callable[[], object]) -> None:
-    """A person decides, and while that person's process reads the drop's file something else happens."""
-    with site.desk() as desk, Interrupted(happens) as reader:
-        decide(replace(desk, reader=reader))
 
 
 @pytest.fixture
@@ -242,14 +221,14 @@ def test_two_must_approve_what_nobody_knows_who_dropped(unknown: Site) -> None:
 
 
 def test_two_who_approve_at_the_same_moment_are_two(unknown: Site) -> None:
-    meanwhile(unknown, lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, BOB_HIMSELF))
+    unknown.interrupted(lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, BOB_HIMSELF))
     unknown.run()
     assert unknown.totals(1) == {"acked": 6}
 
 
 def test_one_who_approves_twice_at_the_same_moment_is_one(unknown: Site) -> None:
     with pytest.raises(ConfigurationError, match="anna has approved it already"):
-        meanwhile(unknown, lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, ANNA))
+        unknown.interrupted(lambda desk: decisions.approve(desk, 1, ANNA), lambda: approve(unknown, 1, ANNA))
     unknown.run()
     assert unknown.posts == []
 
@@ -264,7 +243,7 @@ def test_of_two_decisions_at_the_same_moment_the_first_one_counts(
             first(desk, 2, BOB)
 
     with pytest.raises(ConfigurationError, match="drop 2 has changed meanwhile: somebody else has decided about it"):
-        meanwhile(guarded, lambda desk: second(desk, 2, ANNA), decide)
+        guarded.interrupted(lambda desk: second(desk, 2, ANNA), decide)
     guarded.run()
     assert guarded.totals(2) == {"acked" if first is decisions.approve else "rejected": 6}
     assert guarded.drops()[1].run == 2
@@ -279,7 +258,7 @@ def test_a_drop_that_was_approved_and_is_held_anew_is_not_what_somebody_else_loo
         assert guarded.drops()[1].status is DropStatus.HELD
 
     with pytest.raises(ConfigurationError, match="somebody else has decided about it"):
-        meanwhile(guarded, lambda desk: decisions.approve(desk, 2, ANNA), moved_on)
+        guarded.interrupted(lambda desk: decisions.approve(desk, 2, ANNA), moved_on)
     assert guarded.drops()[1].run == 2
     guarded.run(scan=False)
     assert len(guarded.posts) == 6

@@ -61,6 +61,20 @@ def test_what_is_affirmed_by_all_that_is_newer_cannot_be_reverted(site: Site) ->
         revert(site, 2)
 
 
+def test_what_a_file_affirms_at_that_moment_is_not_reverted(site: Site) -> None:
+    send(site, "A=,1")
+    send(site, "A=,2")
+
+    def affirmed() -> None:
+        site.save(sheet("RIC,BID", "A=,2"), "again.csv")
+        site.run()
+
+    with pytest.raises(ConfigurationError, match="a newer drop of its feed has ended meanwhile"):
+        site.interrupted(lambda desk: undo.revert(desk, 2, ROOT), affirmed)
+    site.run()
+    assert site.value("A=", "BID") == 2
+
+
 def test_drops_are_reverted_one_after_the_other(site: Site) -> None:
     for price in (1, 2, 3):
         send(site, f"A=,{price}")

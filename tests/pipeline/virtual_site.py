@@ -32,12 +32,13 @@ from virtual_link import VirtualLink, Wire
 
 from contrib_watch.adapters.folder import Folder, Scan
 from contrib_watch.adapters.sheets import is_whole
+from contrib_watch.adapters.sheets.reader import Reader
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.config import Ads, Fields, Log, Settings
 from contrib_watch.config import State as StateTable
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import Drop, Feed
+from contrib_watch.core.model import Cells, Drop, Feed
 from contrib_watch.pipeline import arrivals, decisions
 from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.desk import Desk
@@ -165,6 +166,19 @@ class Late(Future[T]):
                 self.set_result(work())
             except BaseException as error:  # noqa: BLE001 - whoever waits gets it, a death too
                 self.set_exception(error)
+
+
+class Interrupted(Reader):
+    """A reader during whose first reading something else happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._happens = [happens]
+
+    def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
+        while self._happens:
+            self._happens.pop()()
+        return super().read_cells(path, filename, feed)
 
 
 class VirtualClock:
@@ -337,6 +351,11 @@ class Site:
     def retry(self, drop_id: int) -> None:
         with self.desk() as desk:
             decisions.retry(desk, drop_id)
+
+    def interrupted(self, decide: Callable[[Desk], object], happens: Callable[[], object]) -> None:
+        """A person decides, and while that person's process reads a file something else happens."""
+        with self.desk() as desk, Interrupted(happens) as reader:
+            decide(replace(desk, reader=reader))
 
     def ads_restarts(self) -> None:
         """The ADS is gone for a moment, and with it its cache."""
