@@ -24,7 +24,7 @@ from contrib_watch.core.wording import plural
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.replay import replay
-from contrib_watch.pipeline.upgrade import check_upgrade
+from contrib_watch.pipeline.upgrade import Difference, check_upgrade
 from contrib_watch.store import utc_text
 from contrib_watch.store.history import History
 from contrib_watch.store.record import events, outcome_leaves, run_record
@@ -172,16 +172,15 @@ def replayed(desk: Desk, drop_id: int, run: int | None) -> tuple[list[str], bool
 def show_upgrade(desk: Desk, days: int, *, as_json: bool) -> int:
     """Check what today's program would make of the drops of the last days, and print it; returns the exit code."""
     checked = check_upgrade(desk, desk.clock.utc() - timedelta(days=days))
-    if as_json:
-        show([one._asdict() for one in checked.differences], (), True, False)
-    else:
+    found = [one._asdict() for one in checked.differences]
+    if not as_json:
         of = f"{plural(checked.drops, 'drop')}, {plural(checked.rows, 'row')}, by version {desk.environment.version}"
-        lines = [f"not checked: {one}" for one in checked.not_checked]
-        found = len(checked.differences)
-        lines.append(f"{plural(found, 'difference')} in {of}" if found else f"identical posts ({of})")
-        sys.stdout.write("\n".join(map(visible, lines)) + "\n")
-        if found:
-            show([one._asdict() for one in checked.differences], ("drop", "row", "ric", "then", "now"), False, False)
+        identical = "identical posts" if checked.drops else "nothing to compare"
+        click.echo(f"{plural(len(found), 'difference')} in {of}" if found else f"{identical} ({of})")
+    if as_json or found:
+        show(found, Difference._fields, as_json, False)
+    for one in checked.not_checked:
+        click.echo(visible(f"not checked: {one}"), err=True)
     click.echo("guards, ages and approvals were not judged again: what was decided then is taken as it was", err=True)
     return 2 if checked.differences else 0
 

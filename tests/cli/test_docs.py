@@ -16,6 +16,7 @@ from contrib_watch.core.naks import EXPLANATIONS
 from contrib_watch.core.report_rows import COLUMNS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TABLE = README[README.index("| command | what it does |") :].split("\n\n", 1)[0]
 COMMANDS = {
     f"{name} {part}" if part else name: command
     for name, group in cli.main.commands.items()
@@ -28,8 +29,8 @@ LONGEST_LINE = 118
 
 def documented() -> dict[str, str]:
     """Command to what its line in the README's table of commands begins with: ``run [--once] [--json]``."""
-    usages = re.findall(r"^\| `((?:[^`])+)` \|", README[README.index("## Commands") :], re.MULTILINE)
-    return {_command(usage): usage.replace("\\|", "|") for usage in usages if usage.split()[0].islower()}
+    usages = re.findall(r"^\| `((?:[^`])+)` \|", TABLE, re.MULTILINE)
+    return {_command(usage): usage.replace("\\|", "|") for usage in usages}
 
 
 def _command(line: str) -> str:
@@ -61,8 +62,7 @@ def test_the_arguments_of_a_command_and_what_is_told_of_its_options(name: str) -
 
 
 def test_the_table_of_commands_can_be_read() -> None:
-    table = README[README.index("| command |") :].split("\n\n", 1)[0]
-    assert max(map(len, table.splitlines())) <= LONGEST_LINE
+    assert max(map(len, TABLE.splitlines())) <= LONGEST_LINE
 
 
 def test_the_options_of_many_commands() -> None:

@@ -70,8 +70,10 @@ def test_an_unchanged_row_that_gives_another_value_now(past: Site) -> None:
 def test_a_file_that_is_not_kept_is_told(past: Site) -> None:
     for path in (past.database.parent / "spool").glob("*/*"):
         path.unlink()
-    done = past.invoke("upgrade-check")
-    assert (done.exit_code, done.stdout.count("not checked: drop")) == (0, 3)
+    for output in ("", "--json"):
+        done = past.invoke(f"upgrade-check {output}")
+        assert (done.exit_code, done.stderr.count("not checked: drop")) == (0, 3)
+        assert "identical" not in done.stdout
 
 
 def test_a_post_of_another_kind_or_with_other_fields(past: Site) -> None:
