@@ -17,7 +17,8 @@ OPEN = {"totals", "fields", "changes", "connection", "presence", "state", "servi
 
 
 def told(command: str) -> set[str]:
-    (line,) = re.findall(rf"^\| `{command}` \| (.+) \|$", README[README.index("What `--json` prints") :], re.MULTILINE)
+    table = README[README.index("What `--json` prints") :]
+    (line,) = re.findall(rf"^\| `{command}` \| (.+) \|$", table, re.MULTILINE)
     return set(re.findall(r"`(\w+)`", line))
 
 
@@ -39,7 +40,7 @@ def test_the_readme_names_what_is_printed(site: Site, command: str) -> None:
         site.drop("prices.csv", sheet("A=T,1", "B=T,2", "C=T,x"))
         site.drop("prices.xls", "x")
         printed = site.invoke("run --once --json").stdout
-        path = site.drop("old.csv", sheet("A=T,3", 'D=T,"1,5"', "E=T,5"), age_days=30)
+        path = site.drop("old.csv", sheet("A=T,3", "D=T,4.5%", "E=T,5"), age_days=30)
         site.invoke("run --once")
         with server.inspect() as held:
             held.load(SERVICE, "A=T", '{"BID":99}')
