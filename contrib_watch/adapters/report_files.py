@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from contrib_watch.core.model import DropStatus, Status
-from contrib_watch.core.report import Report, spreadsheet_safe
+from contrib_watch.core.report import READ_ALIKE, Report, spreadsheet_safe
 from contrib_watch.core.wording import plural
 from contrib_watch.durable import sync_folder
 
@@ -185,6 +185,8 @@ def page(report: Report, csv_sha256: str = "") -> str:
         changes=report.rows.filter(pa.array(shown)).to_pylist(),
         change_count=len(sent),
         missing=report.missing[:MISSING_SHOWN],
+        warnings=[text for text in report.warnings if not text.startswith(READ_ALIKE)],
+        read_alike=[text for text in report.warnings if text.startswith(READ_ALIKE)],
         counts=[(count, status) for status, count in report.totals.items() if count],
         words=_WORDS,
         cause_words=_CAUSE_WORDS,

@@ -31,6 +31,8 @@ from contrib_watch.core.verdict import Level, Verdict, verdict_of
 from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, Verified, found, with_column
 from contrib_watch.core.wording import plural
 
+READ_ALIKE = "second reading: agreed on"
+"""What begins a warning that is none: it stands in every report of a drop with posts."""
 _EXAMPLE_LENGTH = 80
 """Characters of a cell's text that an example quotes."""
 

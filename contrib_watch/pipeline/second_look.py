@@ -13,6 +13,7 @@ import pandas as pd
 from contrib_watch.adapters.sheets.agreement import Difference, why_not_read_again
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.model import Drop, Feed, Problem, Quotes
+from contrib_watch.core.report import READ_ALIKE
 from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk, Reading
 
@@ -54,7 +55,7 @@ def second_look(
     found = desk.reader.second_reading(path, filename, feed, reading.cells, sorted(rows))
     compared = plural(len(rows), "row")
     if not found:
-        return SecondLook(facts=(f"second reading: agreed on {compared}",))
+        return SecondLook(facts=(f"{READ_ALIKE} {compared}",))
     problems = tuple(sorted(_problems(found, rows, reading.quotes), key=lambda problem: problem.row))
     fact = f"second reading: differed on {len(found):,} of {compared}, which {_are(len(found))} not posted"
     return SecondLook(problems, (fact,))

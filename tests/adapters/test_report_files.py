@@ -373,6 +373,12 @@ def test_a_row_that_is_not_as_posted_is_not_called_acknowledged() -> None:
     assert "row 4, R4: ASK 4.5 instead of 4" in html
 
 
+def test_what_is_well_is_no_heading() -> None:
+    assert "Also to know" not in page(a_report(acked(3), warnings=["second reading: agreed on 1 row"]))
+    html = page(a_report(acked(3), warnings=["second reading: agreed on 1 row", "column ASK is missing"]))
+    assert html.count("<li>column ASK is missing</li>") == html.count("second reading: agreed on 1 row") == 1
+
+
 def test_what_there_is_one_of_is_told_as_one() -> None:
     html = page(a_report(acked(3), missing=["OLD1"]))
     assert "1 known RIC missing from the file" in html
