@@ -7,6 +7,7 @@ program. Each says what happened, where, and what to do about it::
     ├── ConfigurationError      config.toml, or how a command was used        exit 2
     ├── StateError              the state folder or its database              exit 2
     │   └── StateUnavailable    its database failed in the middle of the work  exit 2
+    │       └── StateLocked     another program keeps it locked                exit 2
     ├── UnreadableFile          one dropped file; the drop is rejected         exit 3
     └── ConnectionFailed
         ├── LoginRefused        final until the configuration changes          exit 5
@@ -48,6 +49,10 @@ class StateUnavailable(StateError):  # noqa: N818
 
     It is no fault of the drop in hand: nothing more is decided or sent, and the next start goes on from the record.
     """
+
+
+class StateLocked(StateUnavailable):
+    """Another program keeps the database locked: it lets go of it some time."""
 
 
 class UnreadableFile(ContribWatchError):  # noqa: N818 - reads as what it is

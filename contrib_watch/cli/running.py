@@ -24,7 +24,7 @@ from contrib_watch.cli.stopping import Stopping, signals
 from contrib_watch.config import Settings, State
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
-from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError
+from contrib_watch.errors import ConfigurationError, ConnectionFailed, StateError, StateLocked
 from contrib_watch.pipeline.aside import in_thread
 from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk, Progress
@@ -127,7 +127,7 @@ def _locked(state: State) -> Iterator[None]:
 def _run(
     desk: Desk, connect: Callable[[], Connection], progress: Progress, past: Past, stopping: Stopping, *, once: bool
 ) -> Result:
-    """One run, begun anew from the record where the disk was full in the middle of it and no longer is."""
+    """One run, begun anew from the record where the disk was full in the middle of it, or the database locked."""
     leases = Leases(dict.fromkeys(Path(feed.folder) for feed in desk.settings.feeds), desk.state.state_id)
     stopping.when_asked(leases.interrupt)
     with leases, DailyBackups(desk), recorded_run(desk, once=once):
@@ -139,9 +139,9 @@ def _run(
                 result = _attempt(desk, connect(), progress, leases, past, stopping, once=once)
                 break
             except StateError as error:
-                if once or not desk.shortage():
+                if once or not (isinstance(error, StateLocked) or desk.shortage()):
                     raise
-                log.warning("the state cannot be written; waiting for room", why=str(error))
+                log.warning("the state cannot be written; waiting until it can", why=str(error))
                 _await_room(desk, stopping)
         if (refusal := leases.lost or past.refusal) is not None:
             raise refusal
@@ -149,11 +149,10 @@ def _run(
 
 
 def _await_room(desk: Desk, stopping: Stopping) -> None:
-    """Wait until there is room for the state, or something says stop."""
+    """Wait until there is room for the state, or something says stop; for who has it locked, each attempt waits."""
     while desk.shortage():
         if stopping.wait(ROOM_LOOK_S):
             return
-    log.info("there is room again")
 
 
 def _attempt(

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from contrib_watch.core.chain import Link
-from contrib_watch.errors import StateError, StateUnavailable
+from contrib_watch.errors import StateError, StateLocked, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 from contrib_watch.store.prepared import run, scalar
@@ -444,7 +444,7 @@ def _unusable(error: DatabaseError | sqlite3.DatabaseError, where: str) -> State
     if code == sqlite3.SQLITE_BUSY:
         hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
         what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
-        return StateUnavailable(what, where=where, hint=hint)
+        return StateLocked(what, where=where, hint=hint)
     if isinstance(cause, sqlite3.OperationalError):  # a full disk, no permission: the operator's to mend
         hint = "Nothing is lost: make room, or see that the database is there and this user can write it"
         return StateUnavailable(f"the state cannot be read or written: {cause}", where=where, hint=hint)

@@ -129,13 +129,15 @@ class Site:
         return found
 
     @contextmanager
-    def running(self, *args: str, command: str = "run") -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, *args: str, command: str = "run", program: Sequence[str] = (str(PROGRAM),)
+    ) -> Iterator[subprocess.Popen[str]]:
         """``run``, or another command, in the background; killed at the end where it still runs.
 
         Its stderr goes to ``log``.
         """
         with self.log.open("w") as log:
-            line = self._line(command, args)
+            line = [*program, *self._words(command, args)]
             process = subprocess.Popen(line, env=self._environ({}), stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             yield process

@@ -9,7 +9,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -315,7 +317,7 @@ def test_what_is_in_hand_goes_on_when_a_full_disk_has_room_again(site: Site, dis
         with site.running() as process:
             eventually(lambda: len(posts(server)) > 100, "some of it is sent")
             filler = fill(disk, 0)
-            eventually(lambda: "waiting for room" in site.log.read_text(), "the disk is full")
+            eventually(lambda: "waiting until it can" in site.log.read_text(), "the disk is full")
             assert process.poll() is None
             filler.unlink()
             eventually(lambda: site.over(1), "the drop is reported")
@@ -338,6 +340,36 @@ def test_a_state_folder_that_cannot_be_written(site: Site, disk: Path) -> None:
     assert done.exit_code == 2
     assert "state folder cannot be used: Read-only file system" in done.stderr
     assert "state.folder" in done.stderr
+
+
+IMPATIENT = """
+from contrib_watch.cli import main
+from contrib_watch.store import state
+
+state.BUSY_TIMEOUT_S = 0.2
+main()
+"""
+"""The program, which does not wait as long for whoever has the database locked."""
+
+
+def test_a_daemon_outlives_a_program_that_keeps_the_database_locked(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address, rate_limit=20)
+        site.drop("prices.csv", sheet(*(f"R{n}=T,{n}" for n in range(30))))
+        with site.running(program=(sys.executable, "-c", IMPATIENT)) as process:
+            eventually(lambda: len(posts(server)) > 5, "some of it is sent")
+            with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                eventually(lambda: site.log.read_text().count("waiting until it can") > 1, "it has waited twice")
+                assert "the database was locked by another program" in site.log.read_text()
+                assert process.poll() is None
+            eventually(lambda: site.over(1), "the drop is reported")
+            process.terminate()
+            assert process.wait(DEADLINE_S) == 0
+        assert held(server) == {f"R{n}=T": str(n) for n in range(30)}
+        ids = [post.post_id for post in posts(server)]
+        assert len(set(ids)) == len(ids)
+    assert {row["status"] for row in site.rows("prices.csv")} == {"acked"}
 
 
 # two installations
