@@ -40,16 +40,25 @@ class SharedParts:
     def __init__(self, settings: Settings, dictionary: Dictionary) -> None:
         in_memory = replace(settings, state=replace(settings.state, url="sqlite://"))
         self._desk = replace(Desk.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
-        self._empty = sqlite3.connect(":memory:")
-        self.database().backup(self._empty)
+        tables = self.database().execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        self._rows = {name: self.database().execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
+        """Of the state before its first drop."""
 
     def lend(self, settings: Settings, clock: Clock) -> Desk:
         """A desk with the state as it was before its first drop; whoever had it before has it no more."""
-        self._empty.backup(self.database())
+        self._make_empty()
         state = self._desk.state
         state.folder, state._utc = settings.state.folder, clock.utc
         feeds = {feed.name: feed for feed in settings.feeds}
         return replace(self._desk, settings=settings, clock=clock, feeds=feeds)
+
+    def _make_empty(self) -> None:
+        """By its rows: where one database is copied over another, all statements have to be prepared anew."""
+        database = self.database()
+        for table, rows in self._rows.items():
+            database.execute(f"DELETE FROM {table}")
+            for row in rows:
+                database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def database(self) -> sqlite3.Connection:
         """What is lent."""
