@@ -113,7 +113,8 @@ def test_the_first_line_tells_of_the_connection(show: Show, other: dict[str, Any
         ),
         (
             {"state": "incomplete", "at_utc": EARLIER, "items": 9, "nakked": 1, "unconfirmed": 2},
-            "The ADS does not hold all that it acknowledged (2026-11-22 16:30:00 UTC): 9 items, 1 nakked, 2 un",
+            "The ADS does not hold all that it acknowledged (2026-11-22 16:30:00 UTC): "
+            "9 items, 1 nakked, 2 unconfirmed; see `reconcile`",
         ),
         (
             {"state": "unreadable", "why": "NotEntitled"},
