@@ -179,9 +179,10 @@ def _never_reported(desk: Desk, drop: Drop) -> tuple[str, ...]:
         _write_missing(desk, drop)
     except StateUnavailable:
         raise
-    except ContribWatchError as error:
+    except Exception as error:  # noqa: BLE001 - a fault of the program, too, must not keep a drop from being ended
+        what = error.what if isinstance(error, ContribWatchError) else f"{type(error).__name__}: {error}"
         shown = f"`contrib-watch audit drop {drop.id}` shows what became of its rows then"
-        return (f"there is no report of run {drop.run} of this drop: {error.what}; {shown}",)
+        return (f"there is no report of run {drop.run} of this drop: {what}; {shown}",)
     return ()
 
 

@@ -103,6 +103,10 @@ def unwrite_report(site: Site, drop_id: int) -> Path:
     return report
 
 
+def broken(*_: object) -> None:
+    raise RuntimeError("no page can be made of it")
+
+
 def test_nobody_approves_a_drop_before_its_report_is_written_which_the_decision_does(site: Site) -> None:
     hold(site)
     report = unwrite_report(site, 2)
@@ -169,9 +173,6 @@ def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will
 
 
 def test_a_held_drop_whose_report_fails_stays_held(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("no page can be made of it")
-
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "write_report", broken)
         site.save(sheet("RIC,BID", "A=,5", "B=,3"))
@@ -183,6 +184,23 @@ def test_a_held_drop_whose_report_fails_stays_held(site: Site, monkeypatch: pyte
     site.approve(2)
     site.run()
     assert site.statuses(2) == {"A=": "acked", "B=": "unchanged"}
+
+
+def test_a_held_drop_whose_report_fails_again_and_again_can_be_ended(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(site)
+    unwrite_report(site, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "write_report", broken)
+        with pytest.raises(RuntimeError):
+            site.approve(2)
+        with pytest.raises(RuntimeError):
+            site.reject(2)  # by its second report
+        assert site.drops()[1].status is DropStatus.REJECTED
+    site.run()
+    assert "there is no report of run 1 of this drop: RuntimeError: no page" in page_of(site.report(2)).read_text()
+    assert len(site.posts) == 2
 
 
 def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_was_sent(new_site: NewSite) -> None:
