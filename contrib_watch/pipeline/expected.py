@@ -90,9 +90,9 @@ def _dues(feed: Feed, now: datetime) -> Iterator[Absence]:
 
 
 def _was_watched(desk: Desk, due: Absence) -> bool:
-    """Whether the folder was looked at before the file was due; or is not known to have been looked at at all."""
+    """Whether the folder was looked at before the file was due; a feed whose first files still settle is new."""
     since = desk.drops.watched_since(due.feed)
-    return since is None or since <= utc_text(due.due_utc)
+    return since is not None and since <= utc_text(due.due_utc)
 
 
 def _came(desk: Desk, feed: Feed, due: Absence, until: datetime) -> bool:

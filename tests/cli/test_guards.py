@@ -186,7 +186,6 @@ def test_a_file_that_did_not_come_is_told_once_and_shown(site: Site) -> None:
         site.configure(server.address, feed=feed)
         assert site.once() == (0, [])
         assert site.status()["missing_files"] == []  # nobody watched when it was due
-        site.query("SELECT 1")
         with closing(sqlite3.connect(site.database)) as database, database:
             database.execute("UPDATE feeds SET first_scan_utc = '2000-01-01T00:00:00.000Z'")
         (missing,) = site.status()["missing_files"]
@@ -197,6 +196,16 @@ def test_a_file_that_did_not_come_is_told_once_and_shown(site: Site) -> None:
         site.drop("prices.csv", sheet("A=T,1"))
         assert site.once()[0] == 0
         assert site.status()["missing_files"] == []
+
+
+def test_a_new_feed_is_told_no_file_that_was_due_before_it(site: Site) -> None:
+    feed = {"expect": {"by": "00:00", "days": "Mon-Sun"}, "timezone": "UTC", "settle_seconds": 1.2}
+    with ads() as server:
+        site.configure(server.address, feed=feed)
+        assert site.status()["missing_files"] == []
+        site.drop("prices.csv", sheet("A=T,1"))
+        assert "no file came" not in site.invoke("run", "--once").stderr
+    assert site.query("SELECT count(*) FROM absences") == [(0,)]
 
 
 class TestUndo:
