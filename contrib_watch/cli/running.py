@@ -94,6 +94,9 @@ def run_feeds(
             desk.state.refuse_damaged()
             past = Past(settings)
             past.begin(desk, accept_empty=accept_empty)
+            if not once:
+                feeds = ", ".join(desk.feeds)
+                log.info("watching", feeds=feeds, target=settings.ads.target, version=desk.environment.version)
             with _links(desk, dictionary, faults, trace) as connect:
                 return _run(desk, connect, shown, past, stopping, once=once)
 

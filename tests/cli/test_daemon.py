@@ -185,4 +185,5 @@ def test_an_idle_daemon_stops_at_once(site: Site, number: signal.Signals) -> Non
         os.kill(process.pid, number)
         assert process.wait(DEADLINE_S) == 0
         assert time.monotonic() - began_s < PROMPTLY_S
+    assert "watching feeds=prices target=default" in site.log.read_text()
     assert "Traceback" not in site.log.read_text()
