@@ -332,6 +332,39 @@ def test_a_process_that_hangs_is_ended(small: Path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
+READS_ON_DEMAND = """
+import sys
+from pathlib import Path
+from contrib_watch.adapters.sheets.reader import Reader
+from contrib_watch.core.model import Feed
+
+feed, path = Feed(name="fx", folder=Path("fx"), service="NIPROV"), Path(sys.argv[1])
+with Reader(patience_s=2.0, patience_s_per_mb=0) as reader:
+    reader.read_cells(path, path.name, feed)
+    print(reader.pid, flush=True)
+    input()
+    print(len(reader.read_cells(path, path.name, feed).rows), flush=True)
+"""
+
+
+def test_a_program_that_is_stopped_while_it_reads_gives_up_no_file(small: Path) -> None:
+    line = [sys.executable, "-c", READS_ON_DEMAND, str(small)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        program.stdin.write("\n")
+        program.stdin.flush()
+        eventually(lambda: waiting_bytes(pid))
+        program.send_signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+        eventually(lambda: not waiting_bytes(pid))
+        time.sleep(2.2)  # longer than its patience
+        program.send_signal(signal.SIGCONT)
+        assert program.stdout.readline() == "3\n"
+
+
 def test_a_process_that_died_between_two_files_costs_neither(small: Path) -> None:
     with Reader() as reader:
         reader.read_cells(small, small.name, FEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -12,11 +13,12 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self, TypeVar, cast
 
 import structlog
 
@@ -41,6 +43,8 @@ from contrib_watch.errors import ContribWatchError, UnreadableFile
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 MEMORY_BYTES = 4 << 30
 """Address space of the reading process; 1,000,000 x 10 cells of a workbook need a half of it."""
 
@@ -52,6 +56,7 @@ AHEAD_BYTES = 64 << 20
 """No larger file is read ahead: if it never is asked for, its cells stay in memory until another file is."""
 
 _START_S = 120.0
+_LOOK_S = 0.5
 _MB = 1 << 20
 _LAST_WORDS_S = 5.0
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -301,7 +306,7 @@ class _Process:
 
         self._exchanging = threading.Thread(target=exchange, name="reading", daemon=True)
         self._exchanging.start()
-        answer = outcome.get(timeout=limit_s)
+        answer = _awaited(outcome, limit_s)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -318,6 +323,19 @@ class _Process:
             self._exchanging.join(_LAST_WORDS_S)  # it has nothing to wait for any more
         self._finalize()
         return self._process.returncode
+
+
+def _awaited(outcome: queue.SimpleQueue[T], limit_s: float) -> T:
+    """What comes within a time; raises queue.Empty after it.
+
+    In many looks, so that a program that was stopped meanwhile (SIGSTOP, a frozen machine) loses one of them and not
+    the file: what came while it was stopped is taken by the next one.
+    """
+    looks = math.ceil(limit_s / _LOOK_S)
+    for _ in range(looks):
+        with suppress(queue.Empty):
+            return outcome.get(timeout=limit_s / looks)
+    raise queue.Empty
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,6 @@ and no byte written to any file. It has no secrets, because its environment has 
 from __future__ import annotations
 
 import gc
-import math
 import os
 import signal
 import sys
@@ -96,9 +95,12 @@ def _answer(frame: Frame) -> Frame:
 
 
 def _alarm(after_s: float) -> None:
-    """The system ends this process then, should the parent be gone that would have done so."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(math.ceil(after_s))
+    """The system ends this process after so much work, should the parent be gone that would have done so.
+
+    Each processor's work counts by itself, and no time in which this process was stopped; 0: it goes on for ever.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, after_s * (os.cpu_count() or 1))
 
 
 def _read(question: Question) -> Frame:
