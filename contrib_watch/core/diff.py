@@ -1,6 +1,6 @@
 """Quotes against the snapshot: what has changed, what is new, and what must be sent again.
 
-pandas joins the two tables by RIC, once; all else is done to whole columns (core.columns). Equal values are equal
+The two are joined by RIC, once; all else is done to whole columns (core.columns). Equal values are equal
 tokens (see core.model), so a row whose fields, joined in the file's order, are the very text that the snapshot holds
 is unchanged, and is not looked at again; the rest is compared field by field.
 """
@@ -33,8 +33,9 @@ from contrib_watch.core.columns import (
 )
 from contrib_watch.core.model import CLEARED, Problem, Quotes
 
-SNAPSHOT_COLUMNS = ("feed", "fields", "carried", "acked_on", "attempted", "attempted_by", "attempts")
-"""The columns of a snapshot table, indexed by RIC; all text but ``attempts`` (int64).
+_TEXTS = ("ric", "feed", "fields", "carried", "acked_on", "attempted", "attempted_by")
+SNAPSHOT = pa.schema([*((name, pa.string()) for name in _TEXTS), ("attempts", pa.int64())])
+"""The columns of a snapshot, which has each RIC once.
 
 ``feed`` owns the RIC. ``fields`` is the acknowledged JSON object; missing: never acknowledged. ``attempted`` is the
 JSON object that was posted without an answer, by the drop of the number ``attempted_by``; missing: the RIC is clean.
@@ -42,8 +43,6 @@ JSON object that was posted without an answer, by the drop of the number ``attem
 older such texts for the fields that the last post only carried on. ``attempts`` counts the posts without an answer
 that the drop at hand has already made.
 """
-
-_TYPES = {**dict.fromkeys(SNAPSHOT_COLUMNS, pa.string()), "attempts": pa.int64()}
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class Changes:
 
 def diff(
     quotes: Quotes,
-    snapshot: pd.DataFrame,
+    snapshot: pa.RecordBatch,
     *,
     feed: str,
     configured: Collection[str],
@@ -146,7 +145,7 @@ def diff(
 ) -> Changes:
     """What a drop changes.
 
-    ``snapshot`` has SNAPSHOT_COLUMNS and is indexed by RIC; RICs that it lacks are new. ``configured`` names the
+    ``snapshot`` is one of SNAPSHOT; RICs that it lacks are new. ``configured`` names the
     feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
     ``later`` is what an older drop gives way to, field by field; None: it is the newest. ``same`` marks rows that
     are known to be unchanged, of which ``snapshot`` need not tell.
@@ -190,7 +189,7 @@ class _Rows:
     numbers: pa.Int64Array
     given: Columns
     known: Columns
-    """SNAPSHOT_COLUMNS; missing: a RIC that is new."""
+    """The columns of SNAPSHOT behind the RIC; missing: a RIC that is new."""
 
     def __len__(self) -> int:
         return len(self.rics)
@@ -216,7 +215,7 @@ class _Rows:
         return pc.and_not(pc.fill_null(same, False), pc.is_valid(self.known["attempted"]))
 
 
-def _beside(quotes: Quotes, snapshot: pd.DataFrame, same: pa.BooleanArray | None) -> _Rows:
+def _beside(quotes: Quotes, snapshot: pa.RecordBatch, same: pa.BooleanArray | None) -> _Rows:
     """The rows that are not known to be unchanged."""
     rows = _Rows(quotes.values.index, arrow_column(quotes.rows, pa.int64()), text_columns(quotes.values), {})
     if same is not None:
@@ -296,14 +295,14 @@ def dates_kept(kept: Columns, facts: Columns) -> dict[str, pa.StringArray]:
     return {name: only(pc.coalesce(older[name], acked_on), marks) for name, marks in kept.items()}
 
 
-def _joined(rics: pd.Index[str], snapshot: pd.DataFrame) -> dict[str, pa.Array]:
-    """What the snapshot has for each RIC of the file, in the file's order: pandas' left join of the two by RIC."""
-    columns = {name: arrow_column(snapshot[name], kind) for name, kind in _TYPES.items()}
-    known = snapshot.index.astype(rics.dtype)
-    if known.equals(rics):
-        return columns
-    at = known.get_indexer(rics)
-    return {name: column.take(pa.array(at, mask=at < 0)) for name, column in columns.items()}
+def _joined(rics: pd.Index[str], snapshot: pa.RecordBatch) -> dict[str, pa.Array]:
+    """What the snapshot has for each RIC of the file, in the file's order: a left join of the two by RIC."""
+    (_, known), *columns = zip(snapshot.schema.names, snapshot.columns, strict=True)
+    wanted = arrow_column(rics)
+    if known.equals(wanted):
+        return dict(columns)
+    at = pc.index_in(wanted, value_set=known)
+    return {name: column.take(at) for name, column in columns}
 
 
 def _without_idle_clears(given: pa.StringArray, held: pa.StringArray) -> pa.StringArray:

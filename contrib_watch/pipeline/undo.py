@@ -63,10 +63,11 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
     for one in dict.fromkeys(feed.service for feed in desk.feeds.values()):
         if service in (None, one):
             known = desk.ledger.snapshot(one, list(dict.fromkeys(rics)))
-            for ric, feed, held in zip(known.index, known["feed"], known["fields"], strict=True):
+            columns = (known[name].to_pylist() for name in ("ric", "feed", "fields"))
+            for ric, feed, held in zip(*columns, strict=True):
                 cleared = {name: CLEARED for name, token in _tokens(held).items() if token != CLEARED}
                 if cleared and feed in desk.feeds:
-                    found.setdefault(feed, {})[str(ric)] = cleared
+                    found.setdefault(feed, {})[ric] = cleared
     lost = set(rics) - {ric for values in found.values() for ric in values}
     if lost:
         raise ConfigurationError(f"there is nothing to withdraw of {', '.join(sorted(lost))}")
@@ -114,7 +115,7 @@ def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]
         return {}
     brought = History(desk.state).acked_of(_undone_by(drop))
     given = quotes.values
-    now = desk.ledger.snapshot(desk.feeds[drop.feed].service, given.index.tolist())["fields"]
+    now = _fields_now(desk, desk.feeds[drop.feed].service, given.index.tolist())
     left: dict[str, frozenset[str]] = {}
     for ric, row in zip(given.index, given.to_dict("records"), strict=True):
         held, undone = _tokens(now.get(ric)), tokens_of(brought[ric][-1].full) if ric in brought else {}
@@ -124,10 +125,16 @@ def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]
     return left
 
 
+def _fields_now(desk: Desk, service: str, rics: Sequence[str]) -> dict[str, str | None]:
+    """What the ADS has acknowledged of RICs, as JSON objects."""
+    known = desk.ledger.snapshot(service, rics)
+    return dict(zip(known["ric"].to_pylist(), known["fields"].to_pylist(), strict=True))
+
+
 def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Collection[str]]) -> Values:
     values: Values = {}
     brought = brought_by(desk.state, drop.id, feed.service)
-    now = desk.ledger.snapshot(feed.service, [one.ric for one in brought])["fields"]
+    now = _fields_now(desk, feed.service, [one.ric for one in brought])
     for one in brought:
         if one.before == "":
             what = f"it is not known what {one.ric} was before drop {drop.id}: that is older than the record"

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import pandas as pd
+import pyarrow as pa
 
 from contrib_watch.ads.delivery import WAS_UNKNOWN
 from contrib_watch.core.chain import Link
-from contrib_watch.core.diff import SNAPSHOT_COLUMNS, diff
+from contrib_watch.core.diff import SNAPSHOT, diff
 from contrib_watch.core.model import CLEARED, Action, Drop, DropStatus, Post, Problem, Quotes, Status
 from contrib_watch.core.posts import GAINS_A_FIELD, IN_DOUBT, KEPT_NEWER, TAKEN_OVER, plan, posts
-from contrib_watch.core.tokens import TOKENS, tokens_of
+from contrib_watch.core.tokens import tokens_of
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.second_look import second_look
@@ -122,7 +122,7 @@ class _Past:
     def differences(self) -> Iterator[Difference]:
         """What would be done otherwise."""
         drop, quotes = self._drop, self._quotes
-        changes = diff(quotes, self._market, feed=drop.feed, configured=())
+        changes = diff(quotes, _snapshot(drop.feed, self._market), feed=drop.feed, configured=())
         look = second_look(self._desk, *self._desk.file_of(drop), self._reading, changes.rics)
         planned = {post.ric: post for post in posts(plan(look.applied(changes)))}
         yield from self._refusals([*quotes.problems, *look.problems])
@@ -140,7 +140,7 @@ class _Past:
 
     def _of_row(self, ric: str, row: int, given: Mapping[str, str], post: Post | None) -> Iterator[Difference]:
         """A row that is read without a problem."""
-        then, is_known = self._then.get(row), ric in self._market.index
+        then, is_known = self._then.get(row), ric in self._market
         if then is None:
             if is_known and post is not None:
                 yield Difference(self._drop.id, row, ric, "unchanged", _told(_of_post(post)))
@@ -159,8 +159,8 @@ def _just_before(at_utc: str) -> str:
     return utc_text(datetime.fromisoformat(at_utc) - timedelta(milliseconds=1))
 
 
-def _market(history: History, at_utc: str, drop: Drop, service: str, rics: Sequence[str]) -> pd.DataFrame:
-    """What the ADS had acknowledged of these RICs by a time, before a drop, as core.diff takes it.
+def _market(history: History, at_utc: str, drop: Drop, service: str, rics: Sequence[str]) -> dict[str, str]:
+    """What the ADS had acknowledged of these RICs by a time, before a drop, as JSON objects.
 
     Where the clock was set back, the time alone would tell values of later drops.
     """
@@ -170,8 +170,13 @@ def _market(history: History, at_utc: str, drop: Drop, service: str, rics: Seque
         for one in history.as_of(at_utc, chunk):
             if one.service == service and (drop.run > 1 or (one.drop or 0) < drop.id):
                 found[one.ric] = one.fields
-    table = pd.DataFrame(index=pd.Index(list(found), dtype=object), columns=list(SNAPSHOT_COLUMNS), dtype=TOKENS)
-    return table.assign(feed=drop.feed, fields=pd.array(list(found.values()), dtype=TOKENS), carried="{}", attempts=0)
+    return found
+
+
+def _snapshot(feed: str, market: Mapping[str, str]) -> pa.RecordBatch:
+    """The same as core.diff takes it."""
+    alike = {"feed": feed, "carried": "{}", "attempts": 0}
+    return pa.RecordBatch.from_pylist([{"ric": ric, "fields": one, **alike} for ric, one in market.items()], SNAPSHOT)
 
 
 def _was_as_planned(then: Mapping[str, Any], *, is_known: bool) -> bool:

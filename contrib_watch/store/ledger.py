@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, String, bindparam, case, cast, func, select
 
-from contrib_watch.core.columns import arrow_column, repeated, table_of
-from contrib_watch.core.diff import SNAPSHOT_COLUMNS
+from contrib_watch.core.columns import repeated
+from contrib_watch.core.diff import SNAPSHOT
 from contrib_watch.core.model import Drop, Outcomes, Post, in_columns
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import (
@@ -89,8 +89,8 @@ class Ledger:
         self._runs: dict[tuple[int, int], Recorded] = {}
         """By drop and run, while it goes on."""
 
-    def snapshot(self, service: str, rics: Sequence[str] | pd.Index[str], drop: Drop | None = None) -> pd.DataFrame:
-        """What is known of these RICs, each given once: a table with core.diff's SNAPSHOT_COLUMNS, indexed by RIC.
+    def snapshot(self, service: str, rics: Sequence[str] | pd.Index[str], drop: Drop | None = None) -> pa.RecordBatch:
+        """What is known of these RICs, each given once, as core.diff's SNAPSHOT has it.
 
         RICs never posted are left out. ``attempts`` counts the unanswered posts of ``drop``.
         """
@@ -106,7 +106,8 @@ class Ledger:
         feed, fields, carried, acked_on = (pa.concat_arrays([one, pa.nulls(len(new), _TEXT)]) for one in held)
         at = pc.index_in(found, value_set=lost)
         their_feed, values, by, attempts = (one.take(at) for one in attempted)
-        columns = (
+        columns = [
+            found,
             pc.coalesce(feed, their_feed),
             fields,
             carried,
@@ -114,10 +115,8 @@ class Ledger:
             values,
             by,
             pc.fill_null(attempts.cast(pa.int64()), 0),
-        )
-        # The very same index where it is the same, so that no RIC has to be looked up in it.
-        index = asked if found.equals(arrow_column(asked)) else pd.Index(found.to_pandas(), dtype=asked.dtype)
-        return table_of(dict(zip(SNAPSHOT_COLUMNS, columns, strict=True)), index)
+        ]
+        return pa.record_batch(columns, SNAPSHOT)
 
     def held(self, service: str, feed: str, rics: pa.StringArray) -> pa.ChunkedArray:
         """What was acknowledged of each of these RICs, as one text: the RIC and the JSON object of its fields.

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 from hypothesis import strategies as st
 
-from contrib_watch.core.diff import SNAPSHOT_COLUMNS
+from contrib_watch.core.diff import SNAPSHOT
 from contrib_watch.core.model import Problem, Quotes
 from contrib_watch.core.tokens import TOKENS
 
@@ -48,7 +49,7 @@ class Case:
     def quotes(self) -> Quotes:
         return quotes(self.columns, self.rows, self.refused)
 
-    def snapshot(self) -> pd.DataFrame:
+    def snapshot(self) -> pa.RecordBatch:
         return snapshot(self.known)
 
 
@@ -181,12 +182,13 @@ def quotes(
     return Quotes(values, numbers, {}, problems, len(rows) + len(refused))
 
 
-def snapshot(known: Mapping[str, Known]) -> pd.DataFrame:
+def snapshot(known: Mapping[str, Known]) -> pa.RecordBatch:
     def text(tokens: Tokens | None) -> str | None:
         return None if tokens is None else json_object(tokens)
 
     rows = [
         (
+            ric,
             one.feed,
             text(one.fields),
             json.dumps(one.carried, separators=(",", ":")) if one.carried else "",
@@ -195,11 +197,9 @@ def snapshot(known: Mapping[str, Known]) -> pd.DataFrame:
             None if one.attempted is None else "1",
             one.attempts,
         )
-        for one in known.values()
+        for ric, one in known.items()
     ]
-    columns = {name: column([row[i] for row in rows]) for i, name in enumerate(SNAPSHOT_COLUMNS[:-1])}
-    attempts = pd.array([row[-1] for row in rows], dtype="int64")
-    return pd.DataFrame({**columns, "attempts": attempts}, index=pd.Index(list(known), dtype=object, name="ric"))
+    return pa.RecordBatch.from_pylist([dict(zip(SNAPSHOT.names, row, strict=True)) for row in rows], SNAPSHOT)
 
 
 # random sheets

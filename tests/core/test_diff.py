@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from row_by_row import CONFIGURED, EMPTY, FEED, FOREIGN, Case, Known, cases, quotes, row_by_row, snapshot
 
-from contrib_watch.core.columns import object_column, text_columns
-from contrib_watch.core.diff import Changes, dates_kept, diff, row_texts
+from contrib_watch.core.columns import object_column
+from contrib_watch.core.diff import SNAPSHOT, Changes, dates_kept, diff, row_texts
 
 EVERYTHING_BLANK = Case(["BID"], {"A": {}}, {})
 NOTHING = Case([], {}, {})
@@ -48,10 +48,16 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
 @given(cases())
 def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> None:
     whole, sheet, table = changes(case), case.quotes(), case.snapshot()
-    settled = table[table["attempted"].isna() & table["fields"].notna() & (table["feed"] == FEED)]["fields"].to_dict()
+    known = table.to_pylist()
+    settled = {
+        one["ric"]: one["fields"]
+        for one in known
+        if one["attempted"] is None and one["fields"] is not None and one["feed"] == FEED
+    }
     texts = zip(sheet.values.index, row_texts(sheet.values).to_pylist(), strict=True)
     same = [ric in settled and ric + settled[ric] == text for ric, text in texts]
-    rest = table.drop(sheet.values.index[same])
+    at_once = set(sheet.values.index[same])
+    rest = pa.RecordBatch.from_pylist([one for one in known if one["ric"] not in at_once], SNAPSHOT)
     marks = pa.array(same, pa.bool_())
     found = diff(sheet, rest, feed=FEED, configured=CONFIGURED, owned=case.owned, same=marks)
     assert list(found.rics) == list(whole.rics)
@@ -156,7 +162,7 @@ def test_rics_that_another_feed_is_posting_are_rejected() -> None:
 
 def test_dates_are_those_of_the_last_ack_where_no_older_one_is_known() -> None:
     table = snapshot({"A": Known({"BID": "1"}, carried={"ASK": "2026-11-03"}), "B": Known(attempted={"BID": "1"})})
-    facts = text_columns(table[["carried", "acked_on"]])
+    facts = {name: table[name] for name in ("carried", "acked_on")}
     kept = {
         name: pa.array(marks)
         for name, marks in (("BID", [True] * 2), ("ASK", [True] * 2), ("CURRENCY", [False, True]))

@@ -74,8 +74,7 @@ class Place:
         """RIC to what the ADS acknowledged and what it may hold."""
         with self.open() as state:
             table = Ledger(state).snapshot(SERVICE, list(rics) or ["A=T"])
-        nulls = table.astype(object).where(table.notna(), None)
-        return {str(ric): (row["fields"], row["attempted"]) for ric, row in nulls.iterrows()}
+        return {row["ric"]: (row["fields"], row["attempted"]) for row in table.to_pylist()}
 
 
 @pytest.fixture
