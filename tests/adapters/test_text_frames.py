@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,11 @@ SIZES = st.one_of(st.integers(0, 9), st.sampled_from([124, 125, 126, 127, 65_534
 TEXTS = st.lists(st.builds(lambda size, letter: letter * size, SIZES, st.sampled_from("aé€")), max_size=6)
 
 
+Ends = tuple[WebSocket, socket.socket]
+
+
 @pytest.fixture
-def ends():
+def ends() -> Iterator[Ends]:
     """A connected channel, and its other end."""
     near, far = socket.socketpair()
     near.settimeout(5)
@@ -35,7 +39,7 @@ def from_server(opcode: int, payload: bytes, *, last: bool = True) -> bytes:
 
 
 @given(TEXTS)
-def test_what_is_encoded_is_what_websocket_client_encodes(texts):
+def test_what_is_encoded_is_what_websocket_client_encodes(texts: list[str]) -> None:
     keys = os.urandom(4 * len(texts))
     frames = [ABNF.create_frame(text, ABNF.OPCODE_TEXT) for text in texts]
     for number, frame in enumerate(frames):
@@ -44,7 +48,7 @@ def test_what_is_encoded_is_what_websocket_client_encodes(texts):
 
 
 @given(TEXTS, st.integers(0, 200_000))
-def test_a_cut_anywhere_loses_nothing(texts, cut):
+def test_a_cut_anywhere_loses_nothing(texts: list[str], cut: int) -> None:
     stream = b"".join(from_server(ABNF.OPCODE_TEXT, text.encode()) for text in texts)
     first, rest = decoded(stream[:cut])
     second, none = decoded(rest + stream[cut:])
@@ -69,14 +73,14 @@ def heard(channel: WebSocket) -> list[tuple[int | None, bytes]]:
     return found
 
 
-def test_other_frames_come_in_their_place(ends):
+def test_other_frames_come_in_their_place(ends: Ends) -> None:
     channel, far = ends
     order = ["text", "begun", "ping", "ended", "text", "binary", "text", "close"]
     far.sendall(b"".join(PIECES[name] for name in order))
     assert [data for _, data in heard(channel)] == [b"one", b"p", b"two", b"one", b"three", b"one", b"\x03\xe8"]
 
 
-def test_frames_that_come_byte_by_byte_are_waited_for(ends):
+def test_frames_that_come_byte_by_byte_are_waited_for(ends: Ends) -> None:
     channel, far = ends
     stream = b"".join(PIECES[name] for name in ("text", "begun", "ping", "ended", "text", "close"))
     sender = threading.Thread(target=lambda: [far.send(bytes((byte,))) for byte in stream])
@@ -85,7 +89,7 @@ def test_frames_that_come_byte_by_byte_are_waited_for(ends):
     sender.join()
 
 
-def test_what_is_sent_arrives(ends):
+def test_what_is_sent_arrives(ends: Ends) -> None:
     channel, far = ends
     texts = ["{}", "é" * 70_000]
     far.settimeout(5)
@@ -100,7 +104,7 @@ def test_what_is_sent_arrives(ends):
     assert ABNF.mask(received[18:22], received[22:]).decode() == texts[1]
 
 
-def test_the_end_of_the_connection_is_told_as_ever(ends):
+def test_the_end_of_the_connection_is_told_as_ever(ends: Ends) -> None:
     channel, far = ends
     far.close()
     with pytest.raises(Exception, match="lost"):
