@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -29,10 +32,29 @@ def configure(log: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, log.level.upper())),
-        # Looked up for each line, because a progress bar puts itself before stderr so that lines stay whole.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(_STDERR),
         cache_logger_on_first_use=False,
     )
+
+
+class _Stderr(io.TextIOBase):
+    """Where lines go, or nowhere: a log on a full disk, or whose reader is gone, must not keep prices back.
+
+    What matters stands in the reports and in what ``status`` shows.
+    """
+
+    def write(self, text: str) -> int:
+        # Looked up for each line, because a progress bar puts itself before stderr so that lines stay whole.
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
+_STDERR = cast(TextIO, _Stderr())
 
 
 def _visible(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -467,6 +467,25 @@ def on_a_terminal(line: list[str]) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(pieces).decode())
 
 
+@pytest.mark.parametrize("where", ["a full disk", "nobody"])
+def test_a_log_that_cannot_be_written_keeps_nothing_back(site: Site, where: str) -> None:
+    if where == "nobody":
+        reader, log = os.pipe()
+        os.close(reader)
+    else:
+        log = os.open("/dev/full", os.O_WRONLY)
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1"))
+        line = [PROGRAM, "run", "--config", site.config]
+        with subprocess.Popen(line, stderr=log) as process:
+            os.close(log)
+            eventually(lambda: site.over(1), "the drop is reported")
+            assert process.poll() is None
+            process.terminate()
+        assert held(server) == {"A=T": "1"}
+
+
 def test_the_configuration_is_found_in_the_working_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(site.home)
     with ads() as server:
