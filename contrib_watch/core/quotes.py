@@ -367,7 +367,10 @@ def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> 
 
 def _repeated_rics(table: _Table) -> dict[str, list[int]]:
     """RICs that stand in several rows -> the rows' indices."""
-    codes = pd.Series(table.rics.dictionary_encode().indices.to_numpy())
+    encoded = table.rics.dictionary_encode()
+    if len(encoded.dictionary) == len(encoded):
+        return {}
+    codes = pd.Series(encoded.indices.to_numpy())
     repeated = codes.duplicated(keep=False).to_numpy() & table.is_ric.to_numpy(zero_copy_only=False)
     groups: dict[str, list[int]] = defaultdict(list)
     for index in np.flatnonzero(repeated).tolist():

@@ -166,7 +166,7 @@ class Desk:
 
     def spooled(self, sha256: str) -> Path:
         """Where the bytes of a drop are kept."""
-        return self.settings.state.folder / "spool" / sha256[:2] / sha256
+        return self.settings.state.folder.joinpath("spool", sha256[:2], sha256)
 
     def bytes_of(self, sha256: str) -> bytes:
         """A dropped file, configuration or dictionary that is kept.

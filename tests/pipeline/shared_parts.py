@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +19,7 @@ from contrib_watch.adapters.sheets.agreement import Difference, compare, compare
 from contrib_watch.adapters.sheets.second import read_again
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import Cells, Feed
+from contrib_watch.core.model import Cells, Feed, Quotes
 from contrib_watch.pipeline.desk import Clock, Desk
 from contrib_watch.store import Drops, Ledger, State
 
@@ -39,7 +39,7 @@ class SharedParts:
 
     def __init__(self, settings: Settings, dictionary: Dictionary) -> None:
         in_memory = replace(settings, state=replace(settings.state, url="sqlite://"))
-        self._desk = replace(Desk.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
+        self._desk = replace(DeskHere.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
         tables = self.database().execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         self._rows = {name: self.database().execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
         """Of the state before its first drop."""
@@ -101,6 +101,13 @@ def put_back(path: Path) -> None:
         copy.backup(_PARTS[0].database())
 
 
+class DeskHere(Desk):
+    """Types what ReaderHere has read, and remembers that, too."""
+
+    def typed(self, cells: Cells, feed: Feed) -> Quotes:
+        return self.reader.typed(cells, feed, super().typed)
+
+
 class ReaderHere:
     """Reads as contrib_watch.adapters.sheets.reader does, in this process, and remembers what it has read.
 
@@ -109,11 +116,19 @@ class ReaderHere:
 
     def __init__(self) -> None:
         self._read = lru_cache(maxsize=256)(self._read_anew)
+        self._typed: dict[int, tuple[Cells, Quotes]] = {}  # by the identity of the cells, which it keeps
         self._feeds: dict[str, Feed] = {}
 
     def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
         self._feeds[feed.name] = feed
         return self._read(path.read_bytes(), filename, feed.name)
+
+    def typed(self, cells: Cells, feed: Feed, anew: Callable[[Cells, Feed], Quotes]) -> Quotes:
+        if id(cells) not in self._typed:
+            if len(self._typed) >= 256:
+                self._typed.clear()
+            self._typed[id(cells)] = cells, anew(cells, feed)
+        return self._typed[id(cells)][1]
 
     def second_reading(
         self, path: Path, filename: str, feed: Feed, cells: Cells, rows: Sequence[int]
