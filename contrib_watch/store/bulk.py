@@ -203,7 +203,8 @@ def _insertion(table: Table, common: tuple[str, ...], own: tuple[str, ...], rows
     values = ", ".join([*("?" for _ in common), *(f"column{number}" for number in range(1, len(own) + 1))])
     given = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
     # Without WHERE, SQLite would take the ON of a conflict for one of a join.
-    added = f"INSERT INTO {table.name} ({names}) SELECT {values} FROM (VALUES {given}) WHERE true"  # noqa: S608
+    # So that SQLite keeps no copies of pages, in a file of its own, for undoing a part of the transaction.
+    added = f"INSERT OR FAIL INTO {table.name} ({names}) SELECT {values} FROM (VALUES {given}) WHERE true"  # noqa: S608
     if not replacing:
         return added
     key = ", ".join(column.name for column in table.primary_key)
