@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.chain import Witness
 from contrib_watch.core.columns import joined, repeated
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.guards import Breach, Move
 from contrib_watch.core.model import Drop, DropStatus, Problem, Quotes, Status
 from contrib_watch.core.naks import explain
@@ -28,7 +29,7 @@ from contrib_watch.core.report_rows import (
     with_columns,
 )
 from contrib_watch.core.verdict import Level, Verdict, verdict_of
-from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, Verified, found, with_column
+from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, found, with_column
 from contrib_watch.core.wording import plural
 
 READ_ALIKE = "second reading: agreed on"
@@ -120,24 +121,17 @@ def build_report(
     local_tz: tzinfo,
     quotes: Quotes | None,
     outcomes: pa.Table,
-    problems: Sequence[Problem] | None = None,
-    missing: Sequence[str] = (),
-    warnings: Sequence[str] = (),
-    breaches: Sequence[Breach] = (),
-    moves: Sequence[Move] = (),
+    findings: Findings,
     unreadable: str = "",
     config_hash: str = "",
     witness: Witness | None = None,
-    verified: Verified | None = None,
 ) -> Report:
     """Put together what became of each row of a drop.
 
     ``outcomes`` has COLUMNS in Arrow's types and one row for each row of the file that is not unchanged: ``row`` is
     the file's row number, times are ISO 8601 text in UTC (``2026-11-22T16:30:00.123Z``). Rows of ``quotes`` without
-    an outcome are unchanged; an equal copy without one shares its first row's. ``problems`` are all reasons of
-    rejected rows, those found after reading included (default: those of ``quotes``). ``warnings`` are added to those
-    of ``quotes``. ``breaches`` are the guards because of which the drop was held or rejected, ``moves`` its largest
-    moves then. ``verified`` is what reading back showed of the rows that were acknowledged; None: nobody asked.
+    an outcome are unchanged; an equal copy without one shares its first row's. The problems and warnings of
+    ``findings`` are added to those of ``quotes``.
 
     ``quotes`` is None where the file has no rows to speak of, because it was ``unreadable`` (why), or because it
     was held or rejected as a whole (``drop.status``, ``drop.reason``); ``outcomes`` is then not looked at, unless the
@@ -151,13 +145,14 @@ def build_report(
         if half_way := drop.status is DropStatus.FAILED and len(outcomes) > 0:
             rows, causes, verdict = _half_way(drop, rows, outcomes)
     else:
-        problems = quotes.problems if problems is None else problems
+        problems = (*quotes.problems, *findings.problems)
         numbered = numbered_rows(quotes, outcomes, problems)
         rows = labelled(numbered, quotes.sheet)
-        causes = _causes(drop, numbered, rows, problems, missing, breaches)
-        verdict = verdict_of(drop, totals_of(rows), len(missing))
-    if verified is not None:
-        rows = with_column(rows, verified)
+        causes = _causes(drop, numbered, rows, problems, findings)
+        verdict = verdict_of(drop, totals_of(rows), len(findings.missing))
+    warnings = findings.warnings
+    if findings.verified is not None:
+        rows = with_column(rows, findings.verified)
         causes = (*_different(rows), *causes)
         verdict = _read_back(verdict, rows)
         warnings = (*_unavailable(rows), *warnings)
@@ -173,11 +168,11 @@ def build_report(
         local_tz=local_tz,
         rows=rows,
         totals=totals_of(rows),
-        missing=tuple(missing),
+        missing=findings.missing,
         causes=causes,
         warnings=tuple(dict.fromkeys((*(quotes.warnings if quotes else ()), *warnings))),
-        moves=tuple(moves),
-        verified=verified is not None,
+        moves=findings.moves,
+        verified=findings.verified is not None,
         whole_file=quotes is None and not half_way,
         verdict=verdict,
     )
@@ -211,8 +206,7 @@ def _causes(
     numbered: pa.Table,
     rows: pa.Table,
     problems: Sequence[Problem],
-    missing: Sequence[str],
-    breaches: Sequence[Breach],
+    findings: Findings,
 ) -> tuple[Cause, ...]:
     """All causes: what somebody has to act on comes before what is only to be known, the largest first.
 
@@ -221,22 +215,22 @@ def _causes(
     found = pa.array([problem.row for problem in problems], pa.int64())
     is_rejected = pc.equal(numbered["status"], Status.REJECTED.value)
     explained = pc.and_(is_rejected, pc.is_in(numbered["row"], value_set=found))
-    if breaches:
+    if findings.breaches:
         explained = pc.or_(explained, pc.equal(numbered["text"], drop.reason))
     unexplained = rows.filter(pc.and_not(_need_a_word(rows), explained))
     causes = [*_problem_causes(problems), *_outcome_causes(drop, unexplained)]
-    if missing:
+    if findings.missing:
         causes.append(
             Cause(
                 None,
-                len(missing),
+                len(findings.missing),
                 "missing from a file that should list every known RIC; the last values stay",
-                missing[0],
+                findings.missing[0],
                 "add what is still quoted to the file; to clear what is not: contrib-watch withdraw RIC",
             )
         )
     causes.sort(key=lambda cause: (cause.status is Status.SUPERSEDED, -cause.count))
-    return (*_breach_causes(drop, breaches), *causes)
+    return (*_breach_causes(drop, findings.breaches), *causes)
 
 
 def _breach_causes(drop: Drop, breaches: Sequence[Breach]) -> Iterator[Cause]:

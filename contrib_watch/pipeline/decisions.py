@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from contrib_watch.core.approvals import approvals_needed, why_not
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
 from contrib_watch.errors import (
     ConfigurationError,
@@ -26,7 +27,6 @@ from contrib_watch.pipeline.job import Beginning, Inspection, Job, beginning, in
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish, rebuilt, reports_folder
 from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held
-from contrib_watch.store import Findings
 
 
 def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Drop:

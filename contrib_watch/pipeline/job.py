@@ -18,6 +18,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.diff import Changes, Later, diff
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import (
     Cells,
     Drop,
@@ -46,7 +47,7 @@ from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.pipeline.unchanged import Held, look_up, unchanged
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.verifying import Verification
-from contrib_watch.store import Entry, Findings, post_ids_of
+from contrib_watch.store import Entry, post_ids_of
 
 _UNDONE = (Status.NAKKED, Status.UNCONFIRMED, Status.REJECTED)
 """Rows because of which a file that is saved again unchanged is another drop; of what is held, a person decides."""

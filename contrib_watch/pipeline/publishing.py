@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import structlog
 
 from contrib_watch.adapters.report_files import report_name, write_report
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import Findings, ReportName
+from contrib_watch.store import ReportName
 
 log = structlog.get_logger()
 
@@ -32,7 +33,6 @@ PATIENCE_S = 60.0
 
 def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None) -> Report:
     """The report of a drop's present run, from the record and the drop's own bytes alone."""
-    rejected = quotes.problems if quotes is not None else ()
     return build_report(
         drop=drop,
         service=desk.feeds[drop.feed].service,
@@ -44,12 +44,7 @@ def report_of(desk: Desk, drop: Drop, findings: Findings, quotes: Quotes | None)
         local_tz=timezone(_utc_offset(drop)),
         quotes=quotes,
         outcomes=desk.ledger.outcomes(drop, COLUMNS),
-        problems=(*rejected, *findings.problems),
-        missing=findings.missing,
-        warnings=findings.warnings,
-        breaches=findings.breaches,
-        moves=findings.moves,
-        verified=findings.verified,
+        findings=findings,
         unreadable=drop.reason if quotes is None else "",
         witness=desk.drops.witness(drop),
     )

@@ -13,13 +13,14 @@ from contrib_watch.adapters.report_files import csv_bytes, page
 from contrib_watch.adapters.sheets.reader import shared_reader
 from contrib_watch.config import Settings, parse, parse_dictionary
 from contrib_watch.core.fields import Dictionary
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.store import Findings, Witness
+from contrib_watch.store import Witness
 from contrib_watch.store.record import report_record, run_record
 
 
@@ -61,12 +62,7 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
         local_tz=timezone(timedelta(seconds=told["utc_offset_s"])),
         quotes=quotes,
         outcomes=desk.ledger.outcomes(drop),
-        problems=(*(quotes.problems if quotes else ()), *findings.problems),
-        missing=findings.missing,
-        warnings=findings.warnings,
-        breaches=findings.breaches,
-        moves=findings.moves,
-        verified=findings.verified,
+        findings=findings,
         unreadable="" if told["read"] else drop.reason,
         witness=Witness(record.number, record.sha256),
     )

@@ -2,7 +2,7 @@
 
 from contrib_watch.core.chain import Witness
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
-from contrib_watch.store.drops import PENDING, Drops, Findings, ReportName, SeenFile
+from contrib_watch.store.drops import PENDING, Drops, ReportName, SeenFile
 from contrib_watch.store.ledger import Entry, Ledger
 from contrib_watch.store.post_ids import post_ids_of
 from contrib_watch.store.record import last_of_kind, utc_text
@@ -15,7 +15,6 @@ __all__ = [
     "PENDING",
     "Drops",
     "Entry",
-    "Findings",
     "Ledger",
     "Lock",
     "ReportName",

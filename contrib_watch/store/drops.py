@@ -12,10 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, delete, func, insert, select, update
 
 from contrib_watch.core.chain import Witness, canonical
-from contrib_watch.core.guards import Breach, Move
-from contrib_watch.core.model import Drop, DropStatus, Problem, Source
+from contrib_watch.core.findings import Findings
+from contrib_watch.core.model import Drop, DropStatus, Source
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
-from contrib_watch.core.verified import Verified
 from contrib_watch.store import schema
 from contrib_watch.store.prepared import first, rows, run, scalar, scalars
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
@@ -113,34 +112,6 @@ class SeenFile:
     def decided(self, state: str, reason: str, drop_id: int | None = None) -> SeenFile:
         """The same file after a decision about it."""
         return replace(self, state=state, reason=reason, drop_id=drop_id)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a report says beside the rows' outcomes, and what the drop's own bytes do not tell."""
-
-    problems: tuple[Problem, ...] = ()
-    """Rows that only the snapshot showed to be wrong."""
-    missing: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    breaches: tuple[Breach, ...] = ()
-    """Guards that the drop did not pass."""
-    moves: tuple[Move, ...] = ()
-    """The largest moves of a drop that is not sent."""
-    verified: Verified | None = None
-    """What reading back showed of the acknowledged rows; None: nobody asked."""
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Findings:
-        """What was recorded as JSON; what an older version did not know is empty."""
-        return cls(
-            tuple(Problem(**problem) for problem in told.get("problems", ())),
-            tuple(told.get("missing", ())),
-            tuple(told.get("warnings", ())),
-            tuple(Breach(**{**breach, "cells": tuple(breach["cells"])}) for breach in told.get("breaches", ())),
-            tuple(Move(*move) for move in told.get("moves", ())),
-            Verified(*told["verified"]) if told.get("verified") else None,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

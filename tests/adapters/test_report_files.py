@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from contrib_watch.adapters import report_files
 from contrib_watch.adapters.report_files import csv_bytes, page, report_name, write_report
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.report import Report, build_report, spreadsheet_raw
 from contrib_watch.core.report_rows import COLUMNS
@@ -33,6 +34,9 @@ SENT, ACKED = "2026-11-22T16:30:02.123Z", "2026-11-22T16:30:02.371Z"
 
 FREE_TEXT = st.text(st.sampled_from("ab=+-@',;\t\r\n\"\u00e9 "), max_size=5)
 """With all characters that a CSV or a spreadsheet program takes for more than text."""
+
+
+FINDINGS = {field.name for field in fields(Findings)}
 
 
 def the_outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
@@ -72,6 +76,7 @@ def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv"
                 rows_read=rows,
             ),
             "outcomes": the_outcomes(outcomes),
+            "findings": Findings(**{name: options.pop(name) for name in FINDINGS & options.keys()}),
             **options,
         }
     )
@@ -374,13 +379,13 @@ def test_a_row_that_is_not_as_posted_is_not_called_acknowledged() -> None:
 
 
 def test_what_is_well_is_no_heading() -> None:
-    assert "Also to know" not in page(a_report(acked(3), warnings=["second reading: agreed on 1 row"]))
-    html = page(a_report(acked(3), warnings=["second reading: agreed on 1 row", "column ASK is missing"]))
+    assert "Also to know" not in page(a_report(acked(3), warnings=("second reading: agreed on 1 row",)))
+    html = page(a_report(acked(3), warnings=("second reading: agreed on 1 row", "column ASK is missing")))
     assert html.count("<li>column ASK is missing</li>") == html.count("second reading: agreed on 1 row") == 1
 
 
 def test_what_there_is_one_of_is_told_as_one() -> None:
-    html = page(a_report(acked(3), missing=["OLD1"]))
+    html = page(a_report(acked(3), missing=("OLD1",)))
     assert "1 known RIC missing from the file" in html
     assert "1 row acknowledged" in html
 
@@ -399,7 +404,7 @@ def test_rare_problems_are_shown_beside_ten_thousand_of_another_kind() -> None:
 
 
 def test_at_most_seven_causes_are_shown_and_the_rest_is_counted() -> None:
-    problems = [Problem(row, f"R{row}", f"row {row}", "x", f"cause {row}", "mend it") for row in range(2, 12)]
+    problems = tuple(Problem(row, f"R{row}", f"row {row}", "x", f"cause {row}", "mend it") for row in range(2, 12))
     outcomes = [Outcome(row, f"R{row}", Status.REJECTED) for row in range(2, 12)]
     html = page(a_report(*outcomes, problems=problems))
     assert html.count('<li class="rejected">') == 7
@@ -415,5 +420,5 @@ def test_the_page_of_many_rows_stays_small(status: Status) -> None:
         )
         for row in range(2, 20_002)
     ]
-    report = a_report(*outcomes, rows=20_000, missing=[f"OLD{number}" for number in range(20_000)])
+    report = a_report(*outcomes, rows=20_000, missing=tuple(f"OLD{number}" for number in range(20_000)))
     assert len(page(report).encode()) < 300_000

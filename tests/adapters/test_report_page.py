@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from contrib_watch.adapters.report_files import page
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.tokens import TOKENS
@@ -57,6 +59,9 @@ addEventListener("load", () => { document.documentElement.setAttribute("data-pro
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 
 
+FINDINGS = {field.name for field in fields(Findings)}
+
+
 def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:
     numbers = range(2, rows + 2)
     rics = pd.Index([f"R{number}" for number in numbers], dtype=TOKENS)
@@ -89,6 +94,7 @@ def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv"
             "local_tz": UTC,
             "quotes": quotes,
             "outcomes": the_outcomes(outcomes),
+            "findings": Findings(**{name: options.pop(name) for name in FINDINGS & options.keys()}),
             **options,
         }
     )
@@ -175,7 +181,7 @@ def test_hostile_text_is_shown_and_never_obeyed(look: Look) -> None:
     )
     options = dict.fromkeys(("service", "target", "version", "state_id", "config_hash"), EVIL)
     report = a_report(
-        *outcomes, path=f"/in/{EVIL}.csv", problems=[problem], missing=[EVIL], warnings=[EVIL], **options
+        *outcomes, path=f"/in/{EVIL}.csv", problems=(problem,), missing=(EVIL,), warnings=(EVIL,), **options
     )
     dom, probe = look(report)
     assert (probe["scripts"], probe["images"], probe["alerted"], probe["requests"]) == (1, 0, 0, 0)

@@ -23,9 +23,10 @@ from typing import TypeVar
 
 import duckdb
 
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Action, DropStatus, Outcome, Post, Status, in_columns
 from contrib_watch.core.tokens import tokens_of
-from contrib_watch.store import Drops, Findings, Ledger, State, utc_text
+from contrib_watch.store import Drops, Ledger, State, utc_text
 from contrib_watch.store.export import export
 from contrib_watch.store.history import History
 from contrib_watch.store.proof import prove

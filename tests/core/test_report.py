@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.guards import Breach
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
 from contrib_watch.core.naks import EXPLANATIONS, explain
@@ -64,20 +65,21 @@ def the_rows(report: Report) -> pd.DataFrame:
     return report.rows.to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def a_report(quotes: Quotes | None, *outcomes: Outcome, drop: Drop | None = None, **options: Any) -> Report:
+def a_report(
+    quotes: Quotes | None, *outcomes: Outcome, drop: Drop | None = None, unreadable: str = "", **found: Any
+) -> Report:
     return build_report(
-        **{
-            "drop": drop or a_drop(),
-            "service": "NIPROV",
-            "target": "ads-london",
-            "simulated": False,
-            "version": "1.0",
-            "state_id": "s1",
-            "local_tz": UTC,
-            "quotes": quotes,
-            "outcomes": the_outcomes(*outcomes),
-            **options,
-        }
+        drop=drop or a_drop(),
+        service="NIPROV",
+        target="ads-london",
+        simulated=False,
+        version="1.0",
+        state_id="s1",
+        local_tz=UTC,
+        quotes=quotes,
+        outcomes=the_outcomes(*outcomes),
+        findings=Findings(**found),
+        unreadable=unreadable,
     )
 
 
@@ -293,7 +295,7 @@ def test_a_drop_that_a_person_ended_has_published_nothing() -> None:
 
 
 def test_missing_rics_are_in_the_verdict_and_no_rows() -> None:
-    report = a_report(ten_rows(), missing=["OLD1", "OLD2"])
+    report = a_report(ten_rows(), missing=("OLD1", "OLD2"))
     assert report.verdict.text == "Nothing to send: 10 rows unchanged; 2 known RICs missing from the file"
     assert report.verdict.level == "attention"
     assert report.rows_read == 10
@@ -399,7 +401,7 @@ def test_a_very_long_cell_is_quoted_in_part() -> None:
 
 def test_problems_found_after_reading_count_like_those_of_the_cells() -> None:
     owned = Problem(4, "R4", "row 4", "", "is owned by feed fx", "leave it out")
-    report = a_report(ten_rows(), *rows_with(Status.REJECTED, 4), problems=[owned])
+    report = a_report(ten_rows(), *rows_with(Status.REJECTED, 4), problems=(owned,))
     assert [(cause.count, cause.cause, cause.example) for cause in report.causes] == [
         (1, "is owned by feed fx", "row 4")
     ]
@@ -436,9 +438,9 @@ def test_naks_are_grouped_by_code_and_answer_in_plain_words() -> None:
 def test_a_guard_that_a_drop_does_not_pass_is_the_first_cause(status: DropStatus, fate: Status, mend: str) -> None:
     moved = Breach("max_move", "BID moved 9,900 % (limit 20 %)", 2, ('row 2, BID "100"', 'row 3, BID "99"'))
     outcomes = [*rows_with(fate, 2, 3, text=moved.what), *rows_with(Status.REJECTED, 4, 5, 6)]
-    problems = [a_problem(row) for row in (4, 5, 6)]
+    problems = tuple(a_problem(row) for row in (4, 5, 6))
     drop = a_drop(status, moved.what)
-    first, other = a_report(ten_rows(), *outcomes, drop=drop, breaches=[moved], problems=problems).causes
+    first, other = a_report(ten_rows(), *outcomes, drop=drop, breaches=(moved,), problems=problems).causes
     assert (first.status, first.count, first.cause) == (fate, 2, f"{fate}, {moved.what}")
     assert first.example == 'row 2, BID "100"; row 3, BID "99"'
     assert first.mend.startswith(mend)
@@ -470,7 +472,7 @@ def test_every_code_of_the_specification_is_explained() -> None:
 def test_warnings_of_the_reading_are_kept_and_none_is_said_twice() -> None:
     quotes = some_quotes({"A": 2})
     quotes = Quotes(quotes.values, quotes.rows, {}, (), 1, warnings=("one", "two"))
-    assert a_report(quotes, warnings=["two", "three"]).warnings == ("one", "two", "three")
+    assert a_report(quotes, warnings=("two", "three")).warnings == ("one", "two", "three")
 
 
 # --- spreadsheets

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Problem
 from contrib_watch.core.settle import LatestDrop, Signature
-from contrib_watch.store import Drops, Findings, ReportName, SeenFile, State, utc_text
+from contrib_watch.store import Drops, ReportName, SeenFile, State, utc_text
 
 SEEN = datetime(2026, 11, 22, 16, 30, 0, 123_000, tzinfo=UTC)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from contrib_watch.core.chain import canonical
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Action, Drop, DropStatus, Outcome, Post, Status, in_columns
-from contrib_watch.store import Drops, Findings, Ledger, State
+from contrib_watch.store import Drops, Ledger, State
 from contrib_watch.store import outcomes as outcomes_module
 from contrib_watch.store.history import History
 from contrib_watch.store.outcomes import KEPT_COLUMNS
