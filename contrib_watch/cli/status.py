@@ -133,12 +133,15 @@ def _state(desk: Desk) -> dict[str, str]:
 
 def _feed(desk: Desk, name: str, sight: Sight, drops: Mapping[str, int]) -> dict[str, Any]:
     decided = {file.name: file for file in desk.drops.files(name)}
+    folder, outage = Path(desk.feeds[name].folder), sight.outage
+    if outage and desk.settings.ads.simulated and not folder.exists():
+        outage = "it is not there; the next run makes it"  # as it does where the program is tried out
     return {
         "feed": name,
-        "folder": str(desk.feeds[name].folder),
+        "folder": str(folder),
         "last_scan_utc": sight.at_utc,
         "last_good_scan_utc": sight.good_utc,
-        "outage": sight.outage,
+        "outage": outage,
         "drops": drops,
         "files": [_file(desk, file, seen, decided.get(file)) for file, seen in sorted(sight.files.items())],
     }

@@ -130,6 +130,13 @@ def test_a_state_that_is_not_there_yet(site: Site) -> None:
     assert "connection never tried" in site.invoke("status").stdout
 
 
+def test_a_folder_that_is_still_to_be_made_is_no_outage_of_a_share(site: Site) -> None:
+    site.inbox.rmdir()
+    for host, told in (("simulated", "the next run makes it"), (CLOSED, "was it deleted, or its share unmounted?")):
+        site.configure(host)
+        assert told in site.invoke("status").stdout
+
+
 def test_drops_and_what_waits_for_a_decision(site: Site) -> None:
     with ads() as server:
         site.configure(server.address)
