@@ -83,6 +83,11 @@ def plans(changes: Changes) -> Iterator[pa.Table]:
         yield plan(piece)
 
 
+def planned_posts(changes: Changes) -> Iterator[Post]:
+    """What is to be posted, planned piece by piece."""
+    return chain.from_iterable(map(posts, plans(changes)))
+
+
 def posts(planned: pa.Table) -> Iterator[Post]:
     """The rows of a plan as Posts, made in chunks."""
     return chain.from_iterable(map(_posts, planned.to_batches(CHUNK_ROWS)))

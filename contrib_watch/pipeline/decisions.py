@@ -22,8 +22,9 @@ from contrib_watch.errors import (
     UnreadableFile,
 )
 from contrib_watch.pipeline.aside import done_at_once
+from contrib_watch.pipeline.beginning import Beginning, Inspection, beginning, inspecting
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.job import Beginning, Inspection, Job, beginning, inspecting
+from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish, rebuilt, reports_folder
 from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held

@@ -26,7 +26,7 @@ from contrib_watch.adapters.folder import spool  # noqa: E402
 from contrib_watch.adapters.sheets.reader import Reader  # noqa: E402
 from contrib_watch.cli import main, running  # noqa: E402
 from contrib_watch.core import posts  # noqa: E402
-from contrib_watch.pipeline import desk, job, posting, publishing  # noqa: E402
+from contrib_watch.pipeline import beginning, desk, job, posting, publishing  # noqa: E402
 from contrib_watch.store import Drops, Ledger, State, Writing  # noqa: E402
 
 STAGES = {
@@ -36,10 +36,10 @@ STAGES = {
     "wait until it is read": (Reader, "read_cells"),
     "type the cells": (desk, "read_quotes"),
     "look up what the snapshot has of it": (Ledger, "held"),
-    "compare the two": (job, "unchanged"),
+    "compare the two": (beginning, "unchanged"),
     "read the snapshot": (Ledger, "snapshot"),
-    "diff": (job, "diff"),
-    "second reading": (job, "second_look"),
+    "diff": (beginning, "diff"),
+    "second reading": (beginning, "second_look"),
     "plan posts": (posts, "plan"),
     "record in flight": (Ledger, "in_flight"),
     "make post texts": (posting, "outgoing"),

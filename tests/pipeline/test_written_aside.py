@@ -90,13 +90,13 @@ def test_a_fault_in_planning_is_its_drops_alone(new_site: NewSite, monkeypatch: 
     """What is on the wire is waited for; its drop fails, and the other feed's goes on."""
     from contrib_watch.pipeline import job
 
-    def broken_off(planned: object, plan: Callable[[object], object] = job.posts) -> object:
+    def broken_off(planned: object, plan: Callable[[object], object] = job.planned_posts) -> object:
         for number, post in enumerate(plan(planned)):  # type: ignore[call-overload]
             if post.ric == "R20=":
                 raise RuntimeError(f"no post can be made of row {number}")
             yield post
 
-    monkeypatch.setattr(job, "posts", broken_off)
+    monkeypatch.setattr(job, "planned_posts", broken_off)
     lost = Fault(kind=FaultKind.LOSE_ACK, nth=3)
     site = new_site(make_feed("fx"), make_feed("desk"), window=2, faults=[lost], ack_timeout_s=5.0)
     site.save(sheet_of(ROWS))
