@@ -144,7 +144,9 @@ def _csv_lines(rows: pa.Table) -> bytes:
 def _csv_cells(column: pa.ChunkedArray, *, free: bool) -> pa.StringArray:
     """A column as the cells of a CSV, empty for what is absent; ``free`` text is made safe, and quoted (RFC 4180,
     2.6), where that is needed."""
-    texts = pc.fill_null(pc.cast(column.combine_chunks(), pa.string()), "")
+    texts = column.combine_chunks()
+    texts = texts if texts.type == pa.string() else pc.cast(texts, pa.string())
+    texts = pc.fill_null(texts, "") if texts.null_count else texts
     content = _content(texts) if free else b""
     if not content:
         return texts
