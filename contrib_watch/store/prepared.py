@@ -21,7 +21,10 @@ _DIALECT = sqlite.dialect()
 
 
 def run(connection: Connection, statement: Executable, /, **bound: Any) -> sqlite3.Cursor:
-    """Execute a change; ``bound`` are its parameters, or the values of its columns. Not read from, it is over."""
+    """Execute a statement; ``bound`` are its parameters, or the values of its columns.
+
+    The cursor tells ``rowcount`` and ``lastrowid``, or gives rows as the driver has them.
+    """
     return _executed(connection, _prepared(statement, tuple(bound)), bound)
 
 
