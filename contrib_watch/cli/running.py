@@ -169,7 +169,7 @@ def _attempt(
     once: bool,
 ) -> Result:
     form = _form(desk.settings)
-    loop = Loop(desk, connection, form, progress, aside=in_thread, writer=in_thread, held_back=past.unseen)
+    loop = Loop(desk, connection, form, progress, aside=in_thread, held_back=past.unseen)
 
     def scanned(feed: str, scan: Scan) -> None:
         if not scan.outage:

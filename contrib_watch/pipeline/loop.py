@@ -14,7 +14,7 @@ from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.adapters.folder import Scan
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer
-from contrib_watch.ads.session import Answer, LoggedIn, Outgoing
+from contrib_watch.ads.session import Answer, LoggedIn
 from contrib_watch.core.model import Drop, Status
 from contrib_watch.errors import (
     ConfigurationError,
@@ -37,7 +37,7 @@ from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
-from contrib_watch.store import PENDING, Entry, Writing
+from contrib_watch.store import PENDING, Entry
 
 log = structlog.get_logger()
 
@@ -62,13 +62,11 @@ class Loop:
         progress: Progress,
         *,
         aside: Aside = at_once,
-        writer: Aside = at_once,
         dice: random.Random | None = None,
         held_back: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """``form`` gives the format of a Service's posts. ``aside`` reads files and writes reports.
 
-        ``writer`` writes to the state what a turn decided, while the loop decides the next one.
         ``dice`` picks the items that are read back after a login. ``held_back`` gives feeds of which nothing may be
         sent at present, as if they were paused, and why.
         """
@@ -81,7 +79,6 @@ class Loop:
         self._look_around_s = -math.inf
         self._jobs: dict[str, Job] = {}  # by feed: a feed's drops go one after the other
         self._aside = aside
-        self._writing = Writing(writer)
         self._reading: Procedure[None] | None = None  # one at a time, so that no two drops plan to post one RIC
         self._tidying = Tidying(desk, aside, self._wake)
         self._started_last: dict[str, int] = {}  # by feed: the drop
@@ -125,12 +122,11 @@ class Loop:
         ``ads.connect_timeout_s`` while there is something to send. What was not sent stays for the next run.
         """
         try:
-            with self._desk.state.written_aside(self._writing):
-                self._recover()
-                self._availability.begin()
-                if not once:
-                    self._connect()
-                self._work(once=once, quiet=quiet)
+            self._recover()
+            self._availability.begin()
+            if not once:
+                self._connect()
+            self._work(once=once, quiet=quiet)
         except ConnectionFailed as error:
             self._availability.tell("down", str(error))
             raise
@@ -145,10 +141,10 @@ class Loop:
         while not self._stopping.is_set():
             idle = quiet()  # asked first: what settles after this was not waited for
             self._accept()
-            looked = self._look_around()
+            self._look_around()
             if self._reading is None:
                 self._tidying.advance()
-            self._begin(ask=looked or not self._writing.busy)
+            self._begin()
             self._endings.advance()
             if once and idle and not self._scans:
                 if self._is_over():
@@ -173,11 +169,11 @@ class Loop:
         """The jobs that can go on: of a paused feed only while answers are out."""
         return [job for job in self._jobs.values() if job.drop.feed not in self._paused or job.on_wire or job.done]
 
-    def _look_around(self) -> bool:
-        """What people have paused, what did not come, and whether the state is still there; False: it was not due."""
+    def _look_around(self) -> None:
+        """What people have paused, what did not come, and whether the state is still there, twice a second."""
         now_s = self._desk.clock.monotonic()
         if now_s < self._look_around_s:
-            return False
+            return
         self._look_around_s = now_s + LONGEST_TURN_S
         self._desk.state.refuse_replaced()
         held_back = self._held_back()
@@ -191,7 +187,6 @@ class Loop:
         tell_absences(self._desk)
         if not (self._jobs or self._reading or self._endings.busy):
             self._desk.state.checkpoint()
-        return True
 
     def _wake(self) -> None:
         self._woken.set()
@@ -212,12 +207,9 @@ class Loop:
             accept(self._desk, feed, scan)
             record_scan(self._desk, feed, scan)
 
-    def _begin(self, *, ask: bool) -> None:
-        """Read what is to be sent next; the loop goes on while that takes its time.
-
-        ``ask`` the state for it: what is being written would have to be waited for.
-        """
-        while self._reading is not None or (ask and self._read_next()):
+    def _begin(self) -> None:
+        """Read what is to be sent next; the loop goes on while that takes its time."""
+        while self._reading is not None or self._read_next():
             if self._reading is None or not self._reading.advance():
                 return
             over, self._reading = self._reading, None
@@ -314,14 +306,16 @@ class Loop:
                 self._end(job)
 
     def _deliver(self, answers: Sequence[Answer]) -> None:
-        """Decide what answers mean and what goes next; that is written aside, and then what goes is handed over."""
+        """Decide what answers mean and what goes next; that is written, and then what goes is handed over."""
         healed = sum(job.healed for job in self._jobs.values())
         entries = self._settle(answers)
         self._presence.settle(answers)
         taken = self._take()
         entries += taken.entries
         if entries:
-            self._writing.begin(lambda: self._write(entries, taken.outgoing))
+            self._desk.ledger.write(entries)
+        if taken.outgoing:  # only now, when they are durably in flight
+            self._link.post(taken.outgoing)
         if sum(job.healed for job in self._jobs.values()) > healed:
             self._presence.doubt(UNKNOWN_ITEM)
         if self._sends and not self._paused and self._presence.posting_to:  # a repair is of no feed in particular
@@ -354,12 +348,6 @@ class Loop:
                 taken.entries.extend(entries)
                 taken.outgoing.extend(outgoing)
         return taken
-
-    def _write(self, entries: Sequence[Entry], outgoing: Sequence[Outgoing]) -> None:
-        """Posts go to the connection only when they are durably in flight."""
-        self._desk.ledger.write(entries)
-        if outgoing:
-            self._link.post(outgoing)
 
     def _repair(self) -> None:
         """Post again what the ADS has lost."""
@@ -460,7 +448,6 @@ class Loop:
         """
         until_s = self._desk.clock.monotonic() + FAREWELL_S
         if self._pace.handed:
-            self._writing.wait()  # it hands over what was decided before the stop
             self._link.recall()
         while self._desk.clock.monotonic() < until_s:
             self._endings.advance()

@@ -9,7 +9,6 @@ from contrib_watch.store.record import last_of_kind, utc_text
 from contrib_watch.store.restore import restore
 from contrib_watch.store.space import shortage
 from contrib_watch.store.state import Lock, State
-from contrib_watch.store.writing import Writing
 
 __all__ = [
     "PENDING",
@@ -21,7 +20,6 @@ __all__ = [
     "SeenFile",
     "State",
     "Witness",
-    "Writing",
     "back_up",
     "back_up_daily",
     "backups_folder",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +30,6 @@ from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 from contrib_watch.store.prepared import run, scalar
 from contrib_watch.store.record import chained, utc_text
-from contrib_watch.store.writing import Writing
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
@@ -68,16 +66,8 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class _InThisThread(threading.local):
-    connection: Connection | None = None
-    """Of the transaction that the thread is in."""
-
-
 class State:
-    """One open state, for one thread, and one that writes beside it (:meth:`written_aside`).
-
-    Use :meth:`transaction` around everything that belongs together.
-    """
+    """One open state, for one thread. Use :meth:`transaction` around everything that belongs together."""
 
     def __init__(self, engine: Engine, folder: Path, utc: Callable[[], datetime], *, reading: bool) -> None:
         """Use :meth:`open`."""
@@ -92,8 +82,8 @@ class State:
         self._begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
         self._kept: Connection | None = None
         """Stays open: to get one from the engine each time costs more than most statements."""
-        self._in_this_thread = _InThisThread()
-        self._writing: Writing | None = None
+        self._current: Connection | None = None
+        """Of the transaction that is under way."""
         self._file = Path(engine.url.database) if engine.url.database else None
         """None: a look at a state that does not exist yet."""
         self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
@@ -141,16 +131,14 @@ class State:
     def transaction(self) -> AbstractContextManager[Connection]:
         """A transaction; inside another one, a part of it. Committed at the end, undone by an exception.
 
-        It waits for what is being written aside, and raises what that ended with. Raises StateUnavailable where the
-        database cannot be used for a reason outside of it, or its file was replaced, and what was committed is lost.
+        Raises StateUnavailable where the database cannot be used for a reason outside of it, or its file was
+        replaced, and what was committed is lost.
         """
-        outer = self._in_this_thread.connection
+        outer = self._current
         return nullcontext(outer) if outer is not None else self._whole_transaction()
 
     @contextmanager
     def _whole_transaction(self) -> Iterator[Connection]:
-        if self._writing is not None:
-            self._writing.wait()
         try:
             with self._begun() as connection:
                 yield connection
@@ -167,12 +155,11 @@ class State:
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
-        here = self._in_this_thread
         kept = self._kept = self._kept or self._engine.connect()
         driver: Any = kept.connection.driver_connection  # SQLAlchemy's own begin and commit cost ten times as much
         try:
             driver.execute(self._begin)
-            here.connection = kept
+            self._current = kept
             yield kept
             driver.commit()
         except BaseException:
@@ -183,20 +170,7 @@ class State:
             kept.close()
             raise
         finally:
-            here.connection = None
-
-    @contextmanager
-    def written_aside(self, writing: Writing) -> Iterator[None]:
-        """While it is entered, this is written aside; at its end all of it has been, or an error says why not.
-
-        That error comes before whatever else ended it: nothing else is as grave.
-        """
-        self._writing = writing
-        try:
-            yield
-        finally:
-            self._writing = None
-            writing.wait()
+            self._current = None
 
     def get(self, key: str) -> str | None:
         """A value of the ``meta`` table."""
@@ -224,8 +198,6 @@ class State:
 
         It is for when nothing else is to be done: a commit that finds the journal full has to do it itself.
         """
-        if self._writing is not None:
-            self._writing.wait()
         if self._kept is None:
             return
         try:

@@ -27,7 +27,7 @@ from contrib_watch.adapters.sheets.reader import Reader  # noqa: E402
 from contrib_watch.cli import main, running  # noqa: E402
 from contrib_watch.core import posts  # noqa: E402
 from contrib_watch.pipeline import beginning, desk, job, posting, publishing  # noqa: E402
-from contrib_watch.store import Drops, Ledger, State, Writing  # noqa: E402
+from contrib_watch.store import Drops, Ledger, State  # noqa: E402
 
 STAGES = {
     "open the state": (State, "open"),
@@ -48,7 +48,7 @@ STAGES = {
     "receive Acks": (Connection, "_receive"),
     "wait for Acks": (Connection, "collect"),
     "decide on Acks": (job.Job, "settle"),
-    "wait until it is recorded": (Writing, "wait"),
+    "write and commit a turn": (Ledger, "write"),
     "advance the snapshot": (Ledger, "landed"),
     "record outcomes": (Ledger, "record"),
     "read outcomes back": (Ledger, "outcomes"),

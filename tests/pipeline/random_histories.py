@@ -23,14 +23,13 @@ from history_model import (
 )
 from random_worlds import ALONE, DECISIONS, RICS, Act, Deed, Save, Step, World
 from shared_parts import folder_in_memory
-from virtual_site import SERVICE, Item, Killed, Late, Life, Site, make_feed
+from virtual_site import SERVICE, Item, Killed, Life, Site, make_feed
 
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.limits import Guards, Limit
 from contrib_watch.core.model import Drop, DropStatus, Person, Source
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, LoginRefused, StateError
 from contrib_watch.pipeline import brake, decisions, undo
-from contrib_watch.pipeline.aside import at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.readback import services, wrong
@@ -127,7 +126,6 @@ class History:
                 full_at=step.full_at,
                 at_commit=step.at_commit,
                 meanwhile=self._meanwhile(step),
-                writer=Late if self._world.late else at_once,
             )
         assert not [post for post in site.posts[posts:] if post.service in halted], "a paused feed is posted"
         made = any(act.deed in (Deed.REVERT, Deed.WITHDRAW) for act in step.acts)

@@ -118,8 +118,6 @@ class World:
     """How the ADS answers packs: a keyword of SimulatedAds that is true."""
     on_stream: bool = False
     """Feeds post on their items' streams; whoever makes the items makes them anew when the ADS has lost its cache."""
-    late: bool = False
-    """Whether what a turn decided is written as late as can be."""
 
 
 # --- making worlds
@@ -142,7 +140,6 @@ def world_of(seed: int) -> World:
         readable=dice.random() > 0.15,
         answers=dice.choice(("", "", "packed_acks", "errors_first", "errors_lost")),
         on_stream=not any(fault.kind is FaultKind.FORGET_CACHE for fault in faults) and dice.random() < 0.2,
-        late=dice.random() < 0.5,
     )
 
 

@@ -8,11 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from virtual_site import Killed, Late, NewSite, Site, make_feed, page_of, read_report, script, sheet
+from virtual_site import Killed, NewSite, Site, make_feed, page_of, read_report, script, sheet
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import LoginRefused, NoConnection, StateError
-from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.patience import LOSSES
 from contrib_watch.simulator.faults import Fault, FaultKind
@@ -42,8 +41,7 @@ def test_a_loop_with_nothing_to_do_leaves_nothing_in_the_journal(site: Site) -> 
     assert found == [(len(RICS),)]
 
 
-@pytest.mark.parametrize("writer", [at_once, Late])
-def test_nothing_more_is_handed_over_once_the_database_was_replaced(new_site: NewSite, writer: Aside) -> None:
+def test_nothing_more_is_handed_over_once_the_database_was_replaced(new_site: NewSite) -> None:
     site = new_site(window=2, rate_limit=20)
     database, seen = site.settings.state.folder / "state.db", []
 
@@ -54,7 +52,7 @@ def test_nothing_more_is_handed_over_once_the_database_was_replaced(new_site: Ne
 
     site.save(prices(1, *(f"R{number}=" for number in range(30))))
     with pytest.raises(StateError, match="deleted or replaced"):
-        site.run(meanwhile={0.33: replace_database}, writer=writer)
+        site.run(meanwhile={0.33: replace_database})
     assert 0 < len(site.posts) <= seen[0] + 2  # what was on its way
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from virtual_site import Late, NewSite, Site, make_feed, script, sheet
+from virtual_site import NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.core.model import NOBODY, Feed
 from contrib_watch.pipeline import brake
@@ -52,7 +52,7 @@ def test_a_stop_calls_it_back_too(new_site: NewSite) -> None:
         stopped_s.append(site.clock.now_s)
         loop.stop()
 
-    site.run(meanwhile={PAUSED_AFTER_S: stop}, writer=Late)
+    site.run(meanwhile={PAUSED_AFTER_S: stop})
     assert any(ric.startswith("SLOW") for at_s, ric in site.wire.sent_at if at_s <= stopped_s[0])
     assert [ric for at_s, ric in site.wire.sent_at if at_s > stopped_s[0]] == []
     assert site.dirty() == set()

@@ -15,7 +15,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -145,29 +144,6 @@ class Life:
         raise Killed
 
 
-class Late(Future[T]):
-    """Work that is done when somebody waits for it, and no sooner: by a writer as slow as can be.
-
-    An Aside.
-    """
-
-    def __init__(self, work: Callable[[], T], /) -> None:
-        super().__init__()
-        self._work: Callable[[], T] | None = work
-
-    def result(self, timeout: float | None = None) -> T:
-        self._do()
-        return super().result(timeout)
-
-    def _do(self) -> None:
-        work, self._work = self._work, None
-        if work is not None:
-            try:
-                self.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - whoever waits gets it, a death too
-                self.set_exception(error)
-
-
 class Interrupted(Reader):
     """A reader during whose first reading something else happens."""
 
@@ -275,14 +251,13 @@ class Site:
         at_commit: tuple[int, Blow] | None = None,
         meanwhile: Mapping[float, Callable[[Loop], object]] | None = None,
         aside: Aside = at_once,
-        writer: Aside = at_once,
     ) -> list[Finished]:
         """One process from its start to its end. ``meanwhile``: what happens so many seconds after its start."""
         life = self.clock.life = Life(die_at, at_commit, full_at)
         with self._new_process() as desk, _mortal(life, desk, self.base):
             self.link = VirtualLink(_session(desk), self.wire, self.clock)
             dice = Random(self.wire.connections)
-            loop = Loop(desk, self.link, self._form, Silent(), aside=aside, writer=writer, dice=dice)
+            loop = Loop(desk, self.link, self._form, Silent(), aside=aside, dice=dice)
             for after_s, happens in (meanwhile or {}).items():
                 self.link.at(self.clock.now_s + after_s, lambda happens=happens: happens(loop))
             if scan:

@@ -1,21 +1,19 @@
-"""What a turn decided is written beside the loop: nothing goes out before that, and nothing where it fails."""
+"""What a turn decided is written before any of it goes out; where that fails, nothing does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from shared_parts import folder_in_memory
-from virtual_site import SERVICE, Blow, Late, NewSite, Site, make_feed
+from virtual_site import SERVICE, Blow, NewSite, Site, make_feed
 
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import Post
 from contrib_watch.errors import StateUnavailable
-from contrib_watch.pipeline.aside import Aside, at_once
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
 
@@ -27,10 +25,7 @@ def sheet_of(rows: int, value: int = 1) -> str:
 
 
 @pytest.mark.parametrize("blow", [Blow.FAIL_BEFORE, Blow.FAIL_AFTER])
-@pytest.mark.parametrize("writer", [at_once, Late])
-def test_nothing_is_on_the_wire_that_is_not_recorded_in_flight(
-    dictionary: Dictionary, writer: Aside, blow: Blow
-) -> None:
+def test_nothing_is_on_the_wire_that_is_not_recorded_in_flight(dictionary: Dictionary, blow: Blow) -> None:
     """Whichever commit of a run fails: each post that came out of it had been recorded before."""
     commits = failed = 0
     while commits >= failed:
@@ -39,7 +34,7 @@ def test_nothing_is_on_the_wire_that_is_not_recorded_in_flight(
             site = Site(folder, dictionary, window=4, quick=True)
             site.save(sheet_of(ROWS))
             with suppress(StateUnavailable):
-                site.run(at_commit=(failed, blow), writer=writer)
+                site.run(at_commit=(failed, blow))
             commits = site.clock.life.commits
             with site.desk() as desk:
                 recorded = site.snapshot().keys() | site.dirty()
@@ -54,34 +49,13 @@ def test_nothing_is_on_the_wire_that_is_not_recorded_in_flight(
     assert failed > 10
 
 
-class Recording:
-    """An aside that does all at once, and tells what the connection had been given before."""
-
-    def __init__(self, posted: Callable[[], int]) -> None:
-        self.seen: list[int] = []
-        self._posted = posted
-
-    def __call__(self, work: Callable[[], None], /) -> Future[None]:
-        self.seen.append(self._posted())
-        return at_once(work)
-
-
-def test_the_posts_of_a_turn_go_out_with_its_record_and_not_before(site: Site) -> None:
-    writer = Recording(lambda: len(site.posts))
-    site.save(sheet_of(5))
-    site.run(writer=writer)
-    assert writer.seen[0] == 0
-    assert len(site.posts) == 5
-    assert len(writer.seen) >= 2  # in flight, and acknowledged
-
-
 def test_a_stop_hands_over_what_was_decided_and_waits_for_its_answers(new_site: NewSite) -> None:
     site = new_site(make_feed("fx"), rate_limit=20)
     site.save(sheet_of(ROWS))
-    site.run(meanwhile={0.5: Loop.stop}, writer=Late)
+    site.run(meanwhile={0.5: Loop.stop})
     assert 0 < len(site.posts) < ROWS
     assert not site.dirty()
-    site.run(writer=Late)
+    site.run()
     assert [row["status"] for row in site.rows(1)] == ["acked"] * ROWS
     assert len(site.posts) == ROWS
 
@@ -101,7 +75,7 @@ def test_a_fault_in_planning_is_its_drops_alone(new_site: NewSite, monkeypatch: 
     site = new_site(make_feed("fx"), make_feed("desk"), window=2, faults=[lost], ack_timeout_s=5.0)
     site.save(sheet_of(ROWS))
     site.save("RIC,BID\nD1=,1\nD2=,2\n", feed="desk")
-    first, other = sorted(site.run(writer=Late), key=lambda one: one.drop.id)
+    first, other = sorted(site.run(), key=lambda one: one.drop.id)
     assert (first.drop.status, other.drop.status) == ("failed", "done")
     assert "a fault of the program: RuntimeError: no post can be made of row 20" in first.drop.reason
     assert site.statuses(2) == {"D1=": "acked", "D2=": "acked"}
@@ -113,7 +87,7 @@ def test_a_fault_in_planning_is_its_drops_alone(new_site: NewSite, monkeypatch: 
     assert site.cache().keys() == {*site.snapshot().keys(), *site.dirty()}
     monkeypatch.undo()
     site.save(sheet_of(ROWS, 2))
-    site.run(writer=Late)
+    site.run()
     assert site.cache() == site.snapshot()
     assert set(site.statuses(3).values()) == {"acked"}
 
@@ -130,7 +104,7 @@ def test_a_fault_in_making_a_message_is_its_drops_alone(new_site: NewSite, monke
     site = new_site(make_feed("fx"), make_feed("desk"), window=2)
     site.save(sheet_of(ROWS))
     site.save("RIC,BID\nD1=,1\nD2=,2\n", feed="desk")
-    first, other = sorted(site.run(writer=Late), key=lambda one: one.drop.id)
+    first, other = sorted(site.run(), key=lambda one: one.drop.id)
     assert (first.drop.status, other.drop.status) == ("failed", "done")
     assert "RuntimeError: no message can be made of R20=" in first.drop.reason
     assert site.cache() == site.snapshot()
