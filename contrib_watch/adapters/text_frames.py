@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from websocket import WebSocket
@@ -62,22 +63,21 @@ def _socket(channel: WebSocket) -> socket.socket:
 def encoded(texts: Sequence[str], keys: bytes) -> bytes:
     """A client's frames of these texts, masked with four bytes of ``keys`` each."""
     payloads = [text.encode() for text in texts]
-    # All are masked at once, each filled up to whole masks.
-    padded = b"".join([payload + bytes(-len(payload) % _MASK_BYTES) for payload in payloads])
     words = [-(-len(payload) // _MASK_BYTES) for payload in payloads]
-    masked = (np.frombuffer(padded, np.uint32) ^ np.repeat(np.frombuffer(keys, np.uint32), words)).tobytes()
-    return b"".join(_frames(payloads, words, keys, masked))
+    # All are masked at once, each filled up to whole masks.
+    padded = b"".join([payload.ljust(_MASK_BYTES * count) for payload, count in zip(payloads, words, strict=True)])
+    masked = np.frombuffer(padded, np.uint32) ^ np.repeat(np.frombuffer(keys, np.uint32), words)
+    octets = masked.view(np.uint8).data
+    frames: list[bytes | memoryview] = []
+    start = key = 0
+    for payload, count in zip(payloads, words, strict=True):
+        frames += (_header(len(payload)), keys[key : key + _MASK_BYTES], octets[start : start + len(payload)])
+        start += _MASK_BYTES * count
+        key += _MASK_BYTES
+    return b"".join(frames)
 
 
-def _frames(payloads: Iterable[bytes], words: Iterable[int], keys: bytes, masked: bytes) -> Iterator[bytes]:
-    start = 0
-    for number, (payload, count) in enumerate(zip(payloads, words, strict=True)):
-        yield _header(len(payload))
-        yield keys[_MASK_BYTES * number : _MASK_BYTES * (number + 1)]
-        yield masked[start : start + len(payload)]
-        start += count * _MASK_BYTES
-
-
+@cache
 def _header(size_bytes: int) -> bytes:
     if size_bytes < 126:
         return bytes((_FINAL_TEXT, _MASKED | size_bytes))
