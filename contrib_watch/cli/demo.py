@@ -23,7 +23,7 @@ from contrib_watch.core.model import Drop, Status
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.ending import Finished
-from contrib_watch.pipeline.publishing import rebuilt
+from contrib_watch.pipeline.replay import rebuilt
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import FaultScript
 

@@ -26,7 +26,8 @@ from contrib_watch.pipeline.beginning import Beginning, Inspection, beginning, i
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.later import stated_by
-from contrib_watch.pipeline.publishing import publish, rebuilt, reports_folder
+from contrib_watch.pipeline.publishing import publish, reports_folder
+from contrib_watch.pipeline.replay import rebuilt
 from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held
 
 

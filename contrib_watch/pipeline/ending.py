@@ -13,7 +13,8 @@ from contrib_watch.errors import ContribWatchError, StateUnavailable
 from contrib_watch.pipeline.aside import Aside
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.job import Job
-from contrib_watch.pipeline.publishing import Publisher, rebuilt
+from contrib_watch.pipeline.publishing import Publisher
+from contrib_watch.pipeline.replay import rebuilt
 
 log = structlog.get_logger()
 

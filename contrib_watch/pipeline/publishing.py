@@ -20,7 +20,7 @@ from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.report_rows import COLUMNS
-from contrib_watch.errors import StateUnavailable, UnreadableFile
+from contrib_watch.errors import StateUnavailable
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, done_at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import ReportName
@@ -66,15 +66,6 @@ def facts_of(desk: Desk, drop: Drop, quotes: Quotes | None) -> dict[str, Any]:
 def _utc_offset(drop: Drop) -> timedelta:
     """Of this machine's time when the drop was seen: a report shows all of its times so, whenever it is made."""
     return drop.seen_at_utc.astimezone().utcoffset() or timedelta()
-
-
-def rebuilt(desk: Desk, drop: Drop) -> Report:
-    """The report of a drop that is over, made anew."""
-    try:
-        quotes = desk.quotes(drop)
-    except UnreadableFile:
-        quotes = None
-    return report_of(desk, drop, desk.drops.findings(drop), quotes)
 
 
 def reports_folder(desk: Desk) -> Path:

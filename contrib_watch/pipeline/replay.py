@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from contrib_watch.adapters.report_files import csv_bytes, page
-from contrib_watch.adapters.sheets.reader import shared_reader
 from contrib_watch.config import Settings, parse, parse_dictionary
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
+from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.core.restating import restated
 from contrib_watch.errors import ConfigurationError, StateError
 from contrib_watch.pipeline.desk import Desk
@@ -44,28 +44,7 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
     """
     drop = desk.drop_named(drop_id)
     drop = replace(drop, run=run or drop.run)
-    found = run_record(desk.state, drop.id, drop.run)
-    if found is None:
-        raise ConfigurationError(f"drop {drop.id} has no run {drop.run} that is over and recorded")
-    record, told = found
-    drop = replace(drop, status=DropStatus(told["status"]), reason=told["reason"])
-    quotes = _quotes(desk, drop, told, environ) if told["read"] else None
-    findings = Findings.of(told["findings"])
-    report = build_report(
-        drop=drop,
-        service=told["service"],
-        target=told["target"],
-        simulated=told["simulated"],
-        version=told["version"],
-        config_hash=told["config"],
-        state_id=desk.state.state_id,
-        local_tz=timezone(timedelta(seconds=told["utc_offset_s"])),
-        quotes=quotes,
-        outcomes=desk.ledger.outcomes(drop),
-        findings=findings,
-        unreadable="" if told["read"] else drop.reason,
-        witness=Witness(record.number, record.sha256),
-    )
+    report = rebuilt(desk, drop, environ)
     name = desk.drops.report(drop)
     if name is None:
         raise StateError(f"drop {drop.id}, run {drop.run}, has no report")
@@ -76,6 +55,33 @@ def replay(desk: Desk, drop_id: int, run: int | None, environ: Mapping[str, str]
     return Replay(report, files, written[1]["sha256"] if written else {}, Path(name.folder))
 
 
+def rebuilt(desk: Desk, drop: Drop, environ: Mapping[str, str] | None = None) -> Report:
+    """The report of a run of a drop that is over, as it was then or would have been; raises as :func:`replay` does.
+
+    ``environ`` may hold secrets, of which no report needs any.
+    """
+    found = run_record(desk.state, drop.id, drop.run)
+    if found is None:
+        raise ConfigurationError(f"drop {drop.id} has no run {drop.run} that is over and recorded")
+    record, told = found
+    drop = replace(drop, status=DropStatus(told["status"]), reason=told["reason"])
+    return build_report(
+        drop=drop,
+        service=told["service"],
+        target=told["target"],
+        simulated=told["simulated"],
+        version=told["version"],
+        config_hash=told["config"],
+        state_id=desk.state.state_id,
+        local_tz=timezone(timedelta(seconds=told["utc_offset_s"])),
+        quotes=_quotes(desk, drop, told, environ or {}) if told["read"] else None,
+        outcomes=desk.ledger.outcomes(drop, COLUMNS),
+        findings=Findings.of(told["findings"]),
+        unreadable="" if told["read"] else drop.reason,
+        witness=Witness(record.number, record.sha256),
+    )
+
+
 def _quotes(desk: Desk, drop: Drop, told: Mapping[str, Any], environ: Mapping[str, str]) -> Quotes:
     """The drop's bytes, read as they were then."""
     settings, dictionary = environment(desk, told, environ)
@@ -83,8 +89,8 @@ def _quotes(desk: Desk, drop: Drop, told: Mapping[str, Any], environ: Mapping[st
     if feed is None:
         raise StateError(f"the configuration {settings.sha256} has no feed {drop.feed!r}")
     feed = restated(feed) if drop.origin else feed
-    desk.bytes_of(drop.sha256)  # as they were dropped
-    cells = shared_reader().read_cells(desk.unpacked(drop.sha256), Path(drop.path).name, feed)
+    desk.check_copy(drop)
+    cells = desk.reader.read_cells(desk.unpacked(drop.sha256), Path(drop.path).name, feed)
     return read_quotes(cells, feed, dictionary)
 
 

@@ -342,6 +342,22 @@ def test_a_state_folder_that_cannot_be_written(site: Site, disk: Path) -> None:
     assert "state.folder" in done.stderr
 
 
+def test_a_report_that_a_death_left_unwritten_is_made_by_the_configuration_of_then(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,x"))
+        assert site.once()[0] == 3
+        files = {path: path.read_bytes() for path in site.inbox.glob("*.ack.*")}
+        assert len(files) == 2
+        for path in files:
+            path.unlink()
+        with closing(sqlite3.connect(site.database)) as database, database:
+            database.execute("UPDATE reports SET whole = 0")
+        site.configure(server.address, feed={"ric_column": "Code", "columns": {"RIC": "DSPLY_NAME"}})
+        site.once()
+        assert {path: path.read_bytes() for path in site.inbox.glob("*.ack.*")} == files
+
+
 IMPATIENT = """
 from contrib_watch.cli import main
 from contrib_watch.store import state

@@ -168,7 +168,9 @@ def test_a_held_drop_whose_copy_is_damaged_can_be_ended_although_its_report_will
     assert row["status"] == "rejected"
     assert "is damaged" in row["text"]
     assert "rejected by a person" in row["text"]
+    unwrite_report(site, 2)
     assert site.run() == []
+    assert site.rows(2) == [row]
     assert len(site.posts) == 2
 
 
