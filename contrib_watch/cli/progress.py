@@ -28,10 +28,14 @@ class LogProgress:
 
     def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
         counts = {status: count for status, count in totals.items() if count}
-        log.info("drop finished", drop=drop.id, status=drop.status.value, report=str(report), **counts)
+        log.info("drop finished", drop=drop.id, status=drop.status.value, report=_shown(report), **counts)
 
     def waiting(self, what: str, why: str) -> None:
         """Says nothing: the log has its own lines of it."""
+
+
+def _shown(report: Path) -> str:
+    return "not written yet" if report == Path() else str(report)
 
 
 class BarProgress(LogProgress):

@@ -50,7 +50,8 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
         report = _hold_again(desk, drop, now, by, why)
         what = f"drop {drop_id} is not approved: the snapshot has moved since its report, or the configuration, and "
         what += "it would now change other values"
-        raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {report}")
+        shown = "which could not be written yet" if report == Path() else str(report)
+        raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {shown}")
     told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
         _refuse_decided(desk, drop)
@@ -62,10 +63,10 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
 
 
 def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path:
-    """End a held drop and write its second report; raises ConfigurationError where it is not held.
+    """End a held drop and write its second report, whose path is returned, or an empty one where that failed.
 
     That sends nothing, so it is always possible: also where the drop's copy is gone or damaged, and where its first
-    report cannot be written, of which the second one tells.
+    report cannot be written, of which the second one tells. Raises ConfigurationError where it is not held.
     """
     held = _find(desk, drop_id, DropStatus.HELD)
     named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
@@ -167,8 +168,7 @@ def _write_missing(desk: Desk, drop: Drop) -> Path | None:
     if name is None or name.whole:
         return None
     report = publish(desk, rebuilt(desk, drop))
-    name = desk.drops.report(drop)
-    if name is None or not name.whole:
+    if report == Path():
         what = f"the report of drop {drop.id} can be written neither where it belongs nor to {reports_folder(desk)}"
         hint = "Make one of these folders writable; a drop that is held can be ended by `contrib-watch reject`"
         raise ConfigurationError(what, hint=hint)

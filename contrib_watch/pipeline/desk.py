@@ -68,7 +68,7 @@ class Progress(Protocol):
         ...
 
     def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
-        """It is over, and its report is written."""
+        """It is over, and its report is written; an empty path: that has failed."""
         ...
 
     def waiting(self, what: str, why: str) -> None:

@@ -89,7 +89,7 @@ def reserve(desk: Desk, drop: Drop, folder: Path | None = None, *, beside: Colle
 
 
 def publish(desk: Desk, report: Report) -> Path:
-    """Write a report under its reserved name here and now; returns the path of the CSV."""
+    """Write a report under its reserved name here and now; the path of its CSV, an empty one: it was not written."""
     return done_at_once(_published(desk, report))
 
 
@@ -108,7 +108,7 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
         except OSError as error:
             if folder == reports_folder(desk):
                 log.warning("report not written; the next start tries again", drop=drop.id, why=error.strerror)
-                return folder / f"{name.base}.ack.csv"
+                return Path()
             others.clear()
             _divert(desk, drop, folder, error)
         else:
@@ -140,6 +140,7 @@ class Published(NamedTuple):
 
     drop: Drop
     csv: Path
+    """Empty: it was not written."""
     fault: Exception | None = None
     """Why there is no report: a fault of the program."""
 

@@ -188,6 +188,19 @@ def test_a_held_drop_whose_report_fails_stays_held(site: Site, monkeypatch: pyte
     assert site.statuses(2) == {"A=": "acked", "B=": "unchanged"}
 
 
+def test_a_report_that_was_not_written_is_nowhere(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", approval="always", report_folder=Path("gone")))
+    site.save(sheet("RIC,BID", "A=,5"))
+    (site.settings.state.folder).mkdir()
+    (site.settings.state.folder / "reports").write_bytes(b"")
+    (finished,) = site.run()
+    assert (finished.drop.status, finished.report) == (DropStatus.HELD, Path())
+    assert site.reject(1) == Path()
+    (site.settings.state.folder / "reports").unlink()
+    site.run()
+    assert "there is no report of run 1 of this drop" in page_of(site.report(1)).read_text("utf-8")
+
+
 def test_a_held_drop_whose_report_fails_again_and_again_can_be_ended(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
