@@ -74,9 +74,7 @@ def agreed_quotes(desk: Desk, drop: Drop) -> Quotes:
 
 def _rows(quotes: Quotes, rics: pd.Index[str]) -> dict[int, str]:
     """The rows of some RICs, equal copies included, with the RIC of each."""
-    known, numbers = quotes.rows.index, quotes.rows.to_numpy()
-    if not rics.equals(known):
-        numbers = numbers[known.get_indexer(rics)]
+    numbers = quotes.rows if rics.equals(quotes.rows.index) else quotes.rows.loc[rics]
     rows: dict[int, str] = dict(zip(numbers.tolist(), rics.tolist(), strict=True))
     if quotes.twins:
         chosen = set(rows.values())

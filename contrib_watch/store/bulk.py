@@ -178,9 +178,9 @@ def _insert(
         same = [name for name, values in own.items() if name not in key and _is_one(values)]
         for name in same[: len(own) - 1]:  # no row may be without values
             common[name] = own.pop(name)[0]
-        rows = list(zip(*own.values(), strict=True))
-        statement = _insertion(table, tuple(common), tuple(own), len(rows), replacing=replacing)
-        connection.exec_driver_sql(statement, (*common.values(), *chain.from_iterable(rows)))
+        given = list(zip(*own.values(), strict=True))
+        statement = _insertion(table, tuple(common), tuple(own), len(given), replacing=replacing)
+        connection.exec_driver_sql(statement, (*common.values(), *chain.from_iterable(given)))
 
 
 def _pieces(rows: int) -> Iterator[slice]:

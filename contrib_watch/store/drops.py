@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Table, bindparam, delete, func, insert, select, update
 
 from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.findings import Findings
@@ -462,7 +462,7 @@ def _run(drop: Drop) -> dict[str, int]:
     return {"of_drop": drop.id, "of_run": drop.run}
 
 
-def _drop(row: Row[Any]) -> Drop:
+def _drop(row: Any) -> Drop:
     return Drop(
         id=row.id,
         feed=row.feed,
@@ -483,7 +483,7 @@ def _drop(row: Row[Any]) -> Drop:
     )
 
 
-def _seen_file(row: Row[Any]) -> SeenFile:
+def _seen_file(row: Any) -> SeenFile:
     return SeenFile(
         feed=row.feed,
         name=row.name,

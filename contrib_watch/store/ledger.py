@@ -116,7 +116,7 @@ class Ledger:
             by,
             pc.fill_null(attempts.cast(pa.int64()), 0),
         ]
-        return pa.record_batch(columns, SNAPSHOT)
+        return pa.record_batch(columns, schema=SNAPSHOT)
 
     def held(self, service: str, feed: str, rics: pa.StringArray) -> pa.ChunkedArray:
         """What was acknowledged of each of these RICs, as one text: the RIC and the JSON object of its fields.
@@ -134,7 +134,7 @@ class Ledger:
         """Those of these RICs of which nobody knows what the ADS holds."""
         with self._state.transaction() as connection:
             asked = rics.tolist() if _has_any(connection, service) else []
-            return [ric for rows in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in rows]
+            return [ric for piece in rows_of(connection, schema.dirty, (), service, asked) for (ric,) in piece]
 
     def owned(self, service: str, feed: str) -> set[str]:
         """All RICs that a feed has posted and owns."""

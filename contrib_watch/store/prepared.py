@@ -70,6 +70,8 @@ def _executed(connection: Connection, prepared: _Prepared, bound: dict[str, Any]
 def _prepared(statement: Executable, names: tuple[str, ...]) -> _Prepared:
     options = {"render_postcompile": True}
     compiled: Any = statement.compile(dialect=_DIALECT, column_keys=list(names), compile_kwargs=options)  # type: ignore[attr-defined]
+    if unknown := set(names).difference(compiled.positiontup or ()):  # SQLAlchemy would pass them by
+        raise KeyError(*sorted(unknown))
     needed = {name for name, parameter in compiled.binds.items() if parameter.required}
     fixed = {name: value for name, value in compiled.params.items() if name not in needed}
     fixed |= {column.key: column.default.arg for column in compiled.prefetch}

@@ -20,8 +20,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, insert, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy.dialects.sqlite import insert
 
 from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
@@ -46,8 +46,9 @@ PAUSES, ALL_FEEDS = "pauses", "*"
 
 _LAST = select(schema.record.c.number, schema.record.c.sha256).order_by(schema.record.c.number.desc()).limit(1)
 _ADD = insert(schema.record)
-_head = sqlite.insert(schema.meta)
-_SET_HEAD = _head.on_conflict_do_update(index_elements=["key"], set_={"value": _head.excluded.value})
+_META = insert(schema.meta)
+PUT_META = _META.on_conflict_do_update(index_elements=["key"], set_={"value": _META.excluded.value})
+"""Sets the value of a key."""
 _OF_DROP = select(schema.record).where(schema.record.c.drop_id == bindparam("drop")).order_by(schema.record.c.number)
 
 
@@ -78,7 +79,7 @@ def chained(
     number, previous = (last.number + step, last.sha256) if last else (1, BEGINNING)
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
     run(connection, _ADD, number=number, kind=kind, drop_id=drop_id, sha256=added.sha256, text=added.text)
-    run(connection, _SET_HEAD, key=HEAD, value=f"{number} {added.sha256}")
+    run(connection, PUT_META, key=HEAD, value=f"{number} {added.sha256}")
     return added
 
 

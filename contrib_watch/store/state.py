@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from contrib_watch.core.chain import Link
@@ -29,7 +28,7 @@ from contrib_watch.errors import StateError, StateLocked, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
 from contrib_watch.store.prepared import run, scalar
-from contrib_watch.store.record import chained, utc_text
+from contrib_watch.store.record import PUT_META, chained, utc_text
 
 LOCK_TIMEOUT_S = 0.2
 """How long a start waits for the lock: longer than a look at who holds it takes."""
@@ -51,8 +50,6 @@ _FAULTS_OF_OURS = (
 """What the database rightly refuses: the program is at fault, not the state."""
 
 _VALUE = select(schema.meta.c.value).where(schema.meta.c.key == bindparam("of"))
-_new = insert(schema.meta)
-_PUT = _new.on_conflict_do_update(index_elements=["key"], set_={"value": _new.excluded.value})
 
 CHECKED_BYTES = 256_000_000
 """A database up to this size is looked through at each start."""
@@ -150,8 +147,7 @@ class State:
             raise StateUnavailable(what, where=self._engine.url.render_as_string(), hint=_RESTORE) from error
         except (DatabaseError, sqlite3.DatabaseError) as error:
             raise _unusable(error, self._engine.url.render_as_string()) from error
-        if self._identity is not None:
-            self.refuse_replaced()
+        self.refuse_replaced()
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
@@ -181,7 +177,7 @@ class State:
     def put(self, key: str, value: str) -> None:
         """Set a value of the ``meta`` table."""
         with self.transaction() as connection:
-            run(connection, _PUT, key=key, value=value)
+            run(connection, PUT_META, key=key, value=value)
 
     def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
         """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""
@@ -224,8 +220,8 @@ class State:
             self._check("integrity_check", because=error)
 
     def refuse_replaced(self) -> None:
-        """Raise StateUnavailable where the database is not the file any more that was opened."""
-        if self._file is None or _identity(self._file) == self._identity:
+        """Raise StateUnavailable where the database is not the file any more that was opened to be changed."""
+        if self._file is None or self._identity is None or _identity(self._file) == self._identity:
             return
         hint = "Put the folder back, or a backup with `contrib-watch state restore FILE`, and start again"
         what = "the database was deleted or replaced while this process used it, so nothing more is sent"
@@ -361,11 +357,15 @@ def _written_pid(path: Path) -> int | None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None: there is no such file. Raises OSError where that cannot be told."""
+    """Device and inode; None: there is no such file. Raises StateUnavailable where that cannot be told."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:  # the share that it is on is away
+        what = f"the database cannot be looked at: {error.strerror}"
+        hint = "See that the folder is there and this user can read it, and start again"
+        raise StateUnavailable(what, where=str(path), hint=hint) from error
     return status.st_dev, status.st_ino
 
 

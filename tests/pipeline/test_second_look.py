@@ -8,11 +8,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import xlsxwriter
 from virtual_site import NewSite, Site, make_feed
 
-from contrib_watch.core.model import DropStatus
+from contrib_watch.core.model import DropStatus, Quotes
+from contrib_watch.pipeline.second_look import _rows
 
 PRICES = [("A=", 1.5, None), ("B=", 45000.25, "*d0"), ("C=", 3, None)]
 """RIC, BID and its number format; one of the two programs takes ``*d0``, which fills a cell with d, for a date's."""
@@ -109,3 +111,11 @@ def test_a_file_that_the_second_program_cannot_read_is_rejected(site: Site, doub
     assert finished.drop.status is DropStatus.REJECTED
     assert "the second program that reads every file gave up on it" in finished.drop.reason
     assert site.sent() == []
+
+
+def test_a_ric_that_no_row_has_is_not_taken_for_another_row() -> None:
+    rics = pd.Index(["A=", "B="], dtype="str")
+    quotes = Quotes(pd.DataFrame(index=rics), pd.Series([2, 3], rics), twins={}, problems=(), rows_read=2)
+    assert _rows(quotes, rics[1:]) == {3: "B="}
+    with pytest.raises(KeyError):
+        _rows(quotes, pd.Index(["C="], dtype="str"))

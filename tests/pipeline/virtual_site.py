@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 
 from shared_parts import copied, put_back, reopened, shared_desk
 from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.exc import OperationalError
 from virtual_link import VirtualLink, Wire
 
 from contrib_watch.adapters.folder import Folder, Scan
@@ -132,14 +131,14 @@ class Life:
             return
         self.commits += 1
         if not self.write():
-            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+            raise sqlite3.OperationalError("database or disk is full")
         number, blow = self._at_commit or (None, None)
         if self.commits != number:
             return
         if blow in (Blow.DIE_AFTER, Blow.FAIL_AFTER):
             connection.connection.commit()
         if blow in (Blow.FAIL_BEFORE, Blow.FAIL_AFTER):
-            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+            raise sqlite3.OperationalError("database or disk is full")
         self.dead = True
         raise Killed
 

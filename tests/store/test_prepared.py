@@ -72,6 +72,12 @@ def test_a_parameter_that_is_forgotten_is_not_taken_for_null(connection: Connect
         rows(connection, _OF)
 
 
+def test_a_value_that_no_column_takes_is_not_passed_by(connection: Connection) -> None:
+    with pytest.raises(KeyError, match="reasons"):
+        run(connection, _CHANGE, of_id=1, reasons="none")
+    assert first(connection, _OF, of_id=1).reason == ""
+
+
 def test_what_the_database_refuses_is_its_drivers_error(connection: Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         run(connection, _ADD, feed=None, status="waiting", **FACTS)

@@ -272,6 +272,30 @@ def test_a_database_that_was_replaced_is_not_used_on(tmp_path: Path) -> None:
             state.refuse_replaced()
 
 
+def test_what_was_committed_to_a_replaced_database_is_no_success(tmp_path: Path) -> None:
+    with opened(tmp_path) as state:
+        (tmp_path / "state.db").rename(tmp_path / "moved")
+        with pytest.raises(StateUnavailable, match="deleted or replaced"):
+            state.put("key", "1")
+
+
+def test_a_database_that_cannot_be_looked_at_is_no_fault_of_the_work_in_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with opened(folder) as state:
+        folder.rename(tmp_path / "away")
+        folder.symlink_to(folder)  # to look at it is an error, as on a share that is away
+        with pytest.raises(StateUnavailable, match="cannot be looked at"):
+            state.put("key", "1")
+
+
+def test_a_reader_may_go_on_with_a_database_that_was_replaced(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with opened(tmp_path, reading=True) as reader:
+        (tmp_path / "state.db").rename(tmp_path / "moved")
+        reader.refuse_replaced()
+        assert reader.get("target") == "prod"
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
