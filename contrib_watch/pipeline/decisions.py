@@ -128,7 +128,7 @@ def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Pe
         if isinstance(now, Inspection):
             start = beginning(desk, again, now)
         else:
-            start = Beginning(DropStatus.REJECTED, str(now))
+            start = Beginning(DropStatus.REJECTED, str(now), Findings(warnings=_sent_before(desk, drop)))
         report = Job.begin(desk, again, start).conclude()
     return publish(desk, report)
 

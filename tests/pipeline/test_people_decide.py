@@ -9,7 +9,7 @@ import pytest
 from virtual_site import Killed, NewSite, Site, make_feed, page_of, script, sheet
 
 from contrib_watch.core.model import DropStatus
-from contrib_watch.errors import ConfigurationError, StateError
+from contrib_watch.errors import ConfigurationError, StateError, UnreadableFile
 from contrib_watch.pipeline import decisions, publishing
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.simulator.faults import Fault, FaultKind
@@ -218,19 +218,34 @@ def test_a_held_drop_whose_report_fails_again_and_again_can_be_ended(
     assert len(site.posts) == 2
 
 
-def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_was_sent(new_site: NewSite) -> None:
+@pytest.fixture
+def late(new_site: NewSite) -> Site:
+    """Drop 1 was held when some of its rows had been sent."""
     site = new_site(make_feed("fx", valid_for_s=3.0), rate_limit=1)
     site.save(sheet("RIC,BID", *(f"R{number}=,1" for number in range(9))))
     site.run()
-    (drop,) = site.drops()
-    assert drop.status is DropStatus.HELD
-    sent = len(site.posts)
-    assert sent > 0
-    with site.desk() as desk:
-        desk.spooled(drop.sha256).unlink()
-    page = page_of(site.reject(1)).read_text("utf-8")
+    assert site.drops()[0].status is DropStatus.HELD
+    assert site.posts
+    return site
+
+
+def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_was_sent(late: Site) -> None:
+    with late.desk() as desk:
+        desk.spooled(late.drops()[0].sha256).unlink()
+    page = page_of(late.reject(1)).read_text("utf-8")
     assert "cannot be read" in page
-    assert f"{sent} rows of this drop were posted before it was held" in page
+    assert f"{len(late.posts)} rows of this drop were posted before it was held" in page
+
+
+def test_a_held_drop_that_turns_out_to_be_unreadable_tells_what_was_sent(late: Site) -> None:
+    def misread() -> None:
+        raise UnreadableFile("it has another layout now")
+
+    with pytest.raises(ConfigurationError, match="drop 1 is not approved"):
+        late.interrupted(lambda desk: decisions.approve(desk, 1), misread)
+    page = page_of(late.report(1)).read_text("utf-8")
+    assert "it has another layout now" in page
+    assert f"{len(late.posts)} rows of this drop were posted before it was held" in page
 
 
 def test_a_held_drop_cannot_be_retried(site: Site) -> None:

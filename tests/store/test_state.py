@@ -292,6 +292,7 @@ def test_a_reader_may_go_on_with_a_database_that_was_replaced(tmp_path: Path) ->
     opened(tmp_path).close()
     with opened(tmp_path, reading=True) as reader:
         (tmp_path / "state.db").rename(tmp_path / "moved")
+        (tmp_path / "state.db").write_bytes((tmp_path / "moved").read_bytes())
         reader.refuse_replaced()
         assert reader.get("target") == "prod"
 
