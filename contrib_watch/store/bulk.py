@@ -29,7 +29,7 @@ from sqlalchemy import (
     select,
 )
 
-from contrib_watch.store.prepared import rows, run, scalar
+from contrib_watch.store.prepared import execute, rows, scalar
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -59,7 +59,7 @@ def put_rics(connection: Connection, table: Table, columns: Columns, alike: Mapp
 def drop_rics(connection: Connection, table: Table, service: str, rics: Sequence[str]) -> None:
     """Delete the rows of some RICs of a Service; those that are not there are no matter."""
     if rics:
-        run(connection, _deletion(table), **_listed(service, rics))
+        execute(connection, _deletion(table), **_listed(service, rics))
 
 
 def rows_of(
@@ -116,7 +116,7 @@ def text_of_each(
 
 def plain_rows(connection: Connection, query: Select[Any], **bound: Any) -> Iterator[Sequence[Sequence[Any]]]:
     """All rows of a query as tuples of the driver's types, some thousands at a time; ``bound`` are its parameters."""
-    with closing(run(connection, query, **bound)) as cursor:
+    with closing(execute(connection, query, **bound)) as cursor:
         while piece := cursor.fetchmany(_FETCHED):
             yield piece
 

@@ -16,7 +16,7 @@ from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Source
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
 from contrib_watch.store import schema
-from contrib_watch.store.prepared import first, rows, run, scalar, scalars
+from contrib_watch.store.prepared import execute, first, rows, scalar, scalars
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
 
@@ -139,7 +139,7 @@ class Drops:
         """The feed's folder was scanned: from now on an old file is no backlog."""
         with self._state.transaction() as connection:
             if self.feed_is_new(feed):
-                run(connection, _ADD_FEED, name=feed, first_scan_utc=utc_text(now_utc))
+                execute(connection, _ADD_FEED, name=feed, first_scan_utc=utc_text(now_utc))
 
     def watched_since(self, feed: str) -> str | None:
         """When the feed's folder was first looked at; None: never."""
@@ -207,8 +207,8 @@ class Drops:
             "drop_id": file.drop_id,
         }
         with self._state.transaction() as connection:
-            run(connection, _NO_FILE, of_feed=file.feed, of_name=file.name)
-            run(connection, _ADD_FILE, **values)
+            execute(connection, _NO_FILE, of_feed=file.feed, of_name=file.name)
+            execute(connection, _ADD_FILE, **values)
 
     # Drops.
 
@@ -257,7 +257,7 @@ class Drops:
                 "adopted": adopted,
                 "held_because": held_because,
             }
-            added = run(connection, _ADD_DROP, **facts, status=DropStatus.WAITING)
+            added = execute(connection, _ADD_DROP, **facts, status=DropStatus.WAITING)
             drop = self.drop(int(added.lastrowid or 0))
             self._state.append("drop", {"drop": drop.id, **facts}, drop.id)
             return drop
@@ -342,10 +342,10 @@ class Drops:
                 "leaves": (leaves or self._leaves(drop))._asdict(),
             }
             record = self._state.append("run", facts, drop.id)
-            run(connection, _NO_RUN, **_run(drop))
+            execute(connection, _NO_RUN, **_run(drop))
             places = {"sheet": facts.get("sheet", ""), "places": canonical(facts.get("places", {}))}
             added = {"drop_id": drop.id, "run": drop.run, "service": service, "record": record.number, **places}
-            run(connection, _ADD_RUN, **added)
+            execute(connection, _ADD_RUN, **added)
             return self._change(
                 drop,
                 status=drop.status,
@@ -419,8 +419,8 @@ class Drops:
     def reserve_report(self, drop: Drop, *, folder: str, base: str) -> ReportName:
         """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
         with self._state.transaction() as connection:
-            run(connection, _NO_REPORT, **_run(drop))
-            run(connection, _ADD_REPORT, drop_id=drop.id, run=drop.run, folder=folder, base=base)
+            execute(connection, _NO_REPORT, **_run(drop))
+            execute(connection, _ADD_REPORT, drop_id=drop.id, run=drop.run, folder=folder, base=base)
         return ReportName(folder=folder, base=base, whole=False)
 
     def unreported(self) -> list[Drop]:
@@ -437,7 +437,7 @@ class Drops:
         with self._state.transaction() as connection:
             body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
             self._state.append("report", body, drop.id)
-            run(connection, _REPORT_WHOLE, **_run(drop))
+            execute(connection, _REPORT_WHOLE, **_run(drop))
 
     def _leaves(self, drop: Drop) -> Leaves:
         with self._state.transaction() as connection:
@@ -445,7 +445,7 @@ class Drops:
 
     def _change(self, drop: Drop, **values: Any) -> Drop:
         with self._state.transaction() as connection:
-            run(connection, _CHANGE, of_drop=drop.id, **values)
+            execute(connection, _CHANGE, of_drop=drop.id, **values)
             return self.drop(drop.id)
 
     def _select(self, query: Executable, **wanted: Any) -> list[Drop]:

@@ -18,7 +18,7 @@ from contrib_watch.core.model import Post
 from contrib_watch.errors import ContribWatchError
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import add_rows, drop_rics
-from contrib_watch.store.prepared import rows, run
+from contrib_watch.store.prepared import execute, rows
 
 BATCH_POSTS = 500
 """Posts in one row, which is written again when some of them are answered and others are not."""
@@ -82,7 +82,7 @@ def put(
             [post.full for post in posts[here]],
         )
         of_row = {"service": service, "feed": feed, "drop_id": drop_id}
-        run(connection, _ADD, **of_row, rics=_json(told.ric), posts=_json(told))
+        execute(connection, _ADD, **of_row, rics=_json(told.ric), posts=_json(told))
 
 
 def _batches(origins: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, slice]]:
@@ -122,9 +122,9 @@ def end(connection: Connection, service: str, rics: Collection[str]) -> None:
     for number, outstanding in _rows(connection, service):
         left = [ric for ric in outstanding if ric not in ended]
         if not left:
-            run(connection, _END, of_id=number)
+            execute(connection, _END, of_id=number)
         elif len(left) < len(outstanding):
-            run(connection, _KEEP, of_id=number, left=_json(left))
+            execute(connection, _KEEP, of_id=number, left=_json(left))
 
 
 def lose(connection: Connection, service: str, rics: Collection[str]) -> None:
@@ -139,7 +139,7 @@ def lose_all(connection: Connection) -> int:
     """No post will have an answer any more. Returns how many had none."""
     posted = without_answer(connection)
     _make_dirty(connection, posted)
-    run(connection, _END_ALL)
+    execute(connection, _END_ALL)
     return len(posted)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import sqlite
 _DIALECT = sqlite.dialect()
 
 
-def run(connection: Connection, statement: Executable, /, **bound: Any) -> sqlite3.Cursor:
+def execute(connection: Connection, statement: Executable, /, **bound: Any) -> sqlite3.Cursor:
     """Execute a statement; ``bound`` are its parameters, or the values of its columns.
 
     The cursor tells ``rowcount`` and ``lastrowid``, or gives rows as the driver has them.
@@ -41,7 +41,7 @@ def first(connection: Connection, statement: Executable, /, **bound: Any) -> Any
 
 def scalars(connection: Connection, statement: Executable, /, **bound: Any) -> list[Any]:
     """The first column of all rows that a query finds, as the driver gives it."""
-    return [row[0] for row in _executed(connection, _prepared(statement, tuple(bound)), bound)]
+    return [row[0] for row in execute(connection, statement, **bound)]
 
 
 def scalar(connection: Connection, statement: Executable, /, **bound: Any) -> Any:

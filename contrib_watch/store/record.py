@@ -27,7 +27,7 @@ from contrib_watch.core.chain import BEGINNING, Link, link, root
 from contrib_watch.core.model import Outcome
 from contrib_watch.store import schema
 from contrib_watch.store.bulk import plain_rows
-from contrib_watch.store.prepared import first, rows, run
+from contrib_watch.store.prepared import execute, first, rows
 
 if TYPE_CHECKING:
     from contrib_watch.store.state import State
@@ -78,8 +78,8 @@ def chained(
     last = first(connection, _LAST)
     number, previous = (last.number + step, last.sha256) if last else (1, BEGINNING)
     added = link(number, previous, at_utc=at_utc, kind=kind, body=body)
-    run(connection, _ADD, number=number, kind=kind, drop_id=drop_id, sha256=added.sha256, text=added.text)
-    run(connection, PUT_META, key=HEAD, value=f"{number} {added.sha256}")
+    execute(connection, _ADD, number=number, kind=kind, drop_id=drop_id, sha256=added.sha256, text=added.text)
+    execute(connection, PUT_META, key=HEAD, value=f"{number} {added.sha256}")
     return added
 
 

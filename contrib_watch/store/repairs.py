@@ -18,7 +18,7 @@ from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import add_rows, drop_rics, rows_of
 from contrib_watch.store.in_flight import Posted
 from contrib_watch.store.ledger import Ledger
-from contrib_watch.store.prepared import run, scalars
+from contrib_watch.store.prepared import execute, scalars
 from contrib_watch.store.record import REPAIR_COLUMNS, leaves_of, repair_leaves
 from contrib_watch.store.state import State
 
@@ -99,12 +99,12 @@ class Repairs:
         Those that are in doubt already stay as they are.
         """
         with self._state.transaction() as connection:
-            run(connection, _DOUBT, of_service=service, of_rics=json.dumps(rics))
+            execute(connection, _DOUBT, of_service=service, of_rics=json.dumps(rics))
 
     def present(self, service: str, rics: Sequence[str]) -> None:
         """The ADS was seen to hold what it acknowledged of these RICs: a repair left them in doubt for nothing."""
         with self._state.transaction() as connection:
-            run(connection, _NOT_LOST, of_service=service, of_rics=json.dumps(rics))
+            execute(connection, _NOT_LOST, of_service=service, of_rics=json.dumps(rics))
 
     def in_flight(self, service: str, posts: Sequence[Post], wanted: Mapping[str, Wanted]) -> list[int]:
         """Record posts durably before they go on the wire, and give each its PostID."""

@@ -27,7 +27,7 @@ from contrib_watch.core.chain import Link
 from contrib_watch.errors import StateError, StateLocked, StateUnavailable
 from contrib_watch.store import schema
 from contrib_watch.store.backup import backups_folder, copy_database, daily_backups, database_of, free_name
-from contrib_watch.store.prepared import run, scalar
+from contrib_watch.store.prepared import execute, scalar
 from contrib_watch.store.record import PUT_META, chained, utc_text
 
 LOCK_TIMEOUT_S = 0.2
@@ -177,7 +177,7 @@ class State:
     def put(self, key: str, value: str) -> None:
         """Set a value of the ``meta`` table."""
         with self.transaction() as connection:
-            run(connection, PUT_META, key=key, value=value)
+            execute(connection, PUT_META, key=key, value=value)
 
     def append(self, kind: str, body: Mapping[str, Any], drop_id: int | None = None) -> Link:
         """Add a record to the chain; within a transaction, as a part of it. ``body`` is of JSON's types."""

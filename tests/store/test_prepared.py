@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, create_engine, func, insert, selec
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.store import schema
-from contrib_watch.store.prepared import first, rows, run, scalar, scalars
+from contrib_watch.store.prepared import execute, first, rows, scalar, scalars
 
 DROPS = schema.drops
 FACTS = {"path": "/in/a.csv", "sha256": "", "size_bytes": 1, "mtime_ns": "1", "owner": "", "seen_at_utc": ""}
@@ -28,7 +28,7 @@ def connection() -> Iterator[Connection]:
     with create_engine("sqlite://").connect() as connection:
         schema.metadata.create_all(connection)
         for feed in ("fx", "fx", "desk"):
-            run(connection, _ADD, feed=feed, status=DropStatus.WAITING, **FACTS)
+            execute(connection, _ADD, feed=feed, status=DropStatus.WAITING, **FACTS)
         yield connection
 
 
@@ -45,14 +45,14 @@ def test_truth_values_and_the_columns_defaults_are_what_the_schema_says(connecti
 
 
 def test_a_change_tells_how_many_rows_it_met_and_what_number_it_gave(connection: Connection) -> None:
-    assert run(connection, _CHANGE, of_id=1, status="done", approved=True).rowcount == 1
-    assert run(connection, _CHANGE, of_id=9, status="done").rowcount == 0
+    assert execute(connection, _CHANGE, of_id=1, status="done", approved=True).rowcount == 1
+    assert execute(connection, _CHANGE, of_id=9, status="done").rowcount == 0
     assert first(connection, _OF, of_id=1).approved is True
-    assert run(connection, _ADD, feed="fx", status="held", **FACTS).lastrowid == 4
+    assert execute(connection, _ADD, feed="fx", status="held", **FACTS).lastrowid == 4
 
 
 def test_values_of_the_statement_itself_are_bound(connection: Connection) -> None:
-    run(connection, _CHANGE, of_id=2, status="done")
+    execute(connection, _CHANGE, of_id=2, status="done")
     assert scalars(connection, _SOME) == [1, 3]
 
 
@@ -74,10 +74,10 @@ def test_a_parameter_that_is_forgotten_is_not_taken_for_null(connection: Connect
 
 def test_a_value_that_no_column_takes_is_not_passed_by(connection: Connection) -> None:
     with pytest.raises(KeyError, match="reasons"):
-        run(connection, _CHANGE, of_id=1, reasons="none")
+        execute(connection, _CHANGE, of_id=1, reasons="none")
     assert first(connection, _OF, of_id=1).reason == ""
 
 
 def test_what_the_database_refuses_is_its_drivers_error(connection: Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        run(connection, _ADD, feed=None, status="waiting", **FACTS)
+        execute(connection, _ADD, feed=None, status="waiting", **FACTS)
