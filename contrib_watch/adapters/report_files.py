@@ -219,20 +219,27 @@ def _fitted(filename: str, limit_bytes: int) -> str:
 
 
 def _publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, bool]:
-    """Make a content appear at ``path``, whole; its SHA-256 (hex), and whether it was not there byte for byte."""
-    temporary = _temporary(path)
-    temporary.unlink(missing_ok=True)
+    """Make a content appear at ``path``, whole; its SHA-256 (hex), and whether it was not there byte for byte.
+
+    Two processes may do so at one time, the one that sends and one of a person who decides.
+    """
+    temporary = usual = _temporary(path)
+    if usual.exists():  # left by a death, or just being written
+        temporary = usual.with_suffix(f".{os.getpid()}.part")
+        temporary.unlink(missing_ok=True)
+    created = True
     try:
         sha256 = _write_durably(temporary, pieces)
         try:
             _rename_to_free_name(temporary, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # who was quicker took away what was written here
             if path.is_symlink() or _file_sha256(path) != sha256:
                 raise
-            return sha256, False
+            created = False
     finally:
         temporary.unlink(missing_ok=True)
-    return sha256, True
+    usual.unlink(missing_ok=True)
+    return sha256, created
 
 
 def _temporary(path: Path) -> Path:

@@ -216,6 +216,27 @@ def test_a_temporary_file_that_a_stopped_start_left_is_taken_away(tmp_path: Path
     assert set(tmp_path.iterdir()) == whole
 
 
+def test_two_that_write_the_same_report_at_one_time_both_have_written_it(tmp_path: Path) -> None:
+    path, seen = tmp_path / "a.ack.csv", []
+
+    def quicker() -> Iterator[bytes]:
+        yield b"a whole "
+        seen.append(path.exists())
+        yield b"report"
+
+    def slower() -> Iterator[bytes]:
+        yield b"a whole "
+        assert report_files._publish(path, quicker())[1]
+        seen.append(path.read_bytes())
+        yield b"report"
+
+    sha256, created = report_files._publish(path, slower())
+    assert (sha256, created) == (hashlib.sha256(b"a whole report").hexdigest(), False)
+    assert seen == [False, b"a whole report"]
+    assert path.read_bytes() == b"a whole report"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_error_leaves_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long"):
         write_report(a_report(), tmp_path, "a" * 300)
