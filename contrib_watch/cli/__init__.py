@@ -53,8 +53,8 @@ def main() -> None:
     # Modules stay, and rows hold no cycles: to look for garbage every 700 objects would cost a seventh of a start
     # and half of the time in which rows are read from the state.
     gc.set_threshold(100_000, 50, 100)
-    # Arrow's allocator asks for pages of 2 MB, and to clear them costs the kernel more than they spare: with plain ones,
-    # a first load of 100,000 rows takes 8 % less of the processor's time, and 7 % less memory.
+    # Arrow's allocator asks for pages of 2 MB, and to clear them costs the kernel more than they spare: with plain
+    # ones, a first load of 100,000 rows takes 8 % less of the processor's time, and 7 % less memory.
     os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")
     atexit.register(gc.freeze)  # an exit would look through all of them three times: a tenth of a run without a drop
 
