@@ -414,7 +414,7 @@ def _unusable(error: DatabaseError | sqlite3.DatabaseError, where: str) -> State
     cause = error.orig if isinstance(error, DatabaseError) else error
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what the extended codes add
     if code == sqlite3.SQLITE_BUSY:
-        hint = "Close the program that has it open (an SQL client, a copy under way), and start again"
+        hint = "Close the program that has it open (an SQL client, a copy under way); a daemon goes on then by itself"
         what = f"the database was locked by another program for {BUSY_TIMEOUT_S:g} s"
         return StateLocked(what, where=where, hint=hint)
     if isinstance(cause, sqlite3.OperationalError):  # a full disk, no permission: the operator's to mend
