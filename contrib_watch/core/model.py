@@ -364,7 +364,7 @@ class Outcome(NamedTuple):
 
 
 Outcomes = Mapping[str, Sequence[Any]]
-"""What became of rows, in columns: of each field of Outcome, in their order, the values of all rows."""
+"""What became of rows, in columns: of each field of Outcome the values of all rows."""
 
 
 def in_columns(outcomes: Iterable[Outcome]) -> Outcomes:

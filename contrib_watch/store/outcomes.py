@@ -49,7 +49,8 @@ class Recorded:
     def add(self, outcomes: Outcomes) -> None:
         """Outcomes that were recorded, in any order."""
         self._rows.extend(outcomes["row"])
-        self._hashes += b"".join(hashed(map(leaf, zip(*outcomes.values(), strict=True))))
+        rows = zip(*(outcomes[name] for name in ROW_COLUMNS), strict=True)
+        self._hashes += b"".join(hashed(map(leaf, rows)))
         if len(self._rows) > KEPT_ROWS:
             self._pieces, self._latest = [], _nothing()
             return

@@ -378,3 +378,11 @@ def test_a_tree_of_many_rows_is_that_over_the_table(
         ledger.record(drop, in_columns(outcomes[start : start + 300]))
     shown_as_in_the_table(state, ledger, drop)
     assert ledger.leaves(drop) == in_the_table(state, drop)
+
+
+def test_the_order_of_the_columns_is_no_matter(state: State) -> None:
+    ledger, drop = Ledger(state), processed(state)
+    outcomes = in_columns([Outcome(2, "A", Status.ACKED, full="{}"), Outcome(3, "B", Status.NAKKED, nak_code="C")])
+    ledger.record(drop, dict(reversed(outcomes.items())))
+    shown_as_in_the_table(state, ledger, drop)
+    assert ledger.leaves(drop) == in_the_table(state, drop)
