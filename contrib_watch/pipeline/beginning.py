@@ -13,7 +13,7 @@ from contrib_watch.pipeline.aside import Begun, Steps
 from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.ruling import Ruling, rule
 from contrib_watch.pipeline.second_look import SecondLook, second_look
-from contrib_watch.pipeline.unchanged import Held, look_up, unchanged
+from contrib_watch.pipeline.unchanged import Held, look_ahead, look_up, unchanged
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.unsent import beyond, rejected, replaced, stopped, with_twins
 
@@ -83,9 +83,11 @@ def inspecting(
     Of a drop ``to_end`` nothing is posted, so nothing is read again. The cells end here: a plan can use their memory.
     """
     feed = desk.feed_of(drop)
-    cells: Cells = yield lambda: desk.cells(drop)
+    reading: Future[Cells] = yield Begun(lambda: desk.cells(drop))
+    whole = look_ahead(desk.ledger, feed, drop.size_bytes)
+    cells = yield reading
     typing: Future[Quotes] = yield Begun(lambda: desk.typed(cells, feed))
-    held = look_up(desk.ledger, feed, cells)
+    held = look_up(desk.ledger, feed, cells, whole)
     quotes: Quotes = yield typing
     changes = examine(desk, drop, quotes, claimed(), stated, held)
     to_post = () if to_end else changes.rics

@@ -15,7 +15,12 @@ from contrib_watch.core.model import Cells, Feed, Quotes
 from contrib_watch.core.posts import PIECE_ROWS
 from contrib_watch.core.quotes import written_rics
 from contrib_watch.pipeline.aside import side_by_side
-from contrib_watch.store import Ledger
+from contrib_watch.store import Ledger, Whole
+
+LEAST_ROW_BYTES = 16
+"""A file of fewer for each RIC of its feed does not have most of them, not even as a workbook, which is packed."""
+MOST_WHOLE_RICS = 250_000
+"""More would need memory that a large file needs itself."""
 
 
 class Held(NamedTuple):
@@ -27,13 +32,21 @@ class Held(NamedTuple):
     """Of each of these rows, in pieces, what Ledger.held() tells."""
 
 
-def look_up(ledger: Ledger, feed: Feed, cells: Cells) -> Held:
-    """What the snapshot has of the rows of these cells, which may be typed meanwhile.
+def look_ahead(ledger: Ledger, feed: Feed, size_bytes: int) -> Whole | None:
+    """All that the feed owns, where a file of that size may have most of it; the file may be read meanwhile.
+
+    To bring all in order takes half of what it takes to look each up. It holds good as what look_up() tells.
+    """
+    return ledger.whole(feed.service, feed.name, min(size_bytes // LEAST_ROW_BYTES, MOST_WHOLE_RICS))
+
+
+def look_up(ledger: Ledger, feed: Feed, cells: Cells, whole: Whole | None = None) -> Held:
+    """What the snapshot has of the rows of these cells, which may be typed meanwhile; ``whole``: see look_ahead().
 
     It holds good for as long as the feed posts nothing: what others post takes no RIC from it and changes no value of
     it, but may leave one in doubt, which is looked at when they are compared.
     """
-    return Held(cells.rows, ledger.held(feed.service, feed.name, written_rics(cells, feed)).chunks)
+    return Held(cells.rows, ledger.held(feed.service, feed.name, written_rics(cells, feed), whole).chunks)
 
 
 def unchanged(ledger: Ledger, feed: Feed, quotes: Quotes, held: Held | None = None) -> pa.BooleanArray:

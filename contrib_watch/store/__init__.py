@@ -3,7 +3,7 @@
 from contrib_watch.core.chain import Witness
 from contrib_watch.store.backup import back_up, back_up_daily, backups_folder, daily_backups
 from contrib_watch.store.drops import PENDING, Drops, ReportName, SeenFile
-from contrib_watch.store.ledger import Entry, Ledger
+from contrib_watch.store.ledger import Entry, Ledger, Whole
 from contrib_watch.store.post_ids import post_ids_of
 from contrib_watch.store.record import last_of_kind, utc_text
 from contrib_watch.store.restore import restore
@@ -19,6 +19,7 @@ __all__ = [
     "ReportName",
     "SeenFile",
     "State",
+    "Whole",
     "Witness",
     "back_up",
     "back_up_daily",

@@ -96,7 +96,7 @@ def columns_of(
         wanted = _listed(service, rics[start : start + _JOINED].tolist())
         (found,) = rows(connection, _concatenation(table, columns), **wanted, **bound)
         if found[0] is not None:
-            yield list(map(_lines, found))
+            yield list(map(lines, found))
 
 
 def text_of_each(
@@ -110,7 +110,7 @@ def text_of_each(
         piece = rics.slice(start, _JOINED)
         order = pc.sort_indices(piece)  # as they lie in the table, which is a quarter faster for a file in no order
         wanted = _listed(service, piece.take(order).to_pylist())
-        found = _lines(scalar(connection, _each(table, text), **wanted, **bound))
+        found = lines(scalar(connection, _each(table, text), **wanted, **bound))
         yield found.take(pc.sort_indices(order))
 
 
@@ -163,7 +163,8 @@ def _each(table: Table, text: ColumnElement[str]) -> Select[Any]:
     return select(func.group_concat(func.coalesce(text, ""), "\n")).select_from(_beside(table))
 
 
-def _lines(text: str) -> pa.StringArray:
+def lines(text: str) -> pa.StringArray:
+    """The texts that SQLite has put together with line ends."""
     return pc.split_pattern(pa.array([text]), "\n").flatten()
 
 

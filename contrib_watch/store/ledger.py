@@ -23,6 +23,7 @@ from contrib_watch.store.bulk import (
     add_rows,
     columns_of,
     drop_rics,
+    lines,
     put_rics,
     rows_of,
     text_of_each,
@@ -57,6 +58,21 @@ _ANY_OWN = _OWN_RICS.limit(1)
 _ANY_OWN_BEFORE = _OWN_RICS.where(_known.drop_id != bindparam("of_drop")).limit(1)
 _COUNT_OWN = _OWN_RICS.with_only_columns(func.count())
 _EVERYTHING = select(_known.service, _known.ric, _known.fields)
+_OF_FEED = (_known.feed == bindparam("of_feed"), _known.service == bindparam("of_service"))
+_NTH_OWN = (
+    select(_known.ric)
+    .where(*_OF_FEED, _known.ric >= bindparam("first"))
+    .order_by(_known.ric)
+    .limit(1)
+    .offset(bindparam("nth"))
+)
+_OWN_PAGE = select(
+    func.group_concat(_known.ric, "\n"), func.group_concat(_known.ric.concat(_known.fields), "\n")
+).where(*_OF_FEED, _known.ric >= bindparam("first"), _known.ric < bindparam("after"))
+_PAGE_RICS = 10_000
+"""RICs whose texts are one text at one time, as in store.bulk."""
+_BEYOND_TEXT = b""
+"""SQLite sorts every text before every blob."""
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -79,6 +95,20 @@ class Entry(NamedTuple):
     """What goes on the wire once it is written that they are in flight, ..."""
     keys: Sequence[int] = ()
     """... under these keys."""
+
+
+class Whole(NamedTuple):
+    """All that a feed has acknowledged, by RIC."""
+
+    rics: pa.StringArray
+    texts: pa.StringArray
+    """As :meth:`Ledger.held` tells them."""
+
+    def of_each(self, rics: pa.StringArray) -> pa.ChunkedArray:
+        """The texts of these RICs, in pieces; empty where there is none."""
+        at = pc.index_in(rics, value_set=self.rics)
+        pieces = (at.slice(start, _PAGE_RICS) for start in range(0, len(at), _PAGE_RICS))
+        return pa.chunked_array([pc.fill_null(self.texts.take(piece), "") for piece in pieces], _TEXT)
 
 
 class Ledger:
@@ -118,12 +148,30 @@ class Ledger:
         ]
         return pa.record_batch(columns, schema=SNAPSHOT)
 
-    def held(self, service: str, feed: str, rics: pa.StringArray) -> pa.ChunkedArray:
+    def whole(self, service: str, feed: str, most: int) -> Whole | None:
+        """All that a feed owns; None: that is more than ``most`` RICs."""
+        own = {"of_service": service, "of_feed": feed}
+        with self._state.transaction() as connection:
+            if scalar(connection, _NTH_OWN, **own, first="", nth=most) is not None:
+                return None
+            rics, texts, first = [_NOTHING], [_NOTHING], ""
+            while first is not None:
+                after = scalar(connection, _NTH_OWN, **own, first=first, nth=_PAGE_RICS)
+                ((page, their_texts),) = rows(connection, _OWN_PAGE, **own, first=first, after=after or _BEYOND_TEXT)
+                if page is not None:
+                    rics.append(lines(page))
+                    texts.append(lines(their_texts))
+                first = after
+        return Whole(pa.concat_arrays(rics), pa.concat_arrays(texts))
+
+    def held(self, service: str, feed: str, rics: pa.StringArray, whole: Whole | None = None) -> pa.ChunkedArray:
         """What was acknowledged of each of these RICs, as one text: the RIC and the JSON object of its fields.
 
         Empty where nothing was, and where the RIC is not this feed's. It brings one text of each RIC, where
-        :meth:`snapshot` brings seven.
+        :meth:`snapshot` brings seven. ``whole`` is all that the feed owns, where that is known.
         """
+        if whole is not None:
+            return whole.of_each(rics)
         with self._state.transaction() as connection:
             if scalar(connection, _ANY_OWN, of_service=service, of_feed=feed) is None:  # its first drop
                 return pa.chunked_array([repeated("", len(rics))])

@@ -35,6 +35,7 @@ STAGES = {
     "read the file (in its own process)": (Reader, "_read"),
     "wait until it is read": (Reader, "read_cells"),
     "type the cells": (desk, "read_quotes"),
+    "bring all that the feed owns": (Ledger, "whole"),
     "look up what the snapshot has of it": (Ledger, "held"),
     "compare the two": (beginning, "unchanged"),
     "read the snapshot": (Ledger, "snapshot"),

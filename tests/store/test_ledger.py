@@ -20,6 +20,7 @@ from contrib_watch.core.diff import SNAPSHOT
 from contrib_watch.core.model import Action, Drop, Outcome, Post, Status, in_columns
 from contrib_watch.errors import ContribWatchError
 from contrib_watch.store import Drops, Ledger, State, in_flight
+from contrib_watch.store import ledger as store_ledger
 from contrib_watch.store.post_ids import LAST_POST_ID
 
 SERVICE = "NIPROV"
@@ -169,6 +170,33 @@ def test_what_is_held_is_what_this_feed_has_acknowledged(state: State, ledger: L
     assert set(ledger.held("OTHER", "desk", rics).to_pylist()) == {""}
     assert ledger.in_doubt("OTHER", pd.Index(["D"], dtype="str")) == []
     assert len(ledger.held(SERVICE, "desk", rics[:0])) == 0
+
+
+owners = st.dictionaries(st.sampled_from([f"R{number}" for number in range(20)]), st.sampled_from(["desk", "other"]))
+
+
+@given(owners, st.permutations([f"R{number}" for number in range(20)]), st.integers(0, 20), st.integers(1, 25))
+def test_all_that_a_feed_owns_is_what_a_look_at_each_ric_tells(
+    owned: dict[str, str], asked: list[str], most: int, page: int
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        opened(Path(folder)) as state,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(store_ledger, "_PAGE_RICS", page)
+        ledger, drops = Ledger(state), {feed: accepted(state, feed) for feed in ("desk", "other")}
+        for row, (ric, feed) in enumerate(owned.items()):
+            ack(ledger, drops[feed], post(ric, str(row)))
+        rics = pa.array(asked, pa.string())
+        for service, feed in ((SERVICE, "desk"), (SERVICE, "other"), ("OTHER", "desk")):
+            count = ledger.count_owned(service, feed)
+            whole = ledger.whole(service, feed, most)
+            assert (whole is None) == (count > most)
+            if whole is not None:
+                assert len(whole.rics) == count
+                looked_up = ledger.held(service, feed, rics)
+                assert ledger.held(service, feed, rics, whole).to_pylist() == looked_up.to_pylist()
 
 
 # in doubt
