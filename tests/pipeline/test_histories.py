@@ -18,7 +18,7 @@ from virtual_site import Blow
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.simulator.faults import Fault, FaultKind
 
-COUNT = int(os.environ.get("HISTORY_EXAMPLES", "1100"))
+COUNT = int(os.environ.get("HISTORY_EXAMPLES", "2000"))
 BLOCKS = 10
 """Tests that the histories are spread over, so that several cores share them."""
 
