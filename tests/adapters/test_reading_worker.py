@@ -360,7 +360,8 @@ def test_a_program_that_is_stopped_while_it_reads_gives_up_no_file(small: Path) 
         program.send_signal(signal.SIGSTOP)
         os.kill(pid, signal.SIGCONT)
         eventually(lambda: not waiting_bytes(pid))
-        time.sleep(2.2)  # longer than its patience
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(2.2)  # longer than its patience
         program.send_signal(signal.SIGCONT)
         assert program.stdout.readline() == "3\n"
 

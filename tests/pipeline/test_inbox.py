@@ -110,7 +110,7 @@ def test_a_stop_waits_once_and_not_for_each_folder_that_hangs(
         inbox.start()
         before_s = time.monotonic()
         inbox.stop()
-        assert 0.2 <= time.monotonic() - before_s < 2.0
+        assert 0.2 <= time.monotonic() - before_s < 3.5  # one after the other would take 4
         share.answers.set()
         inbox.stop()
 
