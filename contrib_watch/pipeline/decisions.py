@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
+from contrib_watch.core.wording import plural
 from contrib_watch.errors import (
     ConfigurationError,
     ContribWatchError,
@@ -192,4 +193,5 @@ def _sent_before(desk: Desk, drop: Drop) -> tuple[str, ...]:
     """The warning that a held drop was on its way already, as where its ``valid_for`` ended it."""
     sent = desk.ledger.outcomes(drop, ("sent_at_utc",))["sent_at_utc"]
     count = pc.sum(pc.not_equal(sent, "")).as_py() or 0
-    return (f"{count:,} rows of this drop were posted before it was held, see its earlier report",) if count else ()
+    told = f"{plural(count, 'row')} of this drop had been posted before it was held, see its earlier report"
+    return (told,) if count else ()

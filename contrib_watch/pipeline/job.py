@@ -26,6 +26,7 @@ from contrib_watch.core.model import (
 from contrib_watch.core.posts import Coverage, planned_posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
+from contrib_watch.core.wording import plural
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps
@@ -296,4 +297,4 @@ class Job:
 def _cache_lost(healed: int) -> tuple[str, ...]:
     if not healed:
         return ()
-    return (f"the ADS did not know {healed:,} items that it had acknowledged: it may have lost its cache",)
+    return (f"the ADS did not know {plural(healed, 'item')} that it had acknowledged: it may have lost its cache",)

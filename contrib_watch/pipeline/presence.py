@@ -25,6 +25,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Status
+from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import IsClaimed, Repair, by_service, summed
@@ -328,7 +329,7 @@ def _summary(told: dict[str, int], still: Sequence[Finding]) -> str:
 
 def _lost(items: int, missing: int, different: int) -> str:
     return (
-        f"the ADS did not hold what it had acknowledged: of {items:,} items {missing:,} were missing "
+        f"the ADS did not hold what it had acknowledged: of {plural(items, 'item')} {missing:,} were missing "
         f"and {different:,} different"
     )
 

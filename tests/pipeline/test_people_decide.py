@@ -234,7 +234,7 @@ def test_a_held_drop_whose_copy_is_gone_can_be_ended_and_its_report_tells_what_w
         desk.spooled(late.drops()[0].sha256).unlink()
     page = page_of(late.reject(1)).read_text("utf-8")
     assert "cannot be read" in page
-    assert f"{len(late.posts)} rows of this drop were posted before it was held" in page
+    assert f"{len(late.posts)} rows of this drop had been posted before it was held" in page
 
 
 def test_a_held_drop_that_turns_out_to_be_unreadable_tells_what_was_sent(late: Site) -> None:
@@ -245,7 +245,7 @@ def test_a_held_drop_that_turns_out_to_be_unreadable_tells_what_was_sent(late: S
         late.interrupted(lambda desk: decisions.approve(desk, 1), misread)
     page = page_of(late.report(1)).read_text("utf-8")
     assert "it has another layout now" in page
-    assert f"{len(late.posts)} rows of this drop were posted before it was held" in page
+    assert f"{len(late.posts)} rows of this drop had been posted before it was held" in page
 
 
 def test_a_held_drop_cannot_be_retried(site: Site) -> None:
