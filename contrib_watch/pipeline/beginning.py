@@ -124,8 +124,10 @@ def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> B
     unsent = [beyond(outcomes, recorded) for outcomes in (unread, with_twins(refused, quotes))]
     if ruling.status is None:
         return Beginning(DropStatus.DONE, "", findings, quotes, left, unsent)
-    held_back = stopped(left, Status(ruling.status), ruling.reason, goes_on=drop.status is DropStatus.SENDING)
-    return Beginning(ruling.status, ruling.reason, findings, quotes, None, [*unsent, with_twins(held_back, quotes)])
+    goes_on = drop.status is DropStatus.SENDING
+    held_back = stopped(left, Status(ruling.status), ruling.reason, goes_on=goes_on)
+    unsent += (with_twins(piece, quotes) for piece in held_back)
+    return Beginning(ruling.status, ruling.reason, findings, quotes, None, unsent)
 
 
 def _blanks(changes: Changes) -> tuple[str, ...]:

@@ -15,13 +15,7 @@ from contrib_watch.core.approvals import approvals_needed, why_not
 from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
 from contrib_watch.core.wording import plural
-from contrib_watch.errors import (
-    ConfigurationError,
-    ContribWatchError,
-    StateError,
-    StateUnavailable,
-    UnreadableFile,
-)
+from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.beginning import Beginning, Inspection, beginning, inspecting
 from contrib_watch.pipeline.desk import Desk

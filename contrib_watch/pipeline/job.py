@@ -15,14 +15,7 @@ from contrib_watch.ads.delivery import Decision, Delivery, Next
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
-from contrib_watch.core.model import (
-    Drop,
-    DropStatus,
-    Outcome,
-    Post,
-    Status,
-    in_columns,
-)
+from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Status, in_columns
 from contrib_watch.core.posts import Coverage, planned_posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, compress
 
 from contrib_watch.core.diff import Changes
 from contrib_watch.core.model import Outcome, Outcomes, Post, Problem, Quotes, Status, in_columns
-from contrib_watch.core.posts import planned_posts
+from contrib_watch.core.posts import plans, posts
 
 
 def replaced(row: int, ric: str) -> Outcome:
@@ -43,9 +43,10 @@ def rejected(problems: Sequence[Problem]) -> list[Outcome]:
     return [Outcome(row, rics[row], Status.REJECTED, text="; ".join(reasons)) for row, reasons in texts.items()]
 
 
-def stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Outcomes:
-    """What would have been posted, and is not; ``goes_on`` as in :func:`not_again`."""
-    return in_columns(not_again(post, status, why, goes_on=goes_on) for post in planned_posts(changes))
+def stopped(changes: Changes, status: Status, why: str, *, goes_on: bool) -> Iterator[Outcomes]:
+    """What would have been posted, and is not, in pieces; ``goes_on`` as in :func:`not_again`."""
+    for piece in plans(changes):
+        yield in_columns(not_again(post, status, why, goes_on=goes_on) for post in posts(piece))
 
 
 def not_again(post: Post, status: Status, why: str, *, goes_on: bool) -> Outcome:

@@ -38,7 +38,7 @@ _FETCHED = 10_000
 _ROWS_AT_ONCE = (256, 64, 16, 4, 1)
 """Rows in one insertion: few numbers, because to prepare a statement costs as much as to execute it. 15 columns of
 the most are far from the 32,766 parameters that SQLite takes."""
-_JOINED = 10_000
+JOINED_RICS = 10_000
 """Rows whose columns are one text each at one time. SQLite takes no text above 1,000,000,000 bytes, and what an item
 holds came in a message of 65,535 at most, with its RIC of 255."""
 
@@ -92,8 +92,8 @@ def columns_of(
     These have each RIC once. For columns without nulls and line ends: SQLite puts each together as one text, so that
     no value is a Python object.
     """
-    for start in range(0, len(rics), _JOINED):
-        wanted = _listed(service, rics[start : start + _JOINED].tolist())
+    for start in range(0, len(rics), JOINED_RICS):
+        wanted = _listed(service, rics[start : start + JOINED_RICS].tolist())
         (found,) = rows(connection, _concatenation(table, columns), **wanted, **bound)
         if found[0] is not None:
             yield list(map(lines, found))
@@ -106,8 +106,8 @@ def text_of_each(
 
     ``text`` is never null and has no line end; otherwise as in :func:`rows_of`.
     """
-    for start in range(0, len(rics), _JOINED):
-        piece = rics.slice(start, _JOINED)
+    for start in range(0, len(rics), JOINED_RICS):
+        piece = rics.slice(start, JOINED_RICS)
         order = pc.sort_indices(piece)  # as they lie in the table, which is a quarter faster for a file in no order
         wanted = _listed(service, piece.take(order).to_pylist())
         found = lines(scalar(connection, _each(table, text), **wanted, **bound))

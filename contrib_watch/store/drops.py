@@ -16,6 +16,7 @@ from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Drop, DropStatus, Source
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
 from contrib_watch.store import schema
+from contrib_watch.store.outcomes import run_of
 from contrib_watch.store.prepared import execute, first, rows, scalar, scalars
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves, utc_text
 from contrib_watch.store.state import State
@@ -342,7 +343,7 @@ class Drops:
                 "leaves": (leaves or self._leaves(drop))._asdict(),
             }
             record = self._state.append("run", facts, drop.id)
-            execute(connection, _NO_RUN, **_run(drop))
+            execute(connection, _NO_RUN, **run_of(drop))
             places = {"sheet": facts.get("sheet", ""), "places": canonical(facts.get("places", {}))}
             added = {"drop_id": drop.id, "run": drop.run, "service": service, "record": record.number, **places}
             execute(connection, _ADD_RUN, **added)
@@ -359,13 +360,13 @@ class Drops:
     def witness(self, drop: Drop) -> Witness | None:
         """The record of the drop's present run; None: it is not over, or older than the record."""
         with self._state.transaction() as connection:
-            row = first(connection, _WITNESS, **_run(drop))
+            row = first(connection, _WITNESS, **run_of(drop))
         return None if row is None else Witness(row.number, row.sha256)
 
     def was_done(self, drop: Drop) -> bool:
         """Whether an earlier run of the drop was done, whatever became of it since."""
         with self._state.transaction() as connection:
-            records = map(json.loads, scalars(connection, _EARLIER_RUNS, **_run(drop)))
+            records = map(json.loads, scalars(connection, _EARLIER_RUNS, **run_of(drop)))
             return any(one["body"]["status"] == DropStatus.DONE for one in records)
 
     def decide(self, drop: Drop, *, approved: bool, hold: str = "", told: Mapping[str, Any] | None = None) -> Drop:
@@ -413,13 +414,13 @@ class Drops:
     def report(self, drop: Drop) -> ReportName | None:
         """The report of the drop's present run, if its name was reserved."""
         with self._state.transaction() as connection:
-            row = first(connection, _REPORT, **_run(drop))
+            row = first(connection, _REPORT, **run_of(drop))
         return None if row is None else ReportName(folder=row.folder, base=row.base, whole=row.whole)
 
     def reserve_report(self, drop: Drop, *, folder: str, base: str) -> ReportName:
         """Give the drop's present run a report name, before it is written; a second call replaces an unused one."""
         with self._state.transaction() as connection:
-            execute(connection, _NO_REPORT, **_run(drop))
+            execute(connection, _NO_REPORT, **run_of(drop))
             execute(connection, _ADD_REPORT, drop_id=drop.id, run=drop.run, folder=folder, base=base)
         return ReportName(folder=folder, base=base, whole=False)
 
@@ -437,7 +438,7 @@ class Drops:
         with self._state.transaction() as connection:
             body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
             self._state.append("report", body, drop.id)
-            execute(connection, _REPORT_WHOLE, **_run(drop))
+            execute(connection, _REPORT_WHOLE, **run_of(drop))
 
     def _leaves(self, drop: Drop) -> Leaves:
         with self._state.transaction() as connection:
@@ -456,10 +457,6 @@ class Drops:
 @cache
 def _with_status(statuses: tuple[DropStatus, ...]) -> Executable:
     return select(schema.drops).where(_drops.status.in_(statuses)).order_by(_drops.id)
-
-
-def _run(drop: Drop) -> dict[str, int]:
-    return {"of_drop": drop.id, "of_run": drop.run}
 
 
 def _drop(row: Any) -> Drop:

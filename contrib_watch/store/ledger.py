@@ -20,6 +20,7 @@ from contrib_watch.core.diff import SNAPSHOT
 from contrib_watch.core.model import Drop, Outcomes, Post, in_columns
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import (
+    JOINED_RICS,
     add_rows,
     columns_of,
     drop_rics,
@@ -28,10 +29,10 @@ from contrib_watch.store.bulk import (
     rows_of,
     text_of_each,
 )
-from contrib_watch.store.outcomes import OUTCOME_COLUMNS, Recorded, of_run, read_outcomes, run_of
+from contrib_watch.store.outcomes import OUTCOME_COLUMNS, Recorded, read_outcomes, run_of
 from contrib_watch.store.post_ids import LAST_POST_ID, next_key, post_id_of, post_ids_of
 from contrib_watch.store.prepared import rows, scalar, scalars
-from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, outcome_leaves
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaves_of, of_run, outcome_leaves
 from contrib_watch.store.state import State
 
 _TEXT = pa.string()
@@ -58,19 +59,11 @@ _ANY_OWN = _OWN_RICS.limit(1)
 _ANY_OWN_BEFORE = _OWN_RICS.where(_known.drop_id != bindparam("of_drop")).limit(1)
 _COUNT_OWN = _OWN_RICS.with_only_columns(func.count())
 _EVERYTHING = select(_known.service, _known.ric, _known.fields)
-_OF_FEED = (_known.feed == bindparam("of_feed"), _known.service == bindparam("of_service"))
-_NTH_OWN = (
-    select(_known.ric)
-    .where(*_OF_FEED, _known.ric >= bindparam("first"))
-    .order_by(_known.ric)
-    .limit(1)
-    .offset(bindparam("nth"))
-)
-_OWN_PAGE = select(
+_OWN_FROM = _OWN_RICS.where(_known.ric >= bindparam("first"))
+_NTH_OWN = _OWN_FROM.order_by(_known.ric).limit(1).offset(bindparam("nth"))
+_OWN_PAGE = _OWN_FROM.where(_known.ric < bindparam("after")).with_only_columns(
     func.group_concat(_known.ric, "\n"), func.group_concat(_known.ric.concat(_known.fields), "\n")
-).where(*_OF_FEED, _known.ric >= bindparam("first"), _known.ric < bindparam("after"))
-_PAGE_RICS = 10_000
-"""RICs whose texts are one text at one time, as in store.bulk."""
+)
 _BEYOND_TEXT = b""
 """SQLite sorts every text before every blob."""
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
@@ -107,7 +100,7 @@ class Whole(NamedTuple):
     def of_each(self, rics: pa.StringArray) -> pa.ChunkedArray:
         """The texts of these RICs, in pieces; empty where there is none."""
         at = pc.index_in(rics, value_set=self.rics)
-        pieces = (at.slice(start, _PAGE_RICS) for start in range(0, len(at), _PAGE_RICS))
+        pieces = (at.slice(start, JOINED_RICS) for start in range(0, len(at), JOINED_RICS))
         return pa.chunked_array([pc.fill_null(self.texts.take(piece), "") for piece in pieces], _TEXT)
 
 
@@ -156,7 +149,7 @@ class Ledger:
                 return None
             rics, texts, first = [_NOTHING], [_NOTHING], ""
             while first is not None:
-                after = scalar(connection, _NTH_OWN, **own, first=first, nth=_PAGE_RICS)
+                after = scalar(connection, _NTH_OWN, **own, first=first, nth=JOINED_RICS)
                 ((page, their_texts),) = rows(connection, _OWN_PAGE, **own, first=first, after=after or _BEYOND_TEXT)
                 if page is not None:
                     rics.append(lines(page))

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection
 
 from contrib_watch.core.chain import SUBTREE_LEAVES, hashed, root_over
 from contrib_watch.core.model import Drop, Outcome, Outcomes
-from contrib_watch.store import schema
 from contrib_watch.store.bulk import Columns, plain_rows
-from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf
+from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf, of_run
 
 OUTCOME_COLUMNS = Outcome._fields
 KEPT_COLUMNS = OUTCOME_COLUMNS[: OUTCOME_COLUMNS.index("full")]
@@ -27,9 +26,6 @@ _NUMBERS = ("row", "post_id", "attempts")
 """What is not text."""
 _PIECE_ROWS = 4096
 """So many rows or more are put away at one time."""
-
-_row = schema.outcomes.c
-_OF_RUN = (_row.drop_id == bindparam("of_drop"), _row.run == bindparam("of_run"))
 
 
 class Recorded:
@@ -97,12 +93,6 @@ def read_outcomes(connection: Connection, drop: Drop, columns: Sequence[str]) ->
 def run_of(drop: Drop) -> dict[str, int]:
     """The parameters of statements of a run."""
     return {"of_drop": drop.id, "of_run": drop.run}
-
-
-@cache
-def of_run(columns: tuple[str, ...]) -> Select[Any]:
-    """These columns of a run's outcomes, by row."""
-    return select(*(_row[name] for name in columns)).where(*_OF_RUN).order_by(_row.row)
 
 
 def _nothing() -> dict[str, list[Any]]:

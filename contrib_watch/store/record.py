@@ -136,7 +136,7 @@ def outcome_leaves(
     connection: Connection, drop_id: int, run: int, columns: Sequence[str] = ROW_COLUMNS
 ) -> Iterator[bytes]:
     """The outcomes of one processing as leaves, by row number."""
-    for piece in plain_rows(connection, _outcomes(tuple(columns)), of_drop=drop_id, of_run=run):
+    for piece in plain_rows(connection, of_run(tuple(columns)), of_drop=drop_id, of_run=run):
         yield from map(leaf, piece)
 
 
@@ -156,10 +156,11 @@ def leaves_of(leaves: Iterator[bytes], columns: Sequence[str]) -> Leaves:
 
 
 @cache
-def _outcomes(columns: tuple[str, ...]) -> Select[Any]:
+def of_run(columns: tuple[str, ...]) -> Select[Any]:
+    """These columns of a run's outcomes, by row; ``of_drop`` and ``of_run`` are its parameters."""
     row = schema.outcomes.c
-    of_run = (row.drop_id == bindparam("of_drop"), row.run == bindparam("of_run"))
-    return select(*(row[name] for name in columns)).where(*of_run).order_by(row.row)
+    is_of_run = (row.drop_id == bindparam("of_drop"), row.run == bindparam("of_run"))
+    return select(*(row[name] for name in columns)).where(*is_of_run).order_by(row.row)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Random histories in virtual time, by the number: what an ordinary test run plays a thousand of.
+"""Random histories in virtual time, by the number: what an ordinary test run plays two thousand of.
 
     python tests/bench/histories.py --count 100000 --processes 4
     python tests/bench/histories.py --replay 4711

@@ -17,8 +17,9 @@ from contrib_watch.config import _built_in_files, parse_dictionary
 from contrib_watch.core.model import Action, Cells, Drop, Feed, Post, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.errors import UnreadableFile
-from contrib_watch.pipeline.unchanged import look_up, unchanged
+from contrib_watch.pipeline.unchanged import LEAST_ROW_BYTES, look_ahead, look_up, unchanged
 from contrib_watch.store import Drops, Ledger, State, bulk
+from contrib_watch.store import ledger as store_ledger
 
 DICTIONARY = parse_dictionary(*_built_in_files())
 FEED = Feed(name="desk", folder=PurePath("inbox"), service="NIPROV")
@@ -93,8 +94,12 @@ def test_rows_are_unchanged_as_a_look_at_each_finds(
     ledger, feed = recorded(state, known)
     file = sheet(written)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "_JOINED", piece)
+        patch.setattr(bulk, "JOINED_RICS", piece)
+        patch.setattr(store_ledger, "JOINED_RICS", piece)
         looked_up = look_up(ledger, feed, file)
+        whole = look_ahead(ledger, feed, size_bytes=1 << 20)
+        looked_ahead = look_up(ledger, feed, file, whole)
+    assert whole is not None
     try:
         quotes = read_quotes(file, feed, DICTIONARY)
     except UnreadableFile:
@@ -102,7 +107,16 @@ def test_rows_are_unchanged_as_a_look_at_each_finds(
         return
     expected = one_by_one(quotes, known)
     assert unchanged(ledger, feed, quotes, looked_up).to_pylist() == expected
+    assert unchanged(ledger, feed, quotes, looked_ahead).to_pylist() == expected
     assert unchanged(ledger, feed, quotes).to_pylist() == expected
+
+
+def test_a_small_file_of_a_large_feed_does_not_bring_all_of_it(state: State) -> None:
+    ledger, feed = recorded(state, {f"R{n}": ("desk", '{"BID":1}', False) for n in range(4)})
+    assert look_ahead(ledger, feed, 4 * LEAST_ROW_BYTES - 1) is None
+    whole = look_ahead(ledger, feed, 4 * LEAST_ROW_BYTES)
+    assert whole is not None
+    assert len(whole.rics) == 4
 
 
 def test_a_ric_that_came_into_doubt_while_its_row_was_typed_is_not_unchanged(state: State) -> None:

@@ -19,8 +19,8 @@ from contrib_watch.ads.messages import MAX_CONVERTED_BYTES
 from contrib_watch.core.quotes import MAX_RIC_BYTES
 from contrib_watch.store import bulk, schema
 from contrib_watch.store.bulk import (
-    _JOINED,
     _ROWS_AT_ONCE,
+    JOINED_RICS,
     add_rows,
     columns_of,
     drop_rics,
@@ -110,7 +110,7 @@ def test_what_rows_have_in_common_is_theirs_as_well(rest: list[tuple[object, ...
 def test_the_largest_items_fit_into_one_text_of_sqlite() -> None:
     with closing(sqlite3.connect(":memory:")) as database:
         longest_bytes = database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-    assert longest_bytes > _JOINED * (MAX_CONVERTED_BYTES + MAX_RIC_BYTES + 1)
+    assert longest_bytes > JOINED_RICS * (MAX_CONVERTED_BYTES + MAX_RIC_BYTES + 1)
 
 
 def test_a_row_that_is_given_twice_is_refused() -> None:

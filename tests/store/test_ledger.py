@@ -184,7 +184,7 @@ def test_all_that_a_feed_owns_is_what_a_look_at_each_ric_tells(
         opened(Path(folder)) as state,
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(store_ledger, "_PAGE_RICS", page)
+        patched.setattr(store_ledger, "JOINED_RICS", page)
         ledger, drops = Ledger(state), {feed: accepted(state, feed) for feed in ("desk", "other")}
         for row, (ric, feed) in enumerate(owned.items()):
             ack(ledger, drops[feed], post(ric, str(row)))
