@@ -65,18 +65,22 @@ def database_of(url: str) -> Path:
 def copy_database(source: Path, path: Path) -> None:
     """Copy a SQLite database in use, as it is between two transactions, and check the copy from end to end.
 
-    The copy is durable and whole before it has its name. Raises StateError.
+    The copy is durable and whole before it has its name, also where another process makes it at the same moment: of
+    these, one may fail. Raises StateError.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = usual = path.with_name(f".{path.name}.part")
+    if usual.exists():  # left by a death, or just being written
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)  # what an earlier attempt left: a journal would be played into this one
+        _remove(temporary)  # a journal that was left would be played into this one
         try:
             _copy(source, temporary)
             _sync(temporary)
             temporary.replace(path)
         finally:
             _remove(temporary)
+        _remove(usual)
         sync_folder(path.parent)
     except sqlite3.Error as error:
         hint = "See that it is a whole SQLite database, that it can be read, and that there is room for the copy"

@@ -6,7 +6,9 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from contrib_watch.store import (
     State,
     back_up,
     back_up_daily,
+    backup,
     daily_backups,
     restore,
     schema,
@@ -33,6 +36,7 @@ from contrib_watch.store import state as state_module
 
 NOW = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 SERVICE = "NIPROV"
+DEADLINE_S = 30.0
 
 
 class Place:
@@ -157,6 +161,36 @@ def test_a_backup_replaces_nothing(place: Place, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="such a file already"):
         back_up(place.url, tmp_path / "mine.txt")
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_of_two_that_back_up_to_one_file_none_leaves_a_part_of_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.post(1)
+    file, copied, go_on = tmp_path / "backup.db", threading.Event(), threading.Event()
+    copy = backup._copy
+
+    def slow(source: Path, path: Path) -> None:
+        copy(source, path)
+        copied.set()
+        assert go_on.wait(DEADLINE_S)
+
+    def slower(source: Path, path: Path) -> None:
+        path.write_bytes(b"a half")
+        go_on.set()
+        assert first.result(DEADLINE_S) == file
+        assert query(file, "PRAGMA quick_check") == [("ok",)]
+        path.unlink()
+        copy(source, path)
+
+    with ThreadPoolExecutor(1) as other:
+        monkeypatch.setattr(backup, "_copy", slow)
+        first = other.submit(back_up, place.url, file)
+        assert copied.wait(DEADLINE_S)
+        monkeypatch.setattr(backup, "_copy", slower)
+        back_up(place.url, file)
+    assert query(file, "PRAGMA quick_check") == [("ok",)]
+    assert [path for path in tmp_path.iterdir() if "backup.db" in path.name] == [file]
 
 
 def test_there_is_no_backup_of_nothing(place: Place, tmp_path: Path) -> None:
