@@ -229,8 +229,7 @@ def reject(config_path: Path, drop: int, as_name: str | None, reason: str) -> No
 
     with _desk(config_path) as desk:
         report = decide(desk, drop, person(as_name), reason)
-    told = "its report is not written yet" if report == Path() else str(report)
-    click.echo(f"drop {drop} is rejected: {told}", err=True)
+    click.echo(f"drop {drop} is rejected: {report or 'its report is not written yet'}", err=True)
 
 
 @main.command(short_help="Process a drop again.")

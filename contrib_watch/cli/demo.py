@@ -48,7 +48,7 @@ class _Quiet:
     def advanced(self, drop: Drop, posts: int) -> None:
         """Too quick to be worth a bar."""
 
-    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path | None) -> None:
         """Told in the table at the end."""
 
     def waiting(self, what: str, why: str) -> None:

@@ -26,16 +26,14 @@ class LogProgress:
     def advanced(self, drop: Drop, posts: int) -> None:
         """Says nothing: the end is told."""
 
-    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path | None) -> None:
         counts = {status: count for status, count in totals.items() if count}
-        log.info("drop finished", drop=drop.id, status=drop.status.value, report=_shown(report), **counts)
+        log.info(
+            "drop finished", drop=drop.id, status=drop.status.value, report=str(report or "not written yet"), **counts
+        )
 
     def waiting(self, what: str, why: str) -> None:
         """Says nothing: the log has its own lines of it."""
-
-
-def _shown(report: Path) -> str:
-    return "not written yet" if report == Path() else str(report)
 
 
 class BarProgress(LogProgress):
@@ -61,7 +59,7 @@ class BarProgress(LogProgress):
         if why:
             self._waits[what] = self._bars.add_task(escape(f"waiting for the {what}: {why}"), total=None)
 
-    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path | None) -> None:
         if drop.id in self._tasks:
             self._bars.remove_task(self._tasks.pop(drop.id))
         super().finished(drop, totals, report)

@@ -61,7 +61,7 @@ def run_json(
                 "file": one.drop.path,
                 "status": one.drop.status.value,
                 "totals": one.totals,
-                "report": str(one.report) if one.report != Path() else None,
+                "report": str(one.report) if one.report else None,
             }
             for one in finished
         ],
@@ -252,7 +252,7 @@ def print_outcomes(finished: Iterable[Finished]) -> None:
     ]
     if stopped:
         print_list(console, "why", stopped)
-    reports = [one.report for one in drops if one.report != Path()]
+    reports = [one.report for one in drops if one.report]
     if reports:
         click.echo("reports")
     for report in reports[:SHOWN]:

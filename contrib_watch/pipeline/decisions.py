@@ -45,7 +45,7 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
         report = _hold_again(desk, drop, now, by, why)
         what = f"drop {drop_id} is not approved: the snapshot has moved since its report, or the configuration, and "
         what += "it would now change other values"
-        shown = "which could not be written yet" if report == Path() else str(report)
+        shown = report or "which could not be written yet"
         raise ConfigurationError(what, hint=f"Look at the new report, then approve it again: {shown}")
     told = {**_told(APPROVE, by, why), "fingerprint": seen, "dropped_by": drop.owner, "known_by": drop.owner_source}
     with desk.state.transaction():
@@ -57,8 +57,8 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
         return desk.drops.decide(drop, approved=True, told=told)
 
 
-def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path:
-    """End a held drop and write its second report, whose path is returned, or an empty one where that failed.
+def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path | None:
+    """End a held drop and write its second report, whose path is returned, or None where that failed.
 
     That sends nothing, so it is always possible: also where the drop's copy is gone or damaged, and where its first
     report cannot be written, of which the second one tells. Raises ConfigurationError where it is not held.
@@ -114,7 +114,7 @@ def _rejection(desk: Desk, held: Drop, named: str) -> Beginning:
     return Beginning(DropStatus.REJECTED, why, Findings(warnings=(*_sent_before(desk, held), *untold)))
 
 
-def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Person, why: str) -> Path:
+def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Person, why: str) -> Path | None:
     """Make a new report of what a held drop would change now."""
     reason = "it would change other values than its last report showed, because the snapshot or configuration moved"
     with desk.state.transaction():
@@ -163,7 +163,7 @@ def _write_missing(desk: Desk, drop: Drop) -> Path | None:
     if name is None or name.whole:
         return None
     report = publish(desk, rebuilt(desk, drop))
-    if report == Path():
+    if report is None:
         what = f"the report of drop {drop.id} can be written neither where it belongs nor to {reports_folder(desk)}"
         hint = "Make one of these folders writable; a drop that is held can be ended by `contrib-watch reject`"
         raise ConfigurationError(what, hint=hint)

@@ -67,8 +67,8 @@ class Progress(Protocol):
         """So many more posts of it have ended."""
         ...
 
-    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path) -> None:
-        """It is over, and its report is written; an empty path: that has failed."""
+    def finished(self, drop: Drop, totals: Mapping[str, int], report: Path | None) -> None:
+        """It is over, and its report is written; None: that has failed."""
         ...
 
     def waiting(self, what: str, why: str) -> None:

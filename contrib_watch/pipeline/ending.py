@@ -28,7 +28,8 @@ class Finished(NamedTuple):
 
     drop: Drop
     totals: dict[str, int]
-    report: Path
+    report: Path | None
+    """Its CSV; None: it was not written."""
     fault_code: int = 0
     """The exit code of what made it fail, or of what was read back; 0: neither."""
 
@@ -100,7 +101,7 @@ class Endings:
             self._over[failed.id, failed.run] = job.drop
             self._faults[failed.id, failed.run] = code
             return
-        self.finished.append(Finished(failed, {}, Path(), code))
+        self.finished.append(Finished(failed, {}, None, code))
 
     def advance(self) -> None:
         """Go on with the reports, and tell of the drops whose report is written."""
@@ -119,4 +120,4 @@ class Endings:
         self._desk.state.blame(fault)
         log.error(_UNREPORTED, drop=drop.id, feed=drop.feed, why=str(fault), exc_info=fault)
         code = max(self._faults.pop((drop.id, drop.run), 0), ContribWatchError.exit_code)
-        self.finished.append(Finished(drop, self._desk.drops.totals(drop), Path(), code))
+        self.finished.append(Finished(drop, self._desk.drops.totals(drop), None, code))

@@ -88,12 +88,12 @@ def reserve(desk: Desk, drop: Drop, folder: Path | None = None, *, beside: Colle
     return desk.drops.reserve_report(drop, folder=str(folder), base=base)
 
 
-def publish(desk: Desk, report: Report) -> Path:
-    """Write a report under its reserved name here and now; the path of its CSV, an empty one: it was not written."""
+def publish(desk: Desk, report: Report) -> Path | None:
+    """Write a report under its reserved name here and now; the path of its CSV, None: it was not written."""
     return done_at_once(_published(desk, report))
 
 
-def _published(desk: Desk, report: Report) -> Steps[Path]:
+def _published(desk: Desk, report: Report) -> Steps[Path | None]:
     """Write a report under its reserved name, or under the next one, or in the state's folder."""
     drop = report.drop
     others: set[str] = set()
@@ -108,7 +108,7 @@ def _published(desk: Desk, report: Report) -> Steps[Path]:
         except OSError as error:
             if folder == reports_folder(desk):
                 log.warning("report not written; the next start tries again", drop=drop.id, why=error.strerror)
-                return Path()
+                return None
             others.clear()
             _divert(desk, drop, folder, error)
         else:
@@ -139,8 +139,8 @@ class Published(NamedTuple):
     """A report that is over."""
 
     drop: Drop
-    csv: Path
-    """Empty: it was not written."""
+    csv: Path | None
+    """None: it was not written."""
     fault: Exception | None = None
     """Why there is no report: a fault of the program."""
 
@@ -148,7 +148,7 @@ class Published(NamedTuple):
 @dataclass
 class _Entry:
     report: Report
-    procedure: Procedure[Path]
+    procedure: Procedure[Path | None]
     until_s: float
 
 
@@ -208,7 +208,7 @@ def _outcome(entry: _Entry) -> Published:
     except StateUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it must not stop the other reports
-        return Published(entry.report.drop, Path(), error)
+        return Published(entry.report.drop, None, error)
 
 
 def _silence() -> OSError:

@@ -332,7 +332,7 @@ def test_a_drop_whose_report_can_be_written_nowhere_is_done_and_the_next_start_w
     site.save(sheet("RIC,BID", "A=,1"))
     (finished,) = site.run()
     assert finished.drop.status is DropStatus.DONE
-    assert finished.report == Path()
+    assert finished.report is None
     reports.unlink()
     site.run()
     assert site.report(1).parent == reports
