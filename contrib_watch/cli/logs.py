@@ -35,6 +35,14 @@ def configure(log: Log) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(_STDERR),
         cache_logger_on_first_use=False,
     )
+    logging.lastResort = _Libraries(logging.WARNING)
+
+
+class _Libraries(logging.Handler):
+    """What a library logs, as a line like the others: whoever parses them finds nothing else on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger(library=record.name).log(record.levelno, self.format(record))
 
 
 class _Stderr(io.TextIOBase):

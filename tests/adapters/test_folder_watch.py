@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import queue
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from folder_site import (
     posix_only,
     whole,
 )
+from watchdog.observers.api import ObservedWatch
 
 from contrib_watch.adapters.folder import Folder, Scan, Watch
 from contrib_watch.adapters.folder import watch as watch_module
@@ -308,3 +310,12 @@ def test_a_share_that_does_not_answer_holds_up_no_other_folder(inbox: Path) -> N
     with hanging(inbox), watching(other) as (_, recorder):
         (other / "prices.csv").write_bytes(b"x")
         recorder.wait_for_file("prices.csv", b"x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_an_event_at_the_moment_of_a_stop_is_not_told(inbox: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from watchdog.observers.inotify import InotifyEmitter
+
+    stopped = InotifyEmitter(queue.Queue(), ObservedWatch(str(inbox), recursive=False))
+    stopped.queue_events(0.0)
+    assert caplog.records == []

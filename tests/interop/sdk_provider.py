@@ -208,8 +208,12 @@ class RawClient:
         self.close_code: int | None = None
         """Once the connection has ended: the code of its close frame, 0 where there was none."""
         if login:
-            (answer,) = self.ask(LOGIN)
-            assert answer["State"]["Stream"] == "Open", answer
+            began_s = time.monotonic()
+            answers = self.ask(LOGIN)
+            if [answer["State"]["Stream"] for answer in answers] != ["Open"]:
+                self.close()
+                after = f"{time.monotonic() - began_s:.1f} s, close code {self.close_code}"
+                raise AssertionError(f"no login: {answers} after {after}")
 
     def __enter__(self) -> RawClient:
         return self

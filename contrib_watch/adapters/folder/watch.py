@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -44,6 +45,10 @@ _HINTS: list[type[FileSystemEvent]] = [
     DirDeletedEvent,
 ]
 _COMPLETE = (FileClosedEvent, FileMovedEvent)
+
+# It calls an ordinary stop an error, where an event arrives just then. Whether it works is asked of its threads, and
+# what it misses the next scan finds.
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 
 class Watch:
