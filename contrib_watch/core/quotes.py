@@ -145,7 +145,8 @@ def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
         raise UnreadableFile(
             f'there is no column "{feed.ric_column}" for the RICs',
             where=_header_address(cells),
-            hint=f"Set ric_column or header_row of the feed; the headers are {_listed(headers)}",
+            hint=_hint_of_another_delimiter(cells, feed)
+            or f"Set ric_column or header_row of the feed; the headers are {_listed(headers)}",
         )
     ric = headers.index(feed.ric_column)
     acronyms = {
@@ -159,6 +160,17 @@ def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
     present = set(acronyms.values())
     missing = {header: acronym for header, acronym in feed.columns.items() if acronym not in present}
     return _Layout(ric, fields, missing)
+
+
+def _hint_of_another_delimiter(cells: Cells, feed: Feed) -> str:
+    """How the header line would have the column of the RICs; empty where no usual delimiter gives it one."""
+    if cells.kinds is not None:
+        return ""
+    line = feed.delimiter.join(_headers(cells))
+    for delimiter, written in {";": ";", ",": ",", "\t": "\\t", "|": "|"}.items():
+        if delimiter != feed.delimiter and feed.ric_column in line.split(delimiter):
+            return f'The header line looks separated by "{written}": set delimiter = "{written}" in the feed'
+    return ""
 
 
 def _headers(cells: Cells) -> list[str]:
