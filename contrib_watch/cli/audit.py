@@ -47,7 +47,7 @@ def ric(
 
     with opened(config_path, reading=True) as desk:
         found = of_ric(desk, ric, field, service, *bounds(since, until))
-    show(found, ("acked_at_utc", "field", "value", "status", "file", "cell", "drop", "post_id"), as_json, as_csv)
+    show(found, ("at_utc", "field", "value", "status", "drop", "file", "cell", "post_id", "text"), as_json, as_csv)
 
 
 @audit.command(short_help="One drop: its events, and each of its rows.")
