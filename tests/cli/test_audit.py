@@ -61,7 +61,7 @@ def test_every_value_of_a_ric(audited: Site) -> None:
     assert text["value"] == "EUR"
     (nak,) = asked(audited, "ric", "BAD=T")
     assert (nak["status"], nak["nak_code"], nak["acked_at_utc"]) == ("nakked", "AccessDenied", "")
-    table = audited.run("audit", "ric", "BAD=T").stdout
+    table = audited.invoke("audit ric", "BAD=T").stdout
     assert "Not yours" in table
     assert nak["at_utc"][:16] in table
 
