@@ -211,10 +211,13 @@ def approve(config_path: Path, drop: int, as_name: str | None, reason: str) -> N
 
     with _desk(config_path) as desk:
         decided = decide(desk, drop, person(as_name), reason)
+        newer = [f"drop {one.id}" for one in desk.drops.newer(decided) if one.status is DropStatus.HELD]
     if decided.status is DropStatus.HELD:
         click.echo(f"drop {drop} has one approval, and needs a second one of somebody else", err=True)
     else:
         click.echo(f"drop {drop} is approved; it is sent by the running daemon, or by the next run", err=True)
+    if newer:
+        click.echo(f"newer, and waiting for a decision too: {', '.join(newer)}", err=True)
 
 
 @main.command(short_help="End a held drop; nothing of it is sent.")

@@ -169,7 +169,7 @@ def _hint_of_another_delimiter(cells: Cells, feed: Feed) -> str:
     line = feed.delimiter.join(_headers(cells))
     for delimiter, written in {";": ";", ",": ",", "\t": "\\t", "|": "|"}.items():
         if delimiter != feed.delimiter and feed.ric_column in line.split(delimiter):
-            return f'The header line looks separated by "{written}": set delimiter = "{written}" in the feed'
+            return f'Set delimiter = "{written}": the header line looks separated so'
     return ""
 
 

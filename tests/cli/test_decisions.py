@@ -33,8 +33,10 @@ def test_two_held_drops_are_approved_the_older_first(waiting: Site) -> None:
     assert waiting.once()[0] == 3
     with ads() as server:
         waiting.configure(server.address)
-        for drop in "12":
-            assert waiting.invoke("approve", drop).exit_code == 0
+        first, second = waiting.invoke("approve", "1"), waiting.invoke("approve", "2")
+        assert (first.exit_code, second.exit_code) == (0, 0)
+        assert "waiting for a decision too: drop 2" in first.stderr
+        assert "newer" not in second.stderr
         _, drops = waiting.once()
         # What the second would change is no longer what was approved: the first was sent in between.
         assert [(drop["drop"], drop["status"]) for drop in drops] == [(1, "done"), (2, "held")]

@@ -146,8 +146,8 @@ def test_a_mapping_goes_before_a_field_of_that_name() -> None:
     ("header", "keys", "words"),
     [
         ("Code,BID", {}, ['no column "RIC"', '"Code" and "BID"', "ric_column"]),
-        ("BID;RIC;ASK", {}, ['no column "RIC"', 'separated by ";"', 'set delimiter = ";"']),
-        ("RIC\tBID", {}, ['no column "RIC"', 'set delimiter = "\\t"']),
+        ("BID;RIC;ASK", {}, ['no column "RIC"', 'Set delimiter = ";"']),
+        ("RIC\tBID", {}, ['no column "RIC"', 'Set delimiter = "\\t"']),
         ("RICS;BID", {}, ['the headers are "RICS;BID"']),
         ("RIC,Bid Price", {}, ['"Bid Price" is neither a field', '"Bid Price" = "BID"', "ignore_columns"]),
         ("RIC,bid,Zzz", {}, ['"bid" and "Zzz" are neither', '"bid" = "BID", "Zzz" = "FIELD"']),

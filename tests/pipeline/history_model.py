@@ -166,13 +166,14 @@ def check_prices(
     newest_first: defaultdict[Item, list[Told]] = defaultdict(list)
     for drop in reversed(site.drops()):
         table, service = tables[drop.sha256], site.service(drop.feed)
-        reports = site.reports(drop.id)
+        reports, spoken = site.reports(drop.id), has_spoken(site, drop)
         for run, report in reversed([*enumerate(reports, start=1)]):
             for row in read_report(report):
                 if not row["ric"]:
                     continue  # the line of a file that could not be read
                 given = table.given(int(row["row"]) - 2)
-                newest_first[service, row["ric"]].append(Told(given, row, late=run > 1, revert=is_revert(drop)))
+                if spoken or row["status"] != "unchanged":
+                    newest_first[service, row["ric"]].append(Told(given, row, late=run > 1, revert=is_revert(drop)))
                 if row["status"] == "rejected" and BY_A_PERSON not in row["text"] and feeds == 1:
                     must = table.must_be_rejected(int(row["row"]) - 2)
                     assert must or not any(value is not None for value in given.values()), row
@@ -219,6 +220,14 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> object:
                 continue  # left as it was, which other rows explain
             return one.given[field]
     return None
+
+
+def has_spoken(site: Site, drop: Drop) -> bool:
+    """Whether what a drop calls unchanged is its word: one that waits, or was rejected by a person, says nothing."""
+    if drop.status == "done" or drop.run == 1:
+        return drop.status == "done"
+    with site.desk() as desk:
+        return desk.drops.was_done(drop)
 
 
 def is_revert(drop: Drop) -> bool:

@@ -81,6 +81,20 @@ FOUND = {
         faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="A=", nth=2),),
         rules="valid_for",
     ),
+    "what a newer drop that waits calls unchanged is replaced by approval of an older one (seed 10318241)": World(
+        (
+            Step((Save(Table(("BID",), (("A=", ("2",)),))),)),
+            Step(
+                (
+                    Save(Table(("BID",), (("A=", ("1",)),))),
+                    Save(Table(("BID",), (("A=", ("2",)), ("B=", ("2",))))),
+                ),
+                (Act(Deed.APPROVE),),
+            ),
+            Step((), (Act(Deed.APPROVE, which=2),)),
+        ),
+        rules="approval",
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
