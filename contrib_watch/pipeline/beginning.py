@@ -84,9 +84,9 @@ def inspecting(
     """
     feed = desk.feed_of(drop)
     reading: Future[Cells] = yield Begun(lambda: desk.cells(drop))
+    typing: Future[Quotes] = yield Begun(lambda: desk.typed(reading.result(), feed))
     whole = look_ahead(desk.ledger, feed, drop.size_bytes)
     cells = yield reading
-    typing: Future[Quotes] = yield Begun(lambda: desk.typed(cells, feed))
     held = look_up(desk.ledger, feed, cells, whole)
     quotes: Quotes = yield typing
     changes = examine(desk, drop, quotes, claimed(), stated, held)

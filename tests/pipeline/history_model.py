@@ -166,14 +166,14 @@ def check_prices(
     newest_first: defaultdict[Item, list[Told]] = defaultdict(list)
     for drop in reversed(site.drops()):
         table, service = tables[drop.sha256], site.service(drop.feed)
-        reports, spoken = site.reports(drop.id), has_spoken(site, drop)
+        reports, spoken = site.reports(drop.id), was_done(site, drop)
         for run, report in reversed([*enumerate(reports, start=1)]):
             for row in read_report(report):
                 if not row["ric"]:
                     continue  # the line of a file that could not be read
                 given = table.given(int(row["row"]) - 2)
-                if spoken or row["status"] != "unchanged":
-                    newest_first[service, row["ric"]].append(Told(given, row, late=run > 1, revert=is_revert(drop)))
+                told = Told(given, row, late=run > 1, revert=is_revert(drop), spoken=spoken)
+                newest_first[service, row["ric"]].append(told)
                 if row["status"] == "rejected" and BY_A_PERSON not in row["text"] and feeds == 1:
                     must = table.must_be_rejected(int(row["row"]) - 2)
                     assert must or not any(value is not None for value in given.values()), row
@@ -183,12 +183,10 @@ def check_prices(
             continue
         for field in FIELDS:
             expected = newest(field, told, by_reports_alone=item not in resent)
-            if expected is not UNKNOWN:
-                assert snapshot.get(item, {}).get(field) == expected, (item, field)
+            assert not expected or snapshot.get(item, {}).get(field) in expected, (item, field)
 
 
 BY_A_PERSON = "rejected by a person"
-UNKNOWN = object()
 
 
 @dataclass(frozen=True)
@@ -201,29 +199,34 @@ class Told:
     """Of a run that a person asked for: it may have left fields to what was said meanwhile."""
     revert: bool
     """It may have left fields to what has replaced them."""
+    spoken: bool
+    """Of a drop that was done; to what another one calls unchanged, a person may have preferred an older drop."""
 
 
-def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> object:
-    """What a field of an item should be, by what its rows gave and what was reported of them, newest first.
+def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collection[object]:
+    """What a field of an item may be, by what its rows gave and what was reported of them, newest first.
 
-    None where no row gave anything; UNKNOWN where an answer was lost.
+    None where no row gave anything; there is nothing to expect where an answer was lost.
     """
+    found: list[object] = []
     for one in told:
         if field not in one.given or one.row["status"] == "rejected":
             continue
         if uncertain(one.row):
-            return UNKNOWN
+            return ()
         if one.row["status"] in ("acked", "unchanged"):
             if (one.late or one.revert) and f"{field} " not in f" {one.row['changes']}":
                 if one.revert or not by_reports_alone:
-                    return UNKNOWN
+                    return ()
                 continue  # left as it was, which other rows explain
-            return one.given[field]
-    return None
+            found.append(one.given[field])
+            if one.row["status"] == "acked" or one.spoken:
+                return found
+    return [*found, None]
 
 
-def has_spoken(site: Site, drop: Drop) -> bool:
-    """Whether what a drop calls unchanged is its word: one that waits, or was rejected by a person, says nothing."""
+def was_done(site: Site, drop: Drop) -> bool:
+    """Whether a drop was done, in whichever run."""
     if drop.status == "done" or drop.run == 1:
         return drop.status == "done"
     with site.desk() as desk:

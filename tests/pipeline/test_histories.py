@@ -81,7 +81,7 @@ FOUND = {
         faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="A=", nth=2),),
         rules="valid_for",
     ),
-    "what a newer drop that waits calls unchanged is replaced by approval of an older one (seed 10318241)": World(
+    "an older drop is approved against what a newer one, which waits, calls unchanged (seed 10318241)": World(
         (
             Step((Save(Table(("BID",), (("A=", ("2",)),))),)),
             Step(
@@ -94,6 +94,15 @@ FOUND = {
             Step((), (Act(Deed.APPROVE, which=2),)),
         ),
         rules="approval",
+    ),
+    "a retried drop leaves a value to a newer one, which expires after it has begun (seed 10334369)": World(
+        (
+            Step((Save(Table(("BID",), (("B=", ("2",)),))),)),
+            Step((Save(Table(("BID",), (("A=", ("3",)), ("B=", ("#CLEAR",))))),), die_at=89),
+            Step((), (Act(Deed.RETRY),)),
+        ),
+        faults=(Fault(kind=FaultKind.SILENCE, ric="A=", nth=2, times=6),),
+        rules="valid_for",
     ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
