@@ -3,7 +3,7 @@
 Such work touches neither the state nor the loop's own data. A procedure that needs some of it is written as a
 generator, :data:`Steps`: it yields each piece of work and goes on with what came of it, and all of its own code runs
 in the loop's thread. Where it has something to do beside a piece of work, it yields that as :class:`Begun`, is sent
-a Future at once, and yields the Future later to wait for it.
+a Future at once, and yields the Future later to wait for it. Work may wait for what was begun before it.
 """
 
 from __future__ import annotations

@@ -99,8 +99,11 @@ class Whole(NamedTuple):
 
     def of_each(self, rics: pa.StringArray) -> pa.ChunkedArray:
         """The texts of these RICs, in pieces; empty where there is none."""
+        starts = range(0, len(rics), JOINED_RICS)
+        if rics.equals(self.rics):  # a list in order, as most are
+            return pa.chunked_array([self.texts.slice(start, JOINED_RICS) for start in starts], _TEXT)
         at = pc.index_in(rics, value_set=self.rics)
-        pieces = (at.slice(start, JOINED_RICS) for start in range(0, len(at), JOINED_RICS))
+        pieces = (at.slice(start, JOINED_RICS) for start in starts)
         return pa.chunked_array([pc.fill_null(self.texts.take(piece), "") for piece in pieces], _TEXT)
 
 

@@ -270,7 +270,8 @@ def test_other_feeds_go_on_while_a_file_is_read(new_site: NewSite) -> None:
 
     def read(loop: Loop) -> None:
         held_from_now_on.clear()
-        held.do_next()
+        while held.held:
+            held.do_next()
 
     site.save(prices(1, *(f"F{number}=" for number in range(20))), feed="fx")
     site.run(once=False, meanwhile={3.0: slow, 15.0: read, 40.0: Loop.stop}, aside=aside)
