@@ -17,8 +17,8 @@ from contrib_watch.core.layout import header_row_of
 from contrib_watch.core.model import Drop, DropStatus, Feed, Problem, Quotes
 from contrib_watch.core.posts import plan
 from contrib_watch.errors import ConfigurationError, UnreadableFile
-from contrib_watch.pipeline.beginning import examine, told_of
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.inspection import examine, told_of
 from contrib_watch.pipeline.ruling import rule
 from contrib_watch.pipeline.second_look import second_look
 

@@ -8,8 +8,8 @@ from contrib_watch.core.model import Drop, Quotes
 from contrib_watch.core.posts import Coverage
 from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Steps
-from contrib_watch.pipeline.beginning import examine
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.inspection import examine
 from contrib_watch.pipeline.ruling import approvals
 from contrib_watch.pipeline.second_look import agreed_quotes
 

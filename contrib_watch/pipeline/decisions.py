@@ -17,8 +17,8 @@ from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person
 from contrib_watch.core.wording import plural
 from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError, StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import done_at_once
-from contrib_watch.pipeline.beginning import Beginning, Inspection, beginning, inspecting
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.inspection import Inspection, Start, inspecting, start_of
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish, reports_folder
@@ -97,7 +97,7 @@ def _inspected(
         return error
 
 
-def _rejection(desk: Desk, held: Drop, named: str) -> Beginning:
+def _rejection(desk: Desk, held: Drop, named: str) -> Start:
     """The run that ends a held drop: each of its rows, or the whole file where it cannot be read, is rejected."""
     untold = _never_reported(desk, held)
     try:
@@ -109,9 +109,9 @@ def _rejection(desk: Desk, held: Drop, named: str) -> Beginning:
     if isinstance(seen, Inspection):
         seen = seen._replace(facts=(*seen.facts, *untold))
         ended = f"rejected by a person{named}"
-        return beginning(desk, replace(held, run=held.run + 1), seen, ended=ended)
+        return start_of(desk, replace(held, run=held.run + 1), seen, ended=ended)
     why = f"{seen.where}: {seen.what}; rejected by a person{named}"
-    return Beginning(DropStatus.REJECTED, why, Findings(warnings=(*_sent_before(desk, held), *untold)))
+    return Start(DropStatus.REJECTED, why, Findings(warnings=(*_sent_before(desk, held), *untold)))
 
 
 def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Person, why: str) -> Path | None:
@@ -121,9 +121,9 @@ def _hold_again(desk: Desk, drop: Drop, now: Inspection | UnreadableFile, by: Pe
         _refuse_decided(desk, drop)
         again = desk.drops.decide(drop, approved=False, hold=reason, told=_told("approve, refused", by, why))
         if isinstance(now, Inspection):
-            start = beginning(desk, again, now)
+            start = start_of(desk, again, now)
         else:
-            start = Beginning(DropStatus.REJECTED, str(now), Findings(warnings=_sent_before(desk, drop)))
+            start = Start(DropStatus.REJECTED, str(now), Findings(warnings=_sent_before(desk, drop)))
         report = Job.begin(desk, again, start).conclude()
     return publish(desk, report)
 

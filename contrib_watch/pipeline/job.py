@@ -23,8 +23,8 @@ from contrib_watch.core.wording import plural
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps
-from contrib_watch.pipeline.beginning import Beginning, beginning, inspecting
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.inspection import Start, inspecting, start_of
 from contrib_watch.pipeline.posting import Settled
 from contrib_watch.pipeline.presence import pending_warning, warning_told
 from contrib_watch.pipeline.publishing import facts_of, report_of, reserve
@@ -51,7 +51,7 @@ class Job:
     """
 
     def __init__(
-        self, desk: Desk, drop: Drop, start: Beginning, breaker: Breaker | None = None, *, goes_on: bool = False
+        self, desk: Desk, drop: Drop, start: Start, breaker: Breaker | None = None, *, goes_on: bool = False
     ) -> None:
         """Use :meth:`starting` or :meth:`begin`. ``goes_on``: the program was stopped in this run."""
         self.drop = replace(drop, status=start.status, reason=start.reason)
@@ -92,11 +92,11 @@ class Job:
                 hint = "Put the feed's configuration back as it was, or save the file again; then retry the drop"
                 what = f"drop {drop.id} was being sent and can no longer be read: {error}"
                 raise StateError(what, where=drop.path, hint=hint) from error
-            return cls(desk, drop, Beginning(DropStatus.REJECTED, str(error)))
-        return cls.begin(desk, drop, beginning(desk, drop, seen), breaker)
+            return cls(desk, drop, Start(DropStatus.REJECTED, str(error)))
+        return cls.begin(desk, drop, start_of(desk, drop, seen), breaker)
 
     @classmethod
-    def begin(cls, desk: Desk, drop: Drop, start: Beginning, breaker: Breaker | None = None) -> Job:
+    def begin(cls, desk: Desk, drop: Drop, start: Start, breaker: Breaker | None = None) -> Job:
         """Record every row that needs no post."""
         goes_on = drop.status is DropStatus.SENDING
         with desk.state.transaction():
@@ -125,7 +125,7 @@ class Job:
             if ric not in ended
         ]
         desk.ledger.record(drop, in_columns(lost))
-        return cls(desk, drop, Beginning(drop.status, drop.reason))
+        return cls(desk, drop, Start(drop.status, drop.reason))
 
     @property
     def service(self) -> str:

@@ -26,7 +26,7 @@ from contrib_watch.adapters.folder import spool  # noqa: E402
 from contrib_watch.adapters.sheets.reader import Reader  # noqa: E402
 from contrib_watch.cli import main, running  # noqa: E402
 from contrib_watch.core import posts  # noqa: E402
-from contrib_watch.pipeline import beginning, desk, job, posting, publishing  # noqa: E402
+from contrib_watch.pipeline import desk, inspection, job, posting, publishing  # noqa: E402
 from contrib_watch.store import Drops, Ledger, State  # noqa: E402
 
 STAGES = {
@@ -37,10 +37,10 @@ STAGES = {
     "type the cells": (desk, "read_quotes"),
     "bring all that the feed owns": (Ledger, "whole"),
     "look up what the snapshot has of it": (Ledger, "held"),
-    "compare the two": (beginning, "unchanged"),
+    "compare the two": (inspection, "unchanged"),
     "read the snapshot": (Ledger, "snapshot"),
-    "diff": (beginning, "diff"),
-    "second reading": (beginning, "second_look"),
+    "diff": (inspection, "diff"),
+    "second reading": (inspection, "second_look"),
     "plan posts": (posts, "plan"),
     "record in flight": (Ledger, "in_flight"),
     "make post texts": (posting, "outgoing"),

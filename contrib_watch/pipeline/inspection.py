@@ -95,7 +95,7 @@ def inspecting(
     return Inspection(quotes, look.applied(changes), look.facts)
 
 
-class Beginning(NamedTuple):
+class Start(NamedTuple):
     """What is decided about a drop before anything of it is sent."""
 
     status: DropStatus
@@ -110,7 +110,7 @@ class Beginning(NamedTuple):
     """Its rows that are not posted and have not ended before, in pieces."""
 
 
-def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> Beginning:
+def start_of(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> Start:
     """Decide what to post; ``ended`` is a person's reason to reject all that would be."""
     quotes, changes, facts = seen
     ruling = Ruling(DropStatus.REJECTED, ended) if ended else rule(desk, drop, quotes, changes)
@@ -123,11 +123,11 @@ def beginning(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> B
     refused = in_columns([*rejected(changes.problems), *(replaced(row, ric) for row, ric in changes.replaced)])
     unsent = [beyond(outcomes, recorded) for outcomes in (unread, with_twins(refused, quotes))]
     if ruling.status is None:
-        return Beginning(DropStatus.DONE, "", findings, quotes, left, unsent)
+        return Start(DropStatus.DONE, "", findings, quotes, left, unsent)
     goes_on = drop.status is DropStatus.SENDING
     held_back = stopped(left, Status(ruling.status), ruling.reason, goes_on=goes_on)
     unsent += (with_twins(piece, quotes) for piece in held_back)
-    return Beginning(ruling.status, ruling.reason, findings, quotes, None, unsent)
+    return Start(ruling.status, ruling.reason, findings, quotes, None, unsent)
 
 
 def _blanks(changes: Changes) -> tuple[str, ...]:
