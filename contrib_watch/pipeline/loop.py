@@ -119,7 +119,7 @@ class Loop:
         """Process drops. ``once``: return when nothing is left to do and no file is waited for (``quiet``).
 
         Raises LoginRefused, and with ``once`` NoConnection when the ADS cannot be reached for
-        ``ads.connect_timeout_s`` while there is something to send. What was not sent stays for the next run.
+        ``ads.connect_timeout_s`` while there is something to send or to check. What was not sent stays.
         """
         try:
             self._recover()
@@ -156,14 +156,16 @@ class Loop:
         self._farewell()
 
     def _is_over(self) -> bool:
-        checking = (self._presence.busy or self._owes_a_check) and not self._paused
         aside = self._reading or self._tidying.busy or self._endings.busy
-        return not (self._moving() or aside or checking)
+        return not (self._moving() or aside or self._checking)
 
     @property
-    def _owes_a_check(self) -> bool:
-        """Rows were called unchanged, and nobody has looked for long whether the ADS still holds them."""
-        return any(one.totals.get(Status.UNCHANGED) for one in self.finished) and self._presence.overdue
+    def _checking(self) -> bool:
+        """What the ADS holds is being checked, or has to be: the target is suspect, or nobody has looked for long."""
+        if self._paused:
+            return False
+        unsure = any(one.totals.get(Status.UNCHANGED) for one in self.finished) and self._presence.overdue
+        return self._presence.busy or unsure or self._presence.unfinished
 
     def _moving(self) -> list[Job]:
         """The jobs that can go on: of a paused feed only while answers are out."""
@@ -273,8 +275,9 @@ class Loop:
 
     def _turn(self, *, once: bool) -> None:
         """Wait for answers, record them, send what there is room for, and end the drops that are over."""
-        owes = once and not self._paused and self._owes_a_check
-        if (self._moving() or owes) and not self._stopping.is_set():
+        moving = self._moving()
+        owes = once and not moving and self._checking
+        if (moving or owes) and not self._stopping.is_set():
             self._connect()
         if not self._started:
             self._woken.wait(LONGEST_TURN_S)

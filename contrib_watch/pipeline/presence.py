@@ -75,11 +75,19 @@ class Presence:
         self._read_again = False
         self._stubborn = Stubborn(desk.state)
         self._sampled_utc = desk.state.get("sampled_utc") or ""
+        told = json.loads(desk.state.get("presence") or "{}")
+        self._was_denied = told.get("state") == "unreadable"
+        """No item could be read back by an earlier process, nor by this one until now."""
 
     @property
     def busy(self) -> bool:
         """A check or a repair is under way."""
         return self._phase is not _Phase.IDLE
+
+    @property
+    def unfinished(self) -> bool:
+        """The target is suspect, perhaps since an earlier process, and nothing says that items cannot be read."""
+        return bool(self._size and self._suspicion) and not (self._denied or self._was_denied)
 
     @property
     def overdue(self) -> bool:
@@ -211,7 +219,7 @@ class Presence:
         if heard and len(unreadable) == heard:
             self._deny(unreadable[0])
             return
-        self._denied = "" if heard else self._denied
+        self._denied, self._was_denied = ("", False) if heard else (self._denied, self._was_denied)
         if bad and not self._suspicion:
             self._suspect(f"{bad[0].ric} is not as it was acknowledged: {bad[0]}")
         if self._suspicion and not self._denied:

@@ -104,6 +104,13 @@ FOUND = {
         faults=(Fault(kind=FaultKind.SILENCE, ric="A=", nth=2, times=6),),
         rules="valid_for",
     ),
+    "a process dies while it makes an emptied ADS whole again, and the next has no drop (seed 10355715)": World(
+        (
+            Step((Save(Table(("ASK", "BIDSIZE"), (("A=", ("2", "1.5")),))),)),
+            Step((Save(Table(("BIDSIZE",), (("A=", ("1",)),))),), (Act(Deed.EMPTY),), die_at=201),
+        ),
+        on_stream=True,
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 

@@ -340,7 +340,10 @@ def test_a_lost_connection_during_the_repair_does_not_end_it(site: Site) -> None
     assert whole(site)
 
 
-def test_a_process_that_dies_during_the_repair_changes_nothing(tmp_path: Path, dictionary: Dictionary) -> None:
+@pytest.mark.parametrize("once", [False, True])
+def test_a_process_that_dies_during_the_repair_changes_nothing(
+    tmp_path: Path, dictionary: Dictionary, once: bool
+) -> None:
     for die_at in range(60, 1000, 47):
         (tmp_path / str(die_at)).mkdir()
         site = Site(tmp_path / str(die_at), dictionary, make_feed("fx"), rate_limit=0, window=2)
@@ -351,7 +354,7 @@ def test_a_process_that_dies_during_the_repair_changes_nothing(tmp_path: Path, d
         try:
             site.run(die_at=die_at)
         except Killed:
-            site.run(once=False, meanwhile={60: Loop.stop})
+            site.run(once=once, meanwhile={60: Loop.stop})
         else:
             assert die_at > 200, "it died at no step that matters"
             return
