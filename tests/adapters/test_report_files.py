@@ -8,78 +8,30 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_site import SEEN, a_report
 
 from contrib_watch.adapters import report_files
 from contrib_watch.adapters.report_files import csv_bytes, page, report_name, write_report
-from contrib_watch.core.findings import Findings
-from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
-from contrib_watch.core.report import Report, build_report, spreadsheet_raw
+from contrib_watch.core.model import DropStatus, Outcome, Problem, Quotes, Status
+from contrib_watch.core.report import Report, spreadsheet_raw
 from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.core.verified import Verified
 
-SEEN = datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 SENT, ACKED = "2026-11-22T16:30:02.123Z", "2026-11-22T16:30:02.371Z"
 
 FREE_TEXT = st.text(st.sampled_from("ab=+-@',;\t\r\n\"\u00e9 "), max_size=5)
 """With all characters that a CSV or a spreadsheet program takes for more than text."""
-
-
-FINDINGS = {field.name for field in fields(Findings)}
-
-
-def the_outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
-    """Outcomes as the store gives them."""
-    numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
-    shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
-    return pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
-
-
-def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:
-    """A report on ``rows`` rows of RICs R2, R3, ... of which ``outcomes`` are not unchanged."""
-    numbers = range(2, rows + 2)
-    rics = pd.Index([f"R{number}" for number in numbers], dtype=TOKENS)
-    return build_report(
-        **{
-            "drop": Drop(
-                id=42,
-                feed="bonds",
-                path=path,
-                sha256="ab" * 32,
-                size_bytes=100,
-                mtime_ns=1_795_364_996_000_000_000,
-                seen_at_utc=SEEN,
-                status=DropStatus.DONE,
-            ),
-            "service": "NIPROV",
-            "target": "ads-london",
-            "simulated": False,
-            "version": "1.0",
-            "state_id": "state-5d2c",
-            "local_tz": timezone(timedelta(hours=1)),
-            "quotes": Quotes(
-                values=pd.DataFrame({"BID": pd.array(["1"] * rows, dtype=TOKENS)}, index=rics),
-                rows=pd.Series(numbers, index=rics, dtype="int64"),
-                twins={},
-                problems=(),
-                rows_read=rows,
-            ),
-            "outcomes": the_outcomes(outcomes),
-            "findings": Findings(**{name: options.pop(name) for name in FINDINGS & options.keys()}),
-            **options,
-        }
-    )
 
 
 def acked(row: int) -> Outcome:

@@ -6,22 +6,17 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import pytest
+from report_site import a_report
 
 from contrib_watch.adapters.report_files import page
-from contrib_watch.core.findings import Findings
-from contrib_watch.core.model import Drop, DropStatus, Outcome, Problem, Quotes, Status
-from contrib_watch.core.report import Report, build_report
-from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.model import DropStatus, Outcome, Problem, Status
+from contrib_watch.core.report import Report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -57,54 +52,6 @@ addEventListener("load", () => { document.documentElement.setAttribute("data-pro
 """Measures the page from inside. The page's own policy allows no script, so the tests put this in its place."""
 
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
-
-
-FINDINGS = {field.name for field in fields(Findings)}
-
-
-def a_report(*outcomes: Outcome, rows: int = 10, path: str = "/inbox/prices.csv", **options: Any) -> Report:
-    numbers = range(2, rows + 2)
-    rics = pd.Index([f"R{number}" for number in numbers], dtype=TOKENS)
-    drop = Drop(
-        id=42,
-        feed="bonds",
-        path=path,
-        sha256="ab" * 32,
-        size_bytes=100,
-        mtime_ns=1_795_364_996_000_000_000,
-        seen_at_utc=datetime(2026, 11, 22, 16, 30, tzinfo=UTC),
-        status=options.pop("status", DropStatus.DONE),
-        reason=options.pop("reason", ""),
-    )
-    quotes = Quotes(
-        values=pd.DataFrame({"BID": pd.array(["1"] * rows, dtype=TOKENS)}, index=rics),
-        rows=pd.Series(numbers, index=rics, dtype="int64"),
-        twins={},
-        problems=(),
-        rows_read=rows,
-    )
-    return build_report(
-        **{
-            "drop": drop,
-            "service": "NIPROV",
-            "target": "ads-london",
-            "simulated": False,
-            "version": "1.0",
-            "state_id": "s1",
-            "local_tz": UTC,
-            "quotes": quotes,
-            "outcomes": the_outcomes(outcomes),
-            "findings": Findings(**{name: options.pop(name) for name in FINDINGS & options.keys()}),
-            **options,
-        }
-    )
-
-
-def the_outcomes(outcomes: Sequence[Outcome]) -> pa.Table:
-    """Outcomes as the store gives them."""
-    numbers = dict.fromkeys(("row", "post_id", "attempts"), pa.int64())
-    shape = pa.schema([(name, numbers.get(name, pa.string())) for name in Outcome._fields])
-    return pa.Table.from_pylist([outcome._asdict() for outcome in outcomes], shape)
 
 
 def nakked(row: int) -> Outcome:
