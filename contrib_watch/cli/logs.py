@@ -42,7 +42,11 @@ class _Libraries(logging.Handler):
     """What a library logs, as a line like the others: whoever parses them finds nothing else on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger(library=record.name).log(record.levelno, self.format(record))
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # a library may have levels of its own
+        try:
+            structlog.get_logger(library=record.name).log(level, self.format(record))
+        except Exception:  # noqa: BLE001 - a line that cannot be put together is no fault of who is being served
+            self.handleError(record)
 
 
 class _Stderr(io.TextIOBase):

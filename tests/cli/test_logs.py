@@ -44,3 +44,12 @@ def test_no_line_below_the_level_asked_for(library: logging.Logger, capsys: pyte
     configure(Log(level="error"))
     library.warning("not now")
     assert capsys.readouterr().err == ""
+
+
+def test_no_line_ends_what_its_library_does(library: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log(format="json"))
+    library.log(35, "a level of its own")
+    said = json.loads(capsys.readouterr().err)
+    assert (said["event"], said["level"]) == ("a level of its own", "warning")
+    library.warning("%d of them", "many")
+    assert "Message: '%d of them'" in capsys.readouterr().err
