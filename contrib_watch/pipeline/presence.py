@@ -86,8 +86,10 @@ class Presence:
 
     @property
     def unfinished(self) -> bool:
-        """The target is suspect, perhaps since an earlier process, and nothing says that items cannot be read."""
-        return bool(self._size and self._suspicion) and not (self._denied or self._was_denied)
+        """The target is suspect, perhaps since an earlier process; where items cannot be read, once a day."""
+        if self._denied or (self._was_denied and not self.overdue):
+            return False
+        return bool(self._size and self._suspicion)
 
     @property
     def overdue(self) -> bool:

@@ -271,6 +271,25 @@ def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(site: Site)
     assert "this user cannot read items back" in page(site, 3)
 
 
+def test_a_run_without_a_drop_tries_once_a_day_whether_items_can_be_read_again(site: Site) -> None:
+    site.save(many(5))
+    site.run()
+    site.ads.readable = False
+    site.ads.items.forget()
+    site.save(many(5, "R0000=,7,8"))
+    site.run()  # an Update met an unknown item
+    site.run()
+    connections = site.wire.connections
+    site.ads.readable = True
+    site.run()
+    assert site.wire.connections == connections
+    assert told(site, "suspect")
+    site.clock.ahead_s += 90_000
+    site.run()
+    assert whole(site)
+    assert told(site, "suspect") == {}
+
+
 def test_a_refused_repair_leaves_the_ric_to_the_next_drop(site: Site) -> None:
     site.save(many(3))
     site.run()
