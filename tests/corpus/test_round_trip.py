@@ -291,8 +291,8 @@ def _storable(value: Any, program: str) -> Any:
 
 
 def as_excel_has_it(value: Decimal | int) -> Decimal:
-    """The number at 15 significant digits, of its binary form."""
-    return Decimal(f"{float(value):.15g}")
+    """The number at 15 significant digits, of the 16 digits of its binary form that both programs write."""
+    return Decimal(f"{float(f'{float(value):.16g}'):.15g}")
 
 
 def by_openpyxl(table: list[Row]) -> bytes:
