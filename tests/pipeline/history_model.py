@@ -206,7 +206,8 @@ class Told:
 def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collection[object]:
     """What a field of an item may be, by what its rows gave and what was reported of them, newest first.
 
-    None where no row gave anything; there is nothing to expect where an answer was lost.
+    None where no row gave anything; there is nothing to expect where an answer was lost. What a drop that was never
+    done calls unchanged is held against those of the older ones alone that were processed again, perhaps after it.
     """
     found: list[object] = []
     for one in told:
@@ -219,10 +220,11 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collectio
                 if one.revert or not by_reports_alone:
                     return ()
                 continue  # left as it was, which other rows explain
-            found.append(one.given[field])
+            if one.late or not found:
+                found.append(one.given[field])
             if one.row["status"] == "acked" or one.spoken:
                 return found
-    return [*found, None]
+    return found or [None]
 
 
 def was_done(site: Site, drop: Drop) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from virtual_site import SERVICE, NewSite, Site, sheet
+from virtual_site import SERVICE, NewSite, Site, make_feed, sheet
 
 from contrib_watch.core.model import DropStatus
+from contrib_watch.errors import ConfigurationError
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 
@@ -50,6 +52,39 @@ def test_what_a_newer_drop_found_unchanged_is_its_word_too(new_site: NewSite) ->
     site.run()
     assert site.statuses(2) == {"A=": "superseded"}
     assert held(site) == {"BID": "1"}
+
+
+def test_a_held_drop_says_nothing_by_what_it_calls_unchanged(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", valid_for_s=60.0))
+    site.save(sheet("RIC,BID", "A=,2"))
+    site.run()
+    site.save(sheet("RIC,BID", "A=,1"), age_s=100)
+    site.run()
+    site.save(sheet("RIC,BID", "A=,2", "B=,2"), age_s=90)
+    site.run()
+    assert site.statuses(3) == {"A=": "unchanged", "B=": "held"}
+    site.approve(2)
+    site.run()
+    assert site.statuses(2) == {"A=": "acked"}
+    assert held(site) == {"BID": "1"}
+
+
+def test_what_a_newer_drop_sent_before_it_was_held_stays(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1)
+    rics = [f"R{number}=" for number in range(9)]
+    site.save(sheet("RIC,BID", *(f"{ric},1" for ric in rics)), age_s=100)
+    site.run()
+    site.save(sheet("RIC,BID", *(f"{ric},2" for ric in rics)))
+    site.run()
+    sent = {ric for ric, status in site.statuses(2).items() if status == "acked"}
+    assert 0 < len(sent) < len(rics)
+    site.settings = replace(site.settings, ads=replace(site.settings.ads, rate_limit=0))
+    with pytest.raises(ConfigurationError, match="the snapshot has moved"):
+        site.approve(1)
+    site.approve(1)
+    site.run()
+    assert site.statuses(1) == {ric: "superseded" if ric in sent else "acked" for ric in rics}
+    assert {ric: site.value(ric, "BID") for ric in rics} == {ric: 2 if ric in sent else 1 for ric in rics}
 
 
 def test_an_adopted_file_gives_way_to_what_was_saved_later(site: Site) -> None:
