@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from virtual_site import SERVICE, NewSite, Site, make_feed, sheet
+from virtual_site import SERVICE, NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import ConfigurationError
@@ -69,22 +69,25 @@ def test_a_held_drop_says_nothing_by_what_it_calls_unchanged(new_site: NewSite) 
     assert held(site) == {"BID": "1"}
 
 
-def test_what_a_newer_drop_sent_before_it_was_held_stays(new_site: NewSite) -> None:
-    site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1)
+def test_what_a_newer_drop_sent_before_it_was_held_stays_and_what_it_had_no_answer_for(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", valid_for_s=4.0), rate_limit=1, retries=0, ack_timeout_s=2.0)
     rics = [f"R{number}=" for number in range(9)]
     site.save(sheet("RIC,BID", *(f"{ric},1" for ric in rics)), age_s=100)
     site.run()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK, ric="R0="))
     site.save(sheet("RIC,BID", *(f"{ric},2" for ric in rics)))
     site.run()
-    sent = {ric for ric, status in site.statuses(2).items() if status == "acked"}
-    assert 0 < len(sent) < len(rics)
+    ended = site.statuses(2)
+    assert {"acked", "held"} < set(ended.values())
+    assert ended["R0="] == "unconfirmed"
     site.settings = replace(site.settings, ads=replace(site.settings.ads, rate_limit=0))
     with pytest.raises(ConfigurationError, match="the snapshot has moved"):
         site.approve(1)
     site.approve(1)
     site.run()
-    assert site.statuses(1) == {ric: "superseded" if ric in sent else "acked" for ric in rics}
-    assert {ric: site.value(ric, "BID") for ric in rics} == {ric: 2 if ric in sent else 1 for ric in rics}
+    gave_way = {ric for ric, status in site.statuses(1).items() if status == "superseded"}
+    assert gave_way == {ric for ric in rics if ended[ric] == "acked"}
+    assert {ric: site.value(ric, "BID") for ric in rics} == {ric: 1 if ended[ric] == "held" else 2 for ric in rics}
 
 
 def test_an_adopted_file_gives_way_to_what_was_saved_later(site: Site) -> None:
