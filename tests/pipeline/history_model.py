@@ -213,8 +213,8 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collectio
     for one in told:
         if field not in one.given or one.row["status"] == "rejected":
             continue
-        if uncertain(one.row):
-            return ()
+        if uncertain(one.row) or (one.row["status"] == "held" and not by_reports_alone):
+            return ()  # a person may have posted what a restored state has forgotten to have sent
         if one.row["status"] in ("acked", "unchanged"):
             if (one.late or one.revert) and f"{field} " not in f" {one.row['changes']}":
                 if one.revert or not by_reports_alone:

@@ -111,6 +111,14 @@ FOUND = {
         ),
         on_stream=True,
     ),
+    "a person posts values in doubt of a drop that a restored state takes for waiting (seed 10437021)": World(
+        (
+            Step((Save(Table(("ASK",), (("A=", ("1",)),))),), die_at=89),
+            Step((), (Act(Deed.RESEND),), die_at=1),
+            Step((), (Act(Deed.BACK_UP),)),
+            Step((Save(Table(("BIDSIZE",), (("A=", ("2",)),))),), (Act(Deed.RESTORE),)),
+        ),
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
