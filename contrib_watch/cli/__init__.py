@@ -82,9 +82,7 @@ def run(config_path: Path, as_json: bool, once: bool, trace_path: Path | None, a
     if once and result.stopped:
         wait = "1 drop waits" if result.waiting == 1 else f"{result.waiting:,} drops wait"
         click.echo(f"stopped; {wait} to be sent" if result.waiting else "stopped; no drop waits to be sent", err=True)
-    elif once and not (
-        as_json or result.finished or result.failure or result.outages or result.paused or result.left
-    ):
+    elif once and result.is_empty and not as_json:
         click.echo("nothing to do: there is no new file, and no drop waits to be sent", err=True)
     if once:
         print_left(result.left)

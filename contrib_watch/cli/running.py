@@ -66,6 +66,14 @@ class Result:
     """A signal ended it, or another installation took a folder over."""
     waiting: int = 0
     """Drops that wait to be sent."""
+    repair: int | None = None
+    """The exit code of repairing what the ADS had lost; None: nothing was."""
+
+    @property
+    def is_empty(self) -> bool:
+        """There was nothing to do."""
+        done = self.finished or self.repair is not None
+        return not (done or self.failure or self.outages or self.paused or self.left)
 
 
 def run_feeds(
@@ -207,6 +215,7 @@ def _attempt(
         inbox.left(),
         stopped=loop.stopped,
         waiting=len(pending),
+        repair=loop.repair_code,
     )
 
 
@@ -236,7 +245,7 @@ def traced(path: Path | None) -> AbstractContextManager[Trace | None]:
 
 def worst(result: Result) -> int:
     """The exit code of a run: the highest that applies."""
-    codes = [0]
+    codes = [result.repair or 0]
     if result.outages:
         codes.append(ConfigurationError.exit_code)
     # A postponed file is told by its feed's outage: the disk, or another installation, and not the file is at fault.

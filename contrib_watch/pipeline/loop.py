@@ -100,6 +100,11 @@ class Loop:
         return self._endings.finished
 
     @property
+    def repair_code(self) -> int | None:
+        """How repairs of what the ADS had lost ended, as an exit code; None: there was none."""
+        return self._presence.repair_code
+
+    @property
     def stopped(self) -> bool:
         """Whether somebody said stop."""
         return self._stopping.is_set()

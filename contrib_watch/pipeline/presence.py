@@ -63,6 +63,9 @@ class Presence:
         self._dice = dice
         self._breaker = breaker
         self._repairs = Repairs(desk.state)
+        self.repair_code: int | None = None
+        """How repairs ended, as an exit code: 3 for what is not as it should be, 4 for what nobody knows; None: there
+        was none."""
         self._phase = _Phase.IDLE
         self._reads: list[ReadBack] = []
         self._posts: list[Repair] = []
@@ -286,17 +289,19 @@ class Presence:
             "still_wrong": len(still),
             "unreadable": self._unreadable,
         }
-        whole = not (totals[Status.NAKKED] or totals[Status.UNCONFIRMED] or still or self._unreadable)
+        unknown = totals[Status.UNCONFIRMED] or self._unreadable
+        code = 4 if unknown else 3 if totals[Status.NAKKED] or still else 0
         counted = {name: count for name, count in told.items() if count}
-        if whole:
-            log.info("the ADS holds what it acknowledged", **counted)
-        else:
+        if code:
             log.error("the ADS does not hold all that it acknowledged", **counted)
+        else:
+            log.info("the ADS holds what it acknowledged", **counted)
         with self._desk.state.transaction():
             self._desk.state.put("suspect", "")
-            self._tell("repaired" if whole else "incomplete", **told)
+            self._tell("incomplete" if code else "repaired", **told)
             if self._found or self._unreadable:
                 self._warn(_summary(told, still))
+                self.repair_code = max(code, self.repair_code or 0)
         self._phase, self._reads, self._posts, self._found = _Phase.IDLE, [], [], []
 
     def _taken(self) -> tuple[list[Finding], int]:

@@ -262,6 +262,44 @@ def test_an_ads_that_lost_its_cache_is_whole_after_the_next_drop(site: Site, ser
     assert "all was posted again" in " ".join(site.invoke("status").stdout.split())
 
 
+def suspect(site: Site) -> None:
+    """As a process leaves it that dies before it has read everything back."""
+    with closing(sqlite3.connect(site.database)) as database, database:
+        told = json.dumps({"why": "it did not hold A=T"})
+        database.execute("INSERT OR REPLACE INTO meta VALUES ('suspect', ?)", [told])
+
+
+def test_a_run_that_only_repairs_does_not_say_there_was_nothing_to_do(site: Site, server: SimulatedServer) -> None:
+    contribute(site, server)
+    assert "nothing to do" in site.invoke("run", "--once").stderr
+    suspect(site)
+    forget(server)
+    done = site.invoke("run", "--once")
+    assert done.exit_code == 0, done.stderr
+    assert held(server) == ALL
+    assert "nothing to do" not in done.stderr
+    suspect(site)
+    assert "nothing to do" in site.invoke("run", "--once").stderr  # all was there
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "nak", "code": "AccessDenied"}, 3),
+        ({"kind": "ack_unapplied"}, 3),
+        ({"kind": "lose_post"}, 4),
+    ],
+)
+def test_what_the_ads_has_lost_for_good_is_no_exit_code_0(site: Site, fault: dict[str, Any], code: int) -> None:
+    with ads(fault | {"ric": "B=T", "nth": 2}) as server:
+        contribute(site, server, ack_timeout_s=0.3, retries=0)
+        forget(server)
+        site.drop("prices.csv", FIVE.replace("A=T,1", "A=T,1.5"))
+        done = site.invoke("run", "--once")
+    assert done.exit_code == code, done.stderr
+    assert held(server).keys() == ALL.keys() - {"B=T"}
+
+
 def test_status_after_a_check_without_a_find(site: Site, server: SimulatedServer) -> None:
     site.configure(server.address)
     assert json.loads(site.invoke("status", "--json").stdout)["presence"] == {"state": "never checked"}
