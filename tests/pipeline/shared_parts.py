@@ -40,6 +40,8 @@ class SharedParts:
     def __init__(self, settings: Settings, dictionary: Dictionary) -> None:
         in_memory = replace(settings, state=replace(settings.state, url="sqlite://"))
         self._desk = replace(DeskHere.open(in_memory, dictionary, accept_empty=True), reader=ReaderHere())
+        # Never given back: what a site leaves behind may be collected in another thread, which closes it.
+        self._connection = self._desk.state._engine.connect()
         tables = self.database().execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         self._rows = {name: self.database().execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
         """Of the state before its first drop."""
@@ -62,8 +64,7 @@ class SharedParts:
 
     def database(self) -> sqlite3.Connection:
         """What is lent."""
-        with self._desk.state._engine.connect() as connection:
-            found = connection.connection.dbapi_connection
+        found = self._connection.connection.dbapi_connection
         assert isinstance(found, sqlite3.Connection)
         return found
 

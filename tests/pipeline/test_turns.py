@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -109,3 +111,17 @@ def test_a_fault_in_making_a_message_is_its_drops_alone(new_site: NewSite, monke
     assert "RuntimeError: no message can be made of R20=" in first.drop.reason
     assert site.cache() == site.snapshot()
     assert not site.dirty()
+
+
+def test_what_quick_sites_share_outlives_a_collection_in_another_thread(dictionary: Dictionary) -> None:
+    """Each leaves a connection behind; one that another thread gives back is lost, and with it what is in memory."""
+    for _ in range(2):
+        with folder_in_memory() as folder:
+            site = Site(folder, dictionary, quick=True)
+            site.save(sheet_of(1))
+            site.run()
+            assert len(site.drops()) == 1
+        del site
+        collection = Thread(target=gc.collect)
+        collection.start()
+        collection.join()
