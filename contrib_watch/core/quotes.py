@@ -6,6 +6,7 @@ doubt about a cell rejects its row, with a Problem for each such cell.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -167,9 +168,9 @@ def _hint_of_another_delimiter(cells: Cells, feed: Feed) -> str:
     if cells.kinds is not None:
         return ""
     line = feed.delimiter.join(_headers(cells))
-    for delimiter, written in {";": ";", ",": ",", "\t": "\\t", "|": "|"}.items():
+    for delimiter in ";,\t|":
         if delimiter != feed.delimiter and feed.ric_column in line.split(delimiter):
-            return f'Set delimiter = "{written}": the header line looks separated so'
+            return f"Set delimiter = {json.dumps(delimiter)}: the header line looks separated so"
     return ""
 
 
