@@ -264,8 +264,8 @@ def _folder(desk: Desk, feed: Feed, contested: Callable[[Path], str]) -> Folder:
     def closed() -> str:
         return contested(Path(feed.folder)) or desk.shortage()
 
-    def ahead(name: str, copy: Path, place: Path) -> None:
-        desk.reader.read_ahead(copy, name, feed, place)
+    def ahead(name: str, content: bytes, copy: Path) -> None:
+        desk.reader.read_ahead(copy, name, feed, content)
 
     spool = desk.settings.state.folder / "spool"
     return Folder(feed, spool, known(desk, feed), is_whole, closed=closed, ahead=ahead)

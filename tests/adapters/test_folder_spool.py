@@ -94,12 +94,12 @@ def test_a_content_is_kept_once_and_a_damaged_copy_is_replaced(inbox: Path, cloc
     assert [path for path in (inbox.parent / "spool").rglob("*") if path.is_file()] == [first.spooled]
 
 
-def test_of_a_file_that_comes_alone_is_told_before_its_copy_is_durable(inbox: Path, clock: Clock) -> None:
+def test_of_a_file_that_comes_alone_is_told_before_its_copy_is_written(inbox: Path, clock: Clock) -> None:
     told: list[tuple[str, Path, bytes]] = []
 
-    def ahead(name: str, copy: Path, place: Path) -> None:
+    def ahead(name: str, content: bytes, copy: Path) -> None:
         assert not copy.exists()
-        told.append((name, copy, place.read_bytes()))
+        told.append((name, copy, content))
 
     feed = Feed(name="bonds", folder=inbox, service="NIPROV", settle_seconds=0.0)
     folder = Folder(feed, inbox.parent / "spool", {}, whole, clock, ahead=ahead)

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from contrib_watch.adapters.sheets import read_cells
-from contrib_watch.adapters.sheets.reader import Reader
+from contrib_watch.adapters.sheets.reader import AHEAD_BYTES, Reader
 from contrib_watch.adapters.sheets.wire import (
     BadFrame,
     Frame,
@@ -77,11 +77,10 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_what_was_read_ahead_is_there_for_the_next_reading_of_that_file_alone(small: Path, tmp_path: Path) -> None:
-    other, place = tmp_path / "other.csv", tmp_path / "place"
+    other, content = tmp_path / "other.csv", b"RIC,BID\nAHEAD=X,1\n"
     other.write_bytes(b"RIC,BID\nOTHER=X,1\n")
-    place.write_bytes(b"RIC,BID\nAHEAD=X,1\n")
     with Reader() as reader:
-        reader.read_ahead(small, "small.csv", FEED, place)
+        reader.read_ahead(small, "small.csv", FEED, content)
         assert rics(reader.read_cells(small, "small.csv", FEED)) == ["AHEAD=X"]
         assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
         for path, name, feed in (
@@ -89,19 +88,16 @@ def test_what_was_read_ahead_is_there_for_the_next_reading_of_that_file_alone(sm
             (small, "small.txt", FEED),
             (small, "small.csv", replace(FEED, header_row=1, blank=("-",))),
         ):
-            reader.read_ahead(small, "small.csv", FEED, place)
+            reader.read_ahead(small, "small.csv", FEED, content)
             assert rics(reader.read_cells(path, name, feed)) != ["AHEAD=X"]
             assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
 
 
-def test_a_reading_ahead_that_fails_is_done_again(small: Path, tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.write_bytes(b"RIC,BID\n\0")
+@pytest.mark.parametrize("content", [b"RIC,BID\n\0", b"", b"RIC,BID\nAHEAD=X,1\n" + b"\n" * AHEAD_BYTES])
+def test_a_file_is_read_when_it_is_asked_for_where_that_failed_or_was_not_begun(small: Path, content: bytes) -> None:
     with Reader() as reader:
-        reader.read_ahead(small, "small.csv", FEED, place)
+        reader.read_ahead(small, "small.csv", FEED, content)
         assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
-        with pytest.raises(OSError, match="No such file"):
-            reader.read_ahead(small, "small.csv", FEED, tmp_path / "gone")
 
 
 def rics(cells: Cells) -> list[str]:
@@ -473,7 +469,7 @@ def test_parts_that_do_not_fit_are_refused(wrong: Cells) -> None:
 
 def test_text_that_is_no_text_is_refused() -> None:
     with pytest.raises(BadFrame):
-        decode_answer(ANSWER._replace(columns=bytes(ANSWER.columns).replace(b"A=X", b"\xff=X")), Cells)
+        decode_answer(ANSWER._replace(beside=bytes(ANSWER.beside).replace(b"A=X", b"\xff=X")), Cells)
 
 
 def test_an_endless_answer_is_refused(tmp_path: Path) -> None:
@@ -486,7 +482,7 @@ def test_an_endless_answer_is_refused(tmp_path: Path) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_answer_gets_past_the_checks(data: st.DataObject) -> None:
-    part = data.draw(st.sampled_from(["text", "columns"]))
+    part = data.draw(st.sampled_from(["text", "beside"]))
     octets = bytearray(getattr(ANSWER, part))
     for position in data.draw(st.lists(st.integers(0, len(octets) - 1), min_size=1, max_size=4)):
         octets[position] = data.draw(st.integers(0, 255))

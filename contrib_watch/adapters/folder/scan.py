@@ -66,11 +66,11 @@ class _Listing:
     """Of all but ``files``."""
 
 
-Ahead = Callable[[str, Path, Path], object]
-"""Is told of a file that is about to be handed out: its name, and as spool.keep() tells of its copy."""
+Ahead = Callable[[str, bytes, Path], object]
+"""Is told of a file that is about to be handed out: its name, its content, and where its copy is to be."""
 
 
-def _nobody(name: str, copy: Path, place: Path) -> None:
+def _nobody(name: str, content: bytes, copy: Path) -> None:
     """Nobody wants to know."""
 
 
@@ -255,7 +255,7 @@ class Folder:
                 content, uid = reading.read(path, signature)
                 if not wait.doubt and (doubt := self._doubt(content, name)):
                     return settle.doubted(wait, doubt, now_s, settle_s)
-                sha256, spooled = spool.keep(self._spool, content, partial(ahead, name))
+                sha256, spooled = spool.keep(self._spool, content, partial(ahead, name, content))
         except (FileNotFoundError, LinkRefusedError):
             return None  # the next scan sees what is there by then
         except DisturbedError as changed:

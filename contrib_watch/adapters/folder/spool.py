@@ -10,7 +10,6 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from contrib_watch.durable import sync_folder
@@ -19,20 +18,19 @@ from contrib_watch.errors import StateError
 _DIGITS = 2 * hashlib.sha256().digest_size
 
 
-def keep(
-    spool: Path, content: bytes, readable: Callable[[Path, Path], object] = lambda _copy, _place: None
-) -> tuple[str, Path]:
+def keep(spool: Path, content: bytes, ahead: Callable[[Path], object] = lambda _copy: None) -> tuple[str, Path]:
     """Copy ``content`` durably to ``spool/<first two digits>/<sha256>``; the SHA-256 (hex) and the copy's path.
 
     A content is kept once; a copy that is there and differs (a damaged disk) is replaced. When this returns, the
-    copy survives a power cut. ``readable(copy, place)`` is called before that with the path of a new copy, and with
-    the one at which all of its bytes are for the time being. Raises StateError where it cannot be written.
+    copy survives a power cut. ``ahead`` is called with the path of a new copy before it is written. Raises StateError
+    where it cannot be written.
     """
     sha256 = hashlib.sha256(content).hexdigest()
     path = spool / sha256[:2] / sha256
     try:
         if not _holds(path, content):
-            _write(path, content, partial(readable, path))
+            ahead(path)
+            _write(path, content)
     except OSError as error:
         raise StateError(
             f"the copy of a dropped file cannot be written: {error.strerror or error}",
@@ -118,7 +116,7 @@ def _holds(path: Path, content: bytes) -> bool:
     return True
 
 
-def _write(path: Path, content: bytes, readable: Callable[[Path], object] = lambda _place: None) -> None:
+def _write(path: Path, content: bytes) -> None:
     made = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
@@ -127,7 +125,6 @@ def _write(path: Path, content: bytes, readable: Callable[[Path], object] = lamb
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             file.write(content)
             file.flush()
-            readable(temporary)
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

@@ -96,20 +96,18 @@ class Reader:
         """The process's number; None: there is none."""
         return self._process.pid if self._process is not None else None
 
-    def read_ahead(self, path: Path, filename: str, feed: Feed, place: Path) -> None:
-        """Begin to read a file that :meth:`read_cells` is about to be asked for, whose bytes are at ``place`` yet.
+    def read_ahead(self, path: Path, filename: str, feed: Feed, content: bytes) -> None:
+        """Begin to read a file that :meth:`read_cells` is about to be asked for, and of which this is the content.
 
         What comes of it is for the next :meth:`read_cells` alone, which reads anew where it is of another file, or
-        failed. Nothing is begun while another such reading is under way, nor for a file above AHEAD_BYTES. Raises
-        OSError.
+        failed. Nothing is begun while another such reading is under way, nor for a file above AHEAD_BYTES.
         """
-        # On Windows (untested), what the reading process has open could not be renamed.
-        if place.stat().st_size > AHEAD_BYTES or os.name == "nt":
+        if not 0 < len(content) <= AHEAD_BYTES:
             return
         with self._ahead_lock:
             if self._ahead is None or self._ahead.cells.done():
                 ahead = self._ahead = _Ahead(path, filename, feed, Future())
-                threading.Thread(target=ahead.fill, args=(self._read, place), name="ahead", daemon=True).start()
+                threading.Thread(target=ahead.fill, args=(self._read, content), name="ahead", daemon=True).start()
 
     def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
         """The raw cells of the file at ``path``; its name to people, and what says its kind, is ``filename``.
@@ -170,11 +168,12 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _read(self, path: Path, filename: str, feed: Feed) -> Cells:
-        size_bytes = _size_bytes(path)
+    def _read(self, path: Path, filename: str, feed: Feed, content: bytes = b"") -> Cells:
+        size_bytes = len(content) or _size_bytes(path)
         check_size(size_bytes, filename, feed)
         limit_s = self._limit_s(size_bytes)
-        return self._ask(Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s), Cells)
+        question = Question(path=str(path.absolute()), filename=filename, feed=feed, limit_s=limit_s)
+        return self._ask(question, Cells, content)
 
     def _limit_s(self, size_bytes: int) -> float:
         return self._patience_s + self._patience_s_per_mb * size_bytes / _MB
@@ -184,11 +183,11 @@ class Reader:
             self._process = _Process(self._memory_bytes)
         return self._process
 
-    def _ask(self, question: Question, wanted: type[Answer]) -> Answer:
+    def _ask(self, question: Question, wanted: type[Answer], content: bytes = b"") -> Answer:
         with self._lock:
             process = self._running()
             try:
-                answer = decode_answer(process.ask(encode_question(question), question.limit_s), wanted)
+                answer = decode_answer(process.ask(encode_question(question, content), question.limit_s), wanted)
             except BaseException as error:
                 self._process = None
                 returncode = process.end(last_words=isinstance(error, EOFError | OSError))
@@ -234,9 +233,9 @@ class _Ahead(NamedTuple):
     feed: Feed
     cells: Future[Cells]
 
-    def fill(self, read: Callable[[Path, str, Feed], Cells], place: Path) -> None:
+    def fill(self, read: Callable[[Path, str, Feed, bytes], Cells], content: bytes) -> None:
         try:
-            self.cells.set_result(read(place, self.filename, self.feed))
+            self.cells.set_result(read(self.path, self.filename, self.feed, content))
         except Exception as error:  # noqa: BLE001 - the file is read again when it is asked for, and that is told
             self.cells.set_exception(error)
 

@@ -1,8 +1,9 @@
 """What the program and its reading process say to each other over a pair of pipes.
 
-A frame is two lengths, a JSON text and an Arrow IPC stream (which may be empty). Questions are JSON alone. An answer
-is the cells of a sheet, or why there are none. Nothing is pickled: the reading process has parsed what a stranger
-wrote, so its answers are checked like a stranger's.
+A frame is two lengths, a JSON text and octets (which may be none). A question has the file itself beside it, or says
+where it is. An answer is the cells of a sheet, with its columns beside them as an Arrow IPC stream, or why there are
+none. Nothing is pickled: the reading process has parsed what a stranger wrote, so its answers are checked like a
+stranger's.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ Octets = bytes | bytearray | memoryview
 
 
 class Frame(NamedTuple):
-    """One message: JSON, and columns as an Arrow IPC stream where there are any."""
+    """One message: JSON, and what is no JSON where there is such."""
 
     text: Octets
-    columns: Octets = b""
+    beside: Octets = b""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Read a file; with ``headers`` by the second program, and then only these columns of these ``rows``."""
 
     path: str
+    """Where the file is, unless its bytes are beside the question."""
     filename: str
     limit_s: float
     feed: Feed | None
@@ -85,9 +87,9 @@ class BadFrame(ValueError):  # noqa: N818 - reads as what it is
     """What came is not what was agreed."""
 
 
-def encode_question(question: Question) -> Frame:
-    """A question as a frame."""
-    return Frame(msgspec.json.encode(question, enc_hook=_plain))
+def encode_question(question: Question, content: bytes = b"") -> Frame:
+    """A question as a frame; ``content``: the file's bytes, where they need not be read from its path."""
+    return Frame(msgspec.json.encode(question, enc_hook=_plain), content)
 
 
 def decode_question(frame: Frame) -> Question:
@@ -139,7 +141,7 @@ def _decoded(frame: Frame) -> Cells | Layout | Refusal:
             return answer
         if isinstance(answer, Outline):
             return answer.layout
-        return _checked(answer, pa.ipc.open_stream(pa.py_buffer(frame.columns)).read_all())
+        return _checked(answer, pa.ipc.open_stream(pa.py_buffer(frame.beside)).read_all())
     except (msgspec.MsgspecError, pa.ArrowException, ValueError, LookupError, OSError) as error:
         raise BadFrame(str(error)) from error
 

@@ -83,7 +83,7 @@ def _answer(frame: Frame) -> Frame:
         question = decode_question(frame)
         second = bool(question.headers)
         _alarm(question.limit_s + _GRACE_S)
-        return _read(question)
+        return _read(question, bytes(frame.beside))
     except UnreadableFile as error:
         return encode_refusal(error)
     except MemoryError:
@@ -103,12 +103,12 @@ def _alarm(after_s: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, after_s * (os.cpu_count() or 1))
 
 
-def _read(question: Question) -> Frame:
+def _read(question: Question, content: bytes) -> Frame:
     path = Path(question.path)
     if question.feed is None:
         return encode_outline(outline(path.read_bytes(), question.filename))
     if not question.headers:
-        return encode_cells(read_cells(path.read_bytes(), question.filename, question.feed))
+        return encode_cells(read_cells(content or path.read_bytes(), question.filename, question.feed))
     return encode_cells(_second().read_again(path, question.filename, question.feed, question.headers, question.rows))
 
 
