@@ -37,7 +37,7 @@ IN_DOUBT = "its last post was not answered: sent in full"
 TAKEN_OVER = "taken over from a feed that is configured no more"
 KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
-PIECE_ROWS = 50_000
+PIECE_ROWS = 10_000
 """Posts that are planned at one time: their texts need several times the memory of the file."""
 CHUNK_ROWS = 4096
 """Posts that are Python objects at one time."""
