@@ -39,6 +39,8 @@ KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
 PIECE_ROWS = 10_000
 """Posts that are planned at one time: their texts need several times the memory of the file."""
+HUGE_ROWS = 250_000
+"""A drop of more needs the memory for itself: nothing is kept of it that can be had again."""
 CHUNK_ROWS = 4096
 """Posts that are Python objects at one time."""
 

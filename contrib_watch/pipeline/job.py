@@ -16,7 +16,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Status, in_columns
-from contrib_watch.core.posts import Coverage, planned_posts
+from contrib_watch.core.posts import HUGE_ROWS, Coverage, planned_posts
 from contrib_watch.core.report import Report
 from contrib_watch.core.verified import NO, Verified, nothing_known
 from contrib_watch.core.wording import plural
@@ -261,7 +261,8 @@ class Job:
     def conclude(self) -> Report:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
-        pa.default_memory_pool().release_unused()  # what planning needed, before the report needs as much again
+        if self.planned > HUGE_ROWS:  # what planning needed, before the report needs as much again
+            pa.default_memory_pool().release_unused()
         warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)

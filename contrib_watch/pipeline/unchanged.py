@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 from contrib_watch.core.columns import arrow_column, repeated
 from contrib_watch.core.diff import row_texts
 from contrib_watch.core.model import Cells, Feed, Quotes
-from contrib_watch.core.posts import PIECE_ROWS
+from contrib_watch.core.posts import HUGE_ROWS, PIECE_ROWS
 from contrib_watch.core.quotes import written_rics
 from contrib_watch.pipeline.aside import side_by_side
 from contrib_watch.store import Ledger, Whole
 
 LEAST_ROW_BYTES = 16
 """A file of fewer for each RIC of its feed does not have most of them, not even as a workbook, which is packed."""
-MOST_WHOLE_RICS = 250_000
-"""More would need memory that a large file needs itself."""
 
 
 class Held(NamedTuple):
@@ -37,7 +35,7 @@ def look_ahead(ledger: Ledger, feed: Feed, size_bytes: int) -> Whole | None:
 
     To bring all in order takes half of what it takes to look each up. It holds good as what look_up() tells.
     """
-    return ledger.whole(feed.service, feed.name, min(size_bytes // LEAST_ROW_BYTES, MOST_WHOLE_RICS))
+    return ledger.whole(feed.service, feed.name, min(size_bytes // LEAST_ROW_BYTES, HUGE_ROWS))
 
 
 def look_up(ledger: Ledger, feed: Feed, cells: Cells, whole: Whole | None = None) -> Held:

@@ -14,14 +14,13 @@ from sqlalchemy import Connection
 
 from contrib_watch.core.chain import SUBTREE_LEAVES, hashed, root_over
 from contrib_watch.core.model import Drop, Outcome, Outcomes
+from contrib_watch.core.posts import HUGE_ROWS
 from contrib_watch.store.bulk import Columns, plain_rows
 from contrib_watch.store.record import ROW_COLUMNS, Leaves, leaf, of_run
 
 OUTCOME_COLUMNS = Outcome._fields
 KEPT_COLUMNS = OUTCOME_COLUMNS[: OUTCOME_COLUMNS.index("full")]
 """What a report shows, and so what is kept of a run that goes on: not the values, which its changes tell as well."""
-KEPT_ROWS = 250_000
-"""Of so many rows: they need some 300 bytes each, while the posts of the drop are still to be sent."""
 _NUMBERS = ("row", "post_id", "attempts")
 """What is not text."""
 _PIECE_ROWS = 4096
@@ -47,7 +46,7 @@ class Recorded:
         self._rows.extend(outcomes["row"])
         rows = zip(*(outcomes[name] for name in ROW_COLUMNS), strict=True)
         self._hashes += b"".join(hashed(map(leaf, rows)))
-        if len(self._rows) > KEPT_ROWS:
+        if len(self._rows) > HUGE_ROWS:  # 300 bytes each, while the posts of the drop are still to be sent
             self._pieces, self._latest = [], _nothing()
             return
         for name, values in self._latest.items():
@@ -57,7 +56,7 @@ class Recorded:
 
     def has(self, columns: Collection[str]) -> bool:
         """Whether it has these columns of its rows."""
-        return len(self._rows) <= KEPT_ROWS and set(columns) <= set(KEPT_COLUMNS)
+        return len(self._rows) <= HUGE_ROWS and set(columns) <= set(KEPT_COLUMNS)
 
     def leaves(self) -> Leaves:
         """The same as record.leaves_of finds in the table."""

@@ -370,7 +370,7 @@ def test_the_tree_that_grew_is_that_over_the_table(
 def test_a_tree_of_many_rows_is_that_over_the_table(
     state: State, kept_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes_module, "KEPT_ROWS", kept_rows)
+    monkeypatch.setattr(outcomes_module, "HUGE_ROWS", kept_rows)
     ledger, drop = Ledger(state), processed(state)
     outcomes = [Outcome(row, f"R{row}", Status.ACKED, post_id=row, full="{}") for row in range(1_000)]
     random.Random(1).shuffle(outcomes)

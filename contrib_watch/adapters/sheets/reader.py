@@ -59,7 +59,10 @@ _START_S = 120.0
 _LOOK_S = 0.5
 _MB = 1 << 20
 _LAST_WORDS_S = 5.0
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_KEPT_VARIABLES = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT"),
+    *("MIMALLOC_ALLOW_THP", "MIMALLOC_PURGE_DELAY"),  # see cli.main
+)
 
 
 class Reader:
