@@ -476,7 +476,7 @@ def test_text_that_is_no_text_is_refused() -> None:
 def test_an_endless_answer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "answer"
     path.write_bytes(struct.pack(">QQ", 10, 1 << 40))
-    with path.open("rb") as pipe, pytest.raises(BadFrame):
+    with path.open("rb", buffering=0) as pipe, pytest.raises(BadFrame):
         read_frame(pipe)
 
 

@@ -92,12 +92,9 @@ def _decode(content: bytes, filename: str, feed: Feed) -> bytes:
             encoding = "utf-8"
         elif encoding.startswith("utf-16"):
             _refuse_bytes(content, filename, feed)
-        if encoding != "utf-8":
-            data = content.decode(encoding).encode("utf-8")
-        else:
-            data = content
-            if not data.isascii():
-                data.decode(encoding)  # or it is refused
+        data = content if encoding == "utf-8" else content.decode(encoding).encode("utf-8")
+        if data is content and not data.isascii():
+            data.decode(encoding)  # or it is refused
     except LookupError as error:
         raise UnreadableFile(
             f'"{feed.encoding}" is not a text encoding',

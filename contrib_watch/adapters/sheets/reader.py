@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
-from io import BufferedReader, FileIO
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, cast
@@ -260,7 +260,7 @@ class _Process:
         )
         self._process = process
         self._questions = cast(FileIO, process.stdin)
-        self._answers = BufferedReader(cast(FileIO, process.stdout))
+        self._answers = cast(FileIO, process.stdout)
         self._exchanging: threading.Thread | None = None
         self._ready = False
         self._finalize = weakref.finalize(self, _end, process)

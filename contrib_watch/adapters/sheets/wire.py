@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from io import FileIO
 from pathlib import PurePath
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -32,7 +32,7 @@ _KINDS = pa.uint8()
 
 
 Answer = TypeVar("Answer", Cells, Layout)
-Octets = bytes | memoryview
+Octets = bytes | bytearray | memoryview
 
 
 class Frame(NamedTuple):
@@ -155,7 +155,7 @@ def write_frame(pipe: FileIO, frame: Frame) -> None:
             unwritten = unwritten[pipe.write(unwritten) :]
 
 
-def read_frame(pipe: BinaryIO) -> Frame:
+def read_frame(pipe: FileIO) -> Frame:
     """The next frame; raises EOFError where the other end is gone, BadFrame where the frame is endless."""
     sizes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
     if sum(sizes) > MAX_FRAME_BYTES:
@@ -163,10 +163,14 @@ def read_frame(pipe: BinaryIO) -> Frame:
     return Frame(*(_exactly(pipe, size) for size in sizes))
 
 
-def _exactly(pipe: BinaryIO, size: int) -> bytes:
-    whole = pipe.read(size)
-    if len(whole) < size:
-        raise EOFError
+def _exactly(pipe: FileIO, size: int) -> bytearray:
+    whole = bytearray(size)
+    rest = memoryview(whole)
+    while rest:
+        count = pipe.readinto(rest)
+        if not count:
+            raise EOFError
+        rest = rest[count:]
     return whole
 
 

@@ -37,7 +37,7 @@ _GRACE_S = 5
 
 def main(memory_bytes: int) -> None:
     """Answer questions until there are no more."""
-    questions = open(os.dup(0), "rb")  # noqa: PTH123, SIM115 - a descriptor, not a path, and for as long as this lives
+    questions = FileIO(os.dup(0), "rb")
     answers = FileIO(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
     warnings.simplefilter("ignore")
