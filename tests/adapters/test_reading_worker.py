@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import queue
 import signal
 import struct
 import subprocess
@@ -98,6 +99,37 @@ def test_a_file_is_read_when_it_is_asked_for_where_that_failed_or_was_not_begun(
     with Reader() as reader:
         reader.read_ahead(small, "small.csv", FEED, content)
         assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
+
+
+def test_a_file_is_read_when_it_is_asked_for_where_no_thread_could_be_had_before(small: Path) -> None:
+    with Reader() as reader:
+        stack_bytes = threading.stack_size(1 << 46)
+        try:
+            reader.read_ahead(small, "small.csv", FEED, b"RIC,BID\nAHEAD=X,1\n")
+        finally:
+            threading.stack_size(stack_bytes)
+        read: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        reading = threading.Thread(
+            target=lambda: read.put(rics(reader.read_cells(small, "small.csv", FEED))), daemon=True
+        )
+        reading.start()
+        assert read.get(timeout=DEADLINE_S) == ["A=X", "B=X", "C=X"]
+
+
+def test_the_process_keeps_nothing_of_a_large_file(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIMALLOC_PURGE_DELAY", "600000")  # as the program has it
+    content = b"RIC,BID\n" + (b"A=X," + b"1" * 999_995 + b"\n") * 60
+    with Reader() as reader:
+        cells = reader.read_cells(small, "small.csv", FEED)
+        reader.second_reading(small, "small.csv", FEED, cells, [2])  # by then it has loaded all that it will
+        before_bytes = resident_bytes(reader.pid)
+        reader.read_ahead(small, "small.csv", FEED, content)
+        assert len(reader.read_cells(small, "small.csv", FEED).rows) == 60
+        eventually(lambda: resident_bytes(reader.pid) < before_bytes + len(content) // 2)
+
+
+def resident_bytes(pid: int | None) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def rics(cells: Cells) -> list[str]:

@@ -109,8 +109,10 @@ class Reader:
             return
         with self._ahead_lock:
             if self._ahead is None or self._ahead.cells.done():
-                ahead = self._ahead = _Ahead(path, filename, feed, Future())
-                threading.Thread(target=ahead.fill, args=(self._read, content), name="ahead", daemon=True).start()
+                ahead = _Ahead(path, filename, feed, Future())
+                with suppress(RuntimeError):  # no more threads: it is read when it is asked for
+                    threading.Thread(target=ahead.fill, args=(self._read, content), name="ahead", daemon=True).start()
+                    self._ahead = ahead  # only now, for it would be waited for
 
     def read_cells(self, path: Path, filename: str, feed: Feed) -> Cells:
         """The raw cells of the file at ``path``; its name to people, and what says its kind, is ``filename``.

@@ -16,6 +16,8 @@ from io import FileIO
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow as pa
+
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.wire import (
@@ -33,6 +35,7 @@ from contrib_watch.errors import UnreadableFile
 
 _OPEN_FILES = 64
 _GRACE_S = 5
+_LARGE_BYTES = 32 << 20
 
 
 def main(memory_bytes: int) -> None:
@@ -48,11 +51,20 @@ def main(memory_bytes: int) -> None:
     write_frame(answers, Frame(b""))  # ready
     while True:
         try:
-            frame = read_frame(questions)
+            _exchange(questions, answers)
         except EOFError:
             return
-        write_frame(answers, _answer(frame))
         _second()  # while the program looks at the answer: most of what it takes to import is openpyxl's
+
+
+def _exchange(questions: FileIO, answers: FileIO) -> None:
+    """Answer one question; nothing of it is kept here, and of what was large not even the memory that it took."""
+    answer = _answer(read_frame(questions))
+    write_frame(answers, answer)
+    size_bytes = memoryview(answer.beside).nbytes
+    del answer
+    if not 0 < size_bytes <= _LARGE_BYTES:  # what was refused may have been of any size
+        pa.default_memory_pool().release_unused()
 
 
 class _WithoutPandas:
