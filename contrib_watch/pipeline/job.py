@@ -261,8 +261,8 @@ class Job:
     def conclude(self) -> Report:
         """Record that the drop is over and reserve the name of its report, which is to be published next."""
         desk = self._desk
-        if self.planned > HUGE_ROWS:  # what planning needed, before the report needs as much again
-            pa.default_memory_pool().release_unused()
+        if self._quotes is not None and self._quotes.rows_read > HUGE_ROWS:
+            pa.default_memory_pool().release_unused()  # before the report needs as much again
         warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)
