@@ -192,8 +192,8 @@ class Loop:
         for feed in before - self._paused:
             log.info("feed goes on", feed=feed)
         tell_absences(self._desk)
-        waiting = any(drop.feed not in self._paused for drop in self._desk.drops.pending())
-        if not (waiting or self._jobs or self._reading or self._endings.busy):
+        busy = self._jobs or self._reading or self._endings.busy
+        if not busy and all(drop.feed in self._paused for drop in self._desk.drops.pending()):
             self._desk.state.checkpoint()
 
     def _wake(self) -> None:

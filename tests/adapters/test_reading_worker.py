@@ -94,7 +94,11 @@ def test_what_was_read_ahead_is_there_for_the_next_reading_of_that_file_alone(sm
             assert rics(reader.read_cells(small, "small.csv", FEED)) == ["A=X", "B=X", "C=X"]
 
 
-@pytest.mark.parametrize("content", [b"RIC,BID\n\0", b"", b"RIC,BID\nAHEAD=X,1\n" + b"\n" * AHEAD_BYTES])
+@pytest.mark.parametrize(
+    "content",
+    [b"RIC,BID\n\0", b"", b"RIC,BID\nAHEAD=X,1\n" + b"\n" * AHEAD_BYTES],
+    ids=["not to be read", "empty", "too large"],
+)
 def test_a_file_is_read_when_it_is_asked_for_where_that_failed_or_was_not_begun(small: Path, content: bytes) -> None:
     with Reader() as reader:
         reader.read_ahead(small, "small.csv", FEED, content)

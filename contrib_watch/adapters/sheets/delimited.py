@@ -93,7 +93,7 @@ def _decode(content: bytes, filename: str, feed: Feed) -> bytes:
         elif encoding.startswith("utf-16"):
             _refuse_bytes(content, filename, feed)
         data = content if encoding == "utf-8" else content.decode(encoding).encode("utf-8")
-        if data is content and not data.isascii():
+        if encoding == "utf-8" and not data.isascii():
             data.decode(encoding)  # or it is refused
     except LookupError as error:
         raise UnreadableFile(

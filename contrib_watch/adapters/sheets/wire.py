@@ -36,7 +36,7 @@ Octets = bytes | bytearray | memoryview
 
 
 class Frame(NamedTuple):
-    """One message: JSON, and what is no JSON where there is such."""
+    """One message: JSON, and the octets that go with it where there are any."""
 
     text: Octets
     beside: Octets = b""
