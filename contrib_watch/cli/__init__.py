@@ -51,8 +51,11 @@ class _Program(TextGroup):
 def main() -> None:
     """Contributes what changed in dropped spreadsheets to an LSEG ADS, with an Ack report beside each file."""
     # Modules stay, and rows hold no cycles: to look for garbage every 700 objects would cost a seventh of a start
-    # and half of the time in which rows are read from the state.
-    gc.set_threshold(100_000, 50, 100)
+    # and half of the time in which rows are read from the state. All modules together are some 250,000 objects.
+    gc.set_threshold(300_000, 50, 100)
+    # NumPy's wheels bring a pool of threads for matrices, which nobody here multiplies: at a start they spin for as
+    # long as a tenth of a second, on the processors that read the first file.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Arrow's allocator asks for pages of 2 MB, and to clear them costs the kernel more than they spare: with plain
     # ones, a first load of 100,000 rows takes 8 % less of the processor's time, and 7 % less memory.
     os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")

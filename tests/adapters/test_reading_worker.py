@@ -288,7 +288,7 @@ def test_a_file_that_takes_too_long_fails_alone(large_workbook: Path, small: Pat
 def test_an_outline_is_taken_there_and_fails_alone(large_workbook: Path, small: Path) -> None:
     with Reader(patience_s=0.02, patience_s_per_mb=0) as hasty:
         assert "took longer" in refusal(lambda: hasty.outline(large_workbook, "large.xlsx")).what
-    with Reader(memory_bytes=500 << 20) as frugal:
+    with Reader(memory_bytes=400 << 20) as frugal:
         hungry = small.with_name("hungry.csv")
         hungry.write_bytes(b"\n" * (16 << 20))
         assert "MB of memory" in refusal(lambda: frugal.outline(hungry, "hungry.csv")).what

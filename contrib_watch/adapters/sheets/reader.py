@@ -363,6 +363,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What Python needs, and nothing that could be a secret; the modules come from where the program's come from."""
     kept = {name: environ[name] for name in _KEPT_VARIABLES if name in environ}
     kept["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    kept["OPENBLAS_NUM_THREADS"] = "1"  # each of them takes from the memory that a file may need; see cli.main
     return kept
 
 
