@@ -28,7 +28,7 @@ from contrib_watch.core.report_rows import (
     unchanged_rows,
     with_columns,
 )
-from contrib_watch.core.verdict import Level, Verdict, verdict_of
+from contrib_watch.core.verdict import Level, Verdict, nothing_published, verdict_of
 from contrib_watch.core.verified import COLUMN, NO, NOT_AVAILABLE, found, with_column
 from contrib_watch.core.wording import plural
 
@@ -372,10 +372,10 @@ def _whole_file(drop: Drop, unreadable: str, reason: str) -> tuple[pa.Table, tup
     else:
         status, why = Status.REJECTED, unreadable or reason or "no reason was recorded"
         what = f"the file could not be read: {why}" if unreadable else f"rejected, {why}"
-        mend = "mend the file and save it again: nothing of this one was sent"
+        mend = f"mend the file and save it again: nothing of this one was sent{' this time' * (drop.run > 1)}"
     line = unchanged_rows(pa.table({"row": [""], "ric": [""]}))
     line = with_columns(line, status=repeated(status.value, 1), text=repeated(why, 1))
-    return line, (Cause(status, 1, what, "", mend),), Verdict("bad", f"NOTHING PUBLISHED: {what}")
+    return line, (Cause(status, 1, what, "", mend),), nothing_published(drop, what)
 
 
 def _half_way(drop: Drop, rest: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, tuple[Cause, ...], Verdict]:

@@ -2,7 +2,7 @@
 
 It follows three rules. What is not in the market comes first. A row counts as being there only where the ADS
 acknowledged its values, now (acked) or earlier (unchanged). And "nothing published" is never said while a post may
-have been applied without an answer.
+have been applied without an answer, nor of more than the run that the report is about.
 """
 
 from __future__ import annotations
@@ -35,14 +35,20 @@ def verdict_of(drop: Drop, totals: Mapping[Status, int], missing: int) -> Verdic
     lost = totals[Status.REJECTED] + totals[Status.NAKKED] + totals[Status.HELD]
     decided = totals[Status.HELD] or drop.status is DropStatus.REJECTED
     if ((lost and decided) or drop.status is DropStatus.HELD) and not acked and not unknown:
-        return Verdict("bad", f"NOTHING PUBLISHED: {_stopped(drop)}")
+        return nothing_published(drop, _stopped(drop))
     if lost and lost == read:
-        return Verdict("bad", f"NOTHING PUBLISHED: {_all_lost(totals)}")
+        return nothing_published(drop, _all_lost(totals))
     absent = f"; {plural(missing, 'known RIC')} missing from the file" if missing else ""
     if lost or unknown or superseded:
         level: Level = "bad" if 2 * (lost + unknown) >= read else "attention"
         return Verdict(level, _partly(read, lost, unknown, superseded, acked, unchanged) + absent)
     return Verdict("attention" if missing or not read else "good", _all_there(acked, unchanged) + absent)
+
+
+def nothing_published(drop: Drop, why: str) -> Verdict:
+    """Nothing went out by a drop's present run; what earlier ones sent is told by their own reports."""
+    by = f" by run {drop.run} of this file (earlier runs have their own reports)" if drop.run > 1 else ""
+    return Verdict("bad", f"NOTHING PUBLISHED{by}: {why}")
 
 
 def _stopped(drop: Drop) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -355,6 +356,16 @@ def test_an_unreadable_file_has_one_rejected_line_that_says_why() -> None:
     assert report.verdict.text == "NOTHING PUBLISHED: the file could not be read: the column BID is there twice"
     assert report.whole_file
     assert report.totals[Status.REJECTED] == report.rows_read == 1
+
+
+def test_a_later_run_speaks_for_itself_alone() -> None:
+    drop = replace(a_drop(DropStatus.REJECTED), run=2)
+    by = "NOTHING PUBLISHED by run 2 of this file (earlier runs have their own reports)"
+    report = a_report(None, drop=drop, unreadable="its copy is damaged")
+    assert report.verdict.text == f"{by}: the file could not be read: its copy is damaged"
+    assert report.causes[0].mend == "mend the file and save it again: nothing of this one was sent this time"
+    again = a_report(ten_rows(), *rows_with(Status.NAKKED, *range(2, 12)), drop=replace(a_drop(), run=3))
+    assert again.verdict.text == f"{by.replace('2', '3')}: the ADS refused all 10 rows"
 
 
 def test_a_file_held_before_its_rows_counted_is_held_not_unreadable() -> None:
