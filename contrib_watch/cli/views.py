@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def _alerts(found: Mapping[str, Any]) -> Iterator[str]:
             f"[yellow]{plural(found['in_flight'], 'RIC')} in flight, {found['dirty']:,} of unknown fate: "
             "their next post is a full Refresh[/]"
         )
-    yield from _presence(found["presence"])
+    yield from _presence(found["presence"], found["paused"])
     for name, told in found["paused"].items():
         why = f": {told['why']}" if told["why"] else ""
         since = _moment(told["since_utc"])
@@ -267,7 +267,7 @@ def print_left(left: Iterable[LeftFile]) -> None:
         click.echo(visible(f"not taken: {one.name} ({one.feed}): {one.reason}"), err=True)
 
 
-def _presence(presence: Mapping[str, Any]) -> Iterator[str]:
+def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[str]:
     """Whether the ADS still holds what it acknowledged, as far as that was looked at."""
     state, why = presence["state"], escape(presence.get("why", ""))
     counts = ", ".join(
@@ -281,7 +281,8 @@ def _presence(presence: Mapping[str, Any]) -> Iterator[str]:
     elif state == "suspect":
         yield f"[bold yellow]The ADS may have lost what it acknowledged[/] ({at}): {why}"
     elif state == "repairing":
-        yield f"[bold yellow]The ADS did not hold what it had acknowledged[/] ({at}): {counts}; posting it again"
+        again = "to be posted again once no feed is paused" if paused else "posting it again"
+        yield f"[bold yellow]The ADS did not hold what it had acknowledged[/] ({at}): {counts}; {again}"
     elif state == "repaired" and presence["acked"]:
         yield f"[yellow]The ADS did not hold what it had acknowledged[/]; all was posted again at {at}: {counts}"
     elif state == "repaired":

@@ -264,7 +264,7 @@ class Presence:
         self._tell("repairing", items=self._items, missing=missing, different=different)
         self._phase = _Phase.REPAIRING
         with self._desk.state.transaction():
-            self._warn(f"{_lost(self._items, missing, different)}; they are being posted again")
+            self._warn(f"{_lost(self._items, missing, different)}; they will be posted again")
             for service, reasons in by_service((one.service, one.ric, str(one)) for one in self._found):
                 self._repairs.doubt(service, list(reasons))
                 self._posts.append(Repair(self._desk, service, reasons, breaker=self._breaker(service)))

@@ -126,6 +126,12 @@ def test_whether_the_ads_still_holds_what_it_acknowledged(show: Show, presence: 
     assert told in show(presence=presence)
 
 
+def test_what_it_has_lost_waits_for_the_end_of_a_pause(show: Show) -> None:
+    paused = {"bonds": {"name": "anna", "why": "", "since_utc": EARLIER}}
+    text = show(presence={"state": "repairing", "at_utc": EARLIER, "items": 9, "missing": 3}, paused=paused)
+    assert "9 items, 3 missing; to be posted again once no feed is paused" in text
+
+
 def test_what_keeps_prices_from_going_out(show: Show) -> None:
     down = {"since_utc": EARLIER, "reason": "SourceDown", "next_try_utc": "2026-11-22T16:43:00.000Z"}
     paused = {"bonds": {"name": "anna", "why": "[wrong] curve", "since_utc": EARLIER}}
