@@ -14,7 +14,7 @@ from contrib_watch.pipeline.aside import Aside
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.publishing import Publisher
-from contrib_watch.pipeline.replay import rebuilt
+from contrib_watch.pipeline.replay import rebuilt, with_feed_of
 
 log = structlog.get_logger()
 
@@ -55,8 +55,6 @@ class Endings:
     def recover(self) -> None:
         """Make the reports that the last process left unwritten."""
         for drop in self._desk.drops.unreported():
-            if drop.feed not in self._desk.feeds:
-                continue
             try:
                 self._publisher.add(rebuilt(self._desk, drop))
             except StateUnavailable:
@@ -85,23 +83,22 @@ class Endings:
             self._faults[job.drop.id, job.drop.run] = MISMATCH_CODE
 
     def fail(self, drop: Drop, error: Exception) -> None:
-        """Record that a drop has failed, and why; its report says so, too, where its feed is still configured."""
+        """Record that a drop has failed, and why; its report says so, too, unless nobody knows its feed any more."""
         expected = isinstance(error, ContribWatchError)
         reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
         log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
         code = error.exit_code if isinstance(error, ContribWatchError) else ContribWatchError.exit_code
-        with self._desk.state.transaction():
+        desk = with_feed_of(self._desk, drop)
+        if desk is None or desk.drops.report(drop) is not None:
             failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
-            report = None
-            if drop.feed in self._desk.feeds and self._desk.drops.report(failed) is None:
-                job = Job.failed(self._desk, failed)
-                report = job.conclude()
-        if report is not None:
-            self._publisher.add(report)
-            self._over[failed.id, failed.run] = job.drop
-            self._faults[failed.id, failed.run] = code
+            self.finished.append(Finished(failed, {}, None, code))
             return
-        self.finished.append(Finished(failed, {}, None, code))
+        with desk.state.transaction():
+            job = Job.failed(desk, drop, reason)
+            report = job.conclude()
+        self._publisher.add(report)
+        self._over[drop.id, drop.run] = job.drop
+        self._faults[drop.id, drop.run] = code
 
     def advance(self) -> None:
         """Go on with the reports, and tell of the drops whose report is written."""

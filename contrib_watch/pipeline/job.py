@@ -106,7 +106,7 @@ class Job:
         return cls(desk, drop, start, breaker, goes_on=goes_on)
 
     @classmethod
-    def failed(cls, desk: Desk, drop: Drop) -> Job:
+    def failed(cls, desk: Desk, drop: Drop, reason: str) -> Job:
         """A drop that cannot go on. What was posted of it without an answer ends here as unconfirmed.
 
         In which row of the file those RICs stood is not known any more: they are numbered from 0 down.
@@ -124,7 +124,8 @@ class Job:
             for number, (ric, full, attempts) in enumerate(desk.ledger.doubtful(drop, desk.feeds[drop.feed].service))
             if ric not in ended
         ]
-        desk.ledger.record(drop, in_columns(lost))
+        desk.ledger.record(drop, in_columns(lost))  # first, because the record of the failure stands for them, too
+        drop = desk.drops.set_status(drop, DropStatus.FAILED, reason)
         return cls(desk, drop, Start(drop.status, drop.reason))
 
     @property

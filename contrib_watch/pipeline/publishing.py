@@ -78,8 +78,7 @@ def reserve(desk: Desk, drop: Drop, folder: Path | None = None, *, beside: Colle
 
     The folder itself is not looked at, because it may not answer.
     """
-    feed = desk.feeds[drop.feed]
-    folder = folder or Path(feed.report_folder or Path(drop.path).parent)
+    folder = folder or Path(desk.feeds[drop.feed].report_folder or Path(drop.path).parent)
 
     def taken(base: str) -> bool:
         return base in beside or desk.drops.report_taken(folder=str(folder), base=base)

@@ -9,6 +9,8 @@ from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from contrib_watch.adapters.report_files import csv_bytes, page
 from contrib_watch.config import Settings, parse, parse_dictionary
 from contrib_watch.core.fields import Dictionary
@@ -18,10 +20,12 @@ from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.report_rows import COLUMNS
 from contrib_watch.core.restating import restated
-from contrib_watch.errors import ConfigurationError, StateError
+from contrib_watch.errors import ConfigurationError, ContribWatchError, StateError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import Witness
-from contrib_watch.store.record import report_record, run_record
+from contrib_watch.store.record import of_kind, report_record, run_record
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,34 @@ def environment(desk: Desk, told: Mapping[str, Any], environ: Mapping[str, str])
     """The settings and the dictionary that a record names (Environment.facts), from their kept bytes where they are
     not today's.
     """
-    now, hashes = desk.environment, told["dictionary"]
-    # Records of earlier versions do not tell of holidays.
-    holidays = {feed: desk.bytes_of(listed) for feed, listed in told.get("holidays", {}).items()}
-    settings, dictionary = desk.settings, desk.dictionary
-    if (told["config"], told.get("holidays")) != (now.config, now.holidays):
-        settings = parse(desk.bytes_of(told["config"]), settings.path, environ, holidays=holidays)
+    now, hashes, dictionary = desk.environment, told["dictionary"], desk.dictionary
     if tuple(hashes) != now.dictionary:
         dictionary = parse_dictionary(*map(desk.bytes_of, hashes))
-    return settings, dictionary
+    return _settings(desk, told, environ), dictionary
+
+
+def _settings(desk: Desk, told: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    now = desk.environment
+    # Records of earlier versions do not tell of holidays.
+    holidays = {feed: desk.bytes_of(listed) for feed, listed in told.get("holidays", {}).items()}
+    if (told["config"], told.get("holidays")) == (now.config, now.holidays):
+        return desk.settings
+    return parse(desk.bytes_of(told["config"]), desk.settings.path, environ, holidays=holidays)
+
+
+def with_feed_of(desk: Desk, drop: Drop) -> Desk | None:
+    """The desk, or where its configuration has no such feed any more, one that knows the drop's feed as it last was.
+
+    None where no configuration that is kept, and that this version can read, has it.
+    """
+    if drop.feed in desk.feeds:
+        return desk
+    for told in of_kind(desk.state, "environment"):
+        try:
+            feeds = _settings(desk, told, {}).feeds
+        except ContribWatchError as error:
+            log.debug("a configuration of before cannot be read", sha256=told["config"], why=str(error))
+            continue
+        if last := [feed for feed in feeds if feed.name == drop.feed]:
+            return replace(desk, feeds={**desk.feeds, drop.feed: last[0]})
+    return None

@@ -90,14 +90,15 @@ def last_number(connection: Connection) -> int:
 
 def last_of_kind(state: State, kind: str) -> dict[str, Any] | None:
     """The body of the newest record of a kind; None: there is none."""
+    return next(iter(of_kind(state, kind, most=1)), None)
+
+
+def of_kind(state: State, kind: str, *, most: int | None = None) -> list[dict[str, Any]]:
+    """The bodies of the ``most`` newest records of a kind, or of all; the newest first."""
     table = schema.record
-    query = select(table.c.text).where(table.c.kind == kind).order_by(table.c.number.desc()).limit(1)
+    query = select(table.c.text).where(table.c.kind == kind).order_by(table.c.number.desc()).limit(most)
     with state.transaction() as connection:
-        text = connection.scalar(query)
-    if text is None:
-        return None
-    body: dict[str, Any] = json.loads(text)["body"]
-    return body
+        return [json.loads(text)["body"] for text in connection.scalars(query)]
 
 
 def run_record(state: State, drop_id: int, run: int) -> tuple[Link, dict[str, Any]] | None:

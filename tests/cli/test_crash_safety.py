@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from cli_site import CLOSED, DEADLINE_S, Site, ads, eventually, held, posts, sheet
+
+from contrib_watch.simulator.faults import FaultScript
 
 SMALL = 'folder = "disk/state"\nmin_free = "2MB"'
 
@@ -349,13 +352,38 @@ def test_a_report_that_a_death_left_unwritten_is_made_by_the_configuration_of_th
         assert site.once()[0] == 3
         files = {path: path.read_bytes() for path in site.inbox.glob("*.ack.*")}
         assert len(files) == 2
-        for path in files:
-            path.unlink()
-        with closing(sqlite3.connect(site.database)) as database, database:
-            database.execute("UPDATE reports SET whole = 0")
-        site.configure(server.address, feed={"ric_column": "Code", "columns": {"RIC": "DSPLY_NAME"}})
-        site.once()
-        assert {path: path.read_bytes() for path in site.inbox.glob("*.ack.*")} == files
+        for feed in ({"ric_column": "Code", "columns": {"RIC": "DSPLY_NAME"}}, {"name": "renamed"}):
+            for path in files:
+                path.unlink()
+            with closing(sqlite3.connect(site.database)) as database, database:
+                database.execute("UPDATE reports SET whole = 0 WHERE drop_id = 1")
+            site.configure(server.address, feed=feed)
+            site.once()
+            assert {path: path.read_bytes() for path in files} == files
+
+
+@pytest.mark.parametrize("feed", [{"name": "renamed"}, {"ric_column": "Code"}])
+def test_what_a_drop_sent_before_it_failed_is_reported_and_proven(site: Site, feed: dict[str, str]) -> None:
+    with ads({"kind": "lose_ack", "ric": "B=T"}) as server:
+        site.configure(server.address, window=1)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2", "C=T,3"))
+        with site.running() as process:
+            eventually(lambda: len(posts(server)) == 2, "B=T is sent, whose Ack is lost")
+            eventually(lambda: site.query("SELECT ric FROM snapshot"), "A=T is recorded as acknowledged")
+            process.kill()
+        site.configure(server.address, feed=feed)
+        with server.inspect() as simulated:
+            simulated.faults = FaultScript().start()
+        code, drops = site.once()
+    assert code == 4
+    assert (1, "failed") in [(drop["drop"], drop["status"]) for drop in drops]
+    (report,) = site.query("SELECT folder || '/' || base || '.ack.csv' FROM reports WHERE drop_id = 1")
+    with Path(*report).open(encoding="utf-8", newline="") as lines:
+        told = {row["ric"]: row["status"] for row in csv.DictReader(lines)}
+    assert {"A=T": "acked", "": "rejected"}.items() <= told.items()
+    assert told["B=T"] == "unconfirmed"
+    proven = site.invoke("audit verify")
+    assert proven.exit_code == 0, proven.stdout
 
 
 IMPATIENT = """
