@@ -138,17 +138,19 @@ def check_approvals(site: Site, feed: str) -> None:
             assert not any(row["attempts"] not in ("", "0") for row in read_report(first[0])), f"drop {drop.id}"
 
 
-def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = False) -> None:
+def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = False, emptied: bool = False) -> None:
     """The snapshot is what the ADS acknowledged; of what is not dirty, it is what the ADS holds.
 
     ``may_lack``: the ADS has lost items, or not taken what it acknowledged, and nobody could read that back;
-    ``unseen``: between two posts of a frame. ``forgot``: the state is an older one.
+    ``unseen``: between two posts of a frame. ``emptied``: it has lost what it held, and may have taken an Update of
+    that before a repair which nobody knows the end of. ``forgot``: the state is an older one.
     """
     snapshot, cache, dirty = site.snapshot(), site.cache(), site.dirty()
     lied = site.lied()
+    excused = lied | dirty if emptied else lied
     for item, fields in snapshot.items():
         held = map(not_blank, site.wire.held[item])
-        assert unseen or item in lied or not_blank(fields) in held, f"the ADS never held {item} like this"
+        assert unseen or item in excused or not_blank(fields) in held, f"the ADS never held {item} like this"
     assert not {item for item in site.wrong() if not may_lack or (item in cache and item not in lied)}
     unexplained = {item for item, fields in cache.items() if fields} - set(snapshot) - dirty
     assert forgot or not unexplained

@@ -91,6 +91,7 @@ class History:
         self._forgotten: set[Path] = set()  # those of drops that the state has lost
         self._unseen = any(fault.kind is FaultKind.FORGET_CACHE for fault in world.faults)
         self._may_lack = self._unseen or any(fault.kind is FaultKind.ACK_UNAPPLIED for fault in world.faults)
+        self._emptied = False
         self._restored = False
         self._resent: set[Item] = set()  # while they were in doubt
         self._certain = not self._may_lack
@@ -157,7 +158,8 @@ class History:
         check_drops(site)
         check_reports(site, self._tables)
         check_verified(site, self._tables)
-        check_snapshot(site, may_lack=self._may_lack, unseen=self._unseen, forgot=self._restored)
+        lost = {"may_lack": self._may_lack, "unseen": self._unseen, "emptied": self._emptied}
+        check_snapshot(site, **lost, forgot=self._restored)
         sharing = 1 if self._world.two_services else len(self._feeds)
         check_prices(site, self._tables, feeds=sharing, forgot=self._restored, resent=self._resent)
         if self._world.rules == "approval":
@@ -219,7 +221,7 @@ class History:
         """Something that may be refused, in words."""
         self._certain = self._certain and act.deed in DECISIONS
         if act.deed is Deed.EMPTY:
-            self._may_lack = True
+            self._may_lack = self._emptied = True
             self._site.ads_restarts()
             self._make_items()
             return

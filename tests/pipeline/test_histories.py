@@ -119,6 +119,14 @@ FOUND = {
             Step((Save(Table(("BIDSIZE",), (("A=", ("2",)),))),), (Act(Deed.RESTORE),)),
         ),
     ),
+    "an emptied ADS takes an Update on a stream, and answers its repair with errors (seed 10853161)": World(
+        (
+            Step((Save(Table(("BID", "BIDSIZE"), (("C=", ("3.5", "2")), ("A=", ("2", "3.50"))))),)),
+            Step((Save(Table(("BID",), (("A=", ("3",)), ("B=", ("1.5",))))),), (Act(Deed.EMPTY),)),
+        ),
+        faults=(Fault(kind=FaultKind.ERROR, nth=5, times=2),),
+        on_stream=True,
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
