@@ -51,6 +51,8 @@ class ConnectionLost:
     reason: str
     retry_in_s: float = 0.0
     """When the next one is tried, counted from when this was told."""
+    all_tried: bool = True
+    """It was the last host's turn: the next one tried is the first."""
 
 
 class Trace(Protocol):
@@ -292,7 +294,7 @@ class Connection:
                 chance=chance,
             )
             wait_s = max(wait_s, ended.retry_after_s)
-            self._deliver(ConnectionLost(where, ended.reason, wait_s))
+            self._deliver(ConnectionLost(where, ended.reason, wait_s, all_tried=self._backoff.host == 0))
             self._stopping.wait(wait_s)
 
     def _prepare(self) -> tuple[Endpoint, str]:

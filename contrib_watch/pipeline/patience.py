@@ -23,6 +23,7 @@ class Patience:
         self._ads = ads
         self._monotonic = monotonic
         self._down_since_s = monotonic()
+        self._all_tried = False
         self._losses = 0
 
     def begin(self) -> None:
@@ -37,6 +38,7 @@ class Patience:
             if self.up:
                 self._losses += 1
                 self._down_since_s = self._monotonic()
+            self._all_tried = not self.up and (self._all_tried or event.all_tried)
             self.up, self.down_because = False, event.reason
 
     def answered(self) -> None:
@@ -49,11 +51,14 @@ class Patience:
             self.answered()
 
     def check(self, hint: str) -> None:
-        """Raise NoConnection where there was none for ``ads.connect_timeout_s``, or LOSSES in a row were lost."""
+        """Raise NoConnection where there was none for ``ads.connect_timeout_s``, or LOSSES in a row were lost.
+
+        Not before each host had its turn: a first one that hangs must not keep posts from a second that is well.
+        """
         limit_s = self._ads.connect_timeout_s
         if self._losses >= LOSSES:
             what = f"the connection was lost {LOSSES} times in a row without an answer"
-        elif not self.up and self._monotonic() - self._down_since_s >= limit_s:
+        elif not self.up and self._all_tried and self._monotonic() - self._down_since_s >= limit_s:
             what = f"no connection for {limit_s:g} s"
         else:
             return

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -381,6 +382,15 @@ def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
     assert "Market Data team" in done.stderr
     assert "Traceback" not in done.stderr
     assert "UserUnknownToPermSys" in site.invoke("status").stdout
+
+
+def test_a_first_host_that_hangs_does_not_keep_a_run_from_the_second(site: Site) -> None:
+    with ads() as server, socket.create_server(("127.0.0.1", 0)) as hanging:
+        hosts = [f"127.0.0.1:{hanging.getsockname()[1]}", server.address]
+        site.configure("", hosts=hosts, connect_timeout_s=0.3)
+        site.drop("prices.csv", sheet("A=T,1"))
+        code, _ = site.once()
+    assert (code, held(server)) == (0, {"A=T": "1"})
 
 
 def test_5_no_connection_and_what_was_not_sent_waits(site: Site) -> None:
