@@ -12,6 +12,7 @@ from hashlib import sha256
 from virtual_site import Item, Site, not_blank, read_report
 
 from contrib_watch.core.model import Drop
+from contrib_watch.core.posts import KEPT_NEWER
 
 FIELDS = ("BID", "ASK", "BIDSIZE")
 CLEAR = "#CLEAR"
@@ -127,8 +128,11 @@ def check_revert(site: Site, undone: Drop, values: Table) -> None:
 
 
 def _posted(given: dict[str, object], row: dict[str, str]) -> dict[str, object]:
-    """The values of a row that were posted, as its report tells them."""
-    return {field: value for field, value in given.items() if f"{field} " in f" {row['changes']}"}
+    """The values of a row that were posted, as its report tells them; the ADS got newer ones of what is kept."""
+    kept = row["text"].partition(f"{KEPT_NEWER}: ")[2].split(",")
+    return {
+        field: value for field, value in given.items() if f"{field} " in f" {row['changes']}" and field not in kept
+    }
 
 
 def check_approvals(site: Site, feed: str) -> None:

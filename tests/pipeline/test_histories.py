@@ -127,6 +127,17 @@ FOUND = {
         faults=(Fault(kind=FaultKind.ERROR, nth=5, times=2),),
         on_stream=True,
     ),
+    "a late drop posts the newer values that have no answer yet, and that is verified (seed 10893748)": World(
+        (
+            Step(
+                (Save(Table(("BID",), (("C=", ("1.5",)),))), Save(Table(("BID",), (("C=", ("2",)),)))),
+            ),
+            Step((Save(Table(("ASK",), (("B=", ("2",)),)), feed="desk"),), (Act(Deed.PAUSE),)),
+            Step((), (Act(Deed.RETRY, which=3),)),
+        ),
+        faults=(Fault(kind=FaultKind.LOSE_POST, times=30),),
+        rules="verify",
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
