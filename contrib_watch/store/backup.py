@@ -103,6 +103,8 @@ def _copy(source: Path, path: Path) -> None:
     with closing(_opened(source)) as original, closing(sqlite3.connect(path)) as copy:
         original.backup(copy)  # in one step: a writer's commits meanwhile neither get in nor start it anew
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, which needs none beside it
+        if copy.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):  # which SQLite calls sound
+            raise sqlite3.DatabaseError("it is empty")
         found = [text for (text,) in copy.execute("PRAGMA quick_check")]
     if found != ["ok"]:
         raise sqlite3.DatabaseError(f"it is damaged ({found[0]})")

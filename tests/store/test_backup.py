@@ -200,6 +200,14 @@ def test_there_is_no_backup_of_nothing(place: Place, tmp_path: Path) -> None:
     assert not place.database.exists()
 
 
+def test_there_is_no_backup_of_a_database_that_came_back_empty(place: Place, tmp_path: Path) -> None:
+    place.database.parent.mkdir(parents=True, exist_ok=True)
+    place.database.touch()
+    with pytest.raises(StateError, match="cannot be copied: it is empty"):
+        back_up(place.url, tmp_path / "new.db")
+    assert list(tmp_path.glob("*new.db*")) == []
+
+
 def test_a_state_is_backed_up_before_a_migration(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.post(1)
     before = query(place.database, "SELECT * FROM meta ORDER BY key")
