@@ -14,7 +14,7 @@ from contrib_watch.pipeline.aside import Aside
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.publishing import Publisher
-from contrib_watch.pipeline.replay import rebuilt, with_feed_of
+from contrib_watch.pipeline.replay import as_begun, rebuilt
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ class Endings:
         reason = str(error) if expected else f"a fault of the program: {type(error).__name__}: {error}"
         log.error("drop failed", drop=drop.id, feed=drop.feed, why=reason, exc_info=None if expected else error)
         code = error.exit_code if isinstance(error, ContribWatchError) else ContribWatchError.exit_code
-        desk = with_feed_of(self._desk, drop)
+        desk = as_begun(self._desk, drop)
         if desk is None or desk.drops.report(drop) is not None:
             failed = self._desk.drops.set_status(drop, DropStatus.FAILED, reason)
             self.finished.append(Finished(failed, {}, None, code))

@@ -15,7 +15,7 @@ from contrib_watch.adapters.report_files import csv_bytes, page
 from contrib_watch.config import Settings, parse, parse_dictionary
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.findings import Findings
-from contrib_watch.core.model import Drop, DropStatus, Quotes
+from contrib_watch.core.model import Drop, DropStatus, Feed, Quotes
 from contrib_watch.core.quotes import read_quotes
 from contrib_watch.core.report import Report, build_report
 from contrib_watch.core.report_rows import COLUMNS
@@ -117,19 +117,26 @@ def _settings(desk: Desk, told: Mapping[str, Any], environ: Mapping[str, str]) -
     return parse(desk.bytes_of(told["config"]), desk.settings.path, environ, holidays=holidays)
 
 
-def with_feed_of(desk: Desk, drop: Drop) -> Desk | None:
-    """The desk, or where its configuration has no such feed any more, one that knows the drop's feed as it last was.
+def as_begun(desk: Desk, drop: Drop) -> Desk | None:
+    """The desk, with the drop's feed posting to the Service to which this run of the drop began to be sent.
 
-    None where no configuration that is kept, and that this version can read, has it.
+    A feed that is no longer configured is as it last was; None where no configuration that is kept, and that this
+    version can read, has it.
     """
-    if drop.feed in desk.feeds:
-        return desk
+    feed = desk.feeds.get(drop.feed) or _last_known(desk, drop.feed)
+    if feed is None:
+        return None
+    feed = replace(feed, service=desk.drops.begun_for(drop) or feed.service)
+    return replace(desk, feeds={**desk.feeds, drop.feed: feed})
+
+
+def _last_known(desk: Desk, name: str) -> Feed | None:
     for told in of_kind(desk.state, "environment"):
         try:
             feeds = _settings(desk, told, {}).feeds
         except ContribWatchError as error:
             log.debug("a configuration of before cannot be read", sha256=told["config"], why=str(error))
             continue
-        if last := [feed for feed in feeds if feed.name == drop.feed]:
-            return replace(desk, feeds={**desk.feeds, drop.feed: last[0]})
+        if found := [feed for feed in feeds if feed.name == name]:
+            return found[0]
     return None

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, func, insert, select, update
 
 from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.findings import Findings
@@ -93,6 +93,16 @@ _UNREPORTED = (
     .where(_reports.whole.is_(False), _drops.status.not_in(PENDING))
     .order_by(_drops.id)
 )
+
+_BEGUN = "begun "
+"""Begins the meta keys that tell, by feed, number, run and Service of the drop that was begun last, as JSON."""
+_ALL_BEGUN = select(schema.meta.c.value).where(schema.meta.c.key.startswith(_BEGUN))
+
+
+def begun_for(connection: Connection) -> dict[tuple[int, int], str]:
+    """Number and run of each feed's drop that was begun last, to the Service that it is for."""
+    begun = map(json.loads, scalars(connection, _ALL_BEGUN))
+    return {(drop_id, run): service for drop_id, run, service in begun}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +319,17 @@ class Drops:
                 facts = {"drop": drop.id, "run": drop.run, "status": status, "reason": reason}
                 self._state.append("failure", {**facts, "leaves": self._leaves(drop)._asdict()}, drop.id)
             return self._change(drop, status=status, reason=reason)
+
+    def begin(self, drop: Drop, service: str) -> Drop:
+        """A drop is on its way, to this Service."""
+        with self._state.transaction():
+            self._state.put(f"{_BEGUN}{drop.feed}", json.dumps([drop.id, drop.run, service]))
+            return self.set_status(drop, DropStatus.SENDING)
+
+    def begun_for(self, drop: Drop) -> str | None:
+        """The Service to which the present run of a drop began to be sent; None: it did not begin."""
+        with self._state.transaction() as connection:
+            return begun_for(connection).get((drop.id, drop.run))
 
     def finish(
         self,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_
 
 from contrib_watch.core.model import Status
 from contrib_watch.store import in_flight, schema
-from contrib_watch.store.drops import PENDING
+from contrib_watch.store.drops import PENDING, begun_for
 from contrib_watch.store.post_ids import LAST_POST_ID
 from contrib_watch.store.repairs import REPAIR
 
@@ -103,27 +103,32 @@ def _snapshot_with_posts() -> Select[Any]:
 
 
 def _last_of_drops(connection: Connection) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-    """The highest acknowledged PostID by Service and RIC; where no run tells the Service yet, by feed and RIC."""
-    by_service, by_feed = (
-        {(whose, ric): post_id or 0 for whose, ric, post_id in connection.execute(query)}
-        for query in _highest_post_ids()
-    )
+    """The highest acknowledged PostID by Service and RIC; by feed and RIC where nothing tells a run's Service."""
+    over, going_on = _highest_post_ids()
+    by_service = {(service, ric): post_id or 0 for service, ric, post_id in connection.execute(over)}
+    by_feed: dict[tuple[str, str], int] = {}
+    begun = begun_for(connection)
+    for drop_id, run, feed, ric, post_id in connection.execute(going_on):
+        service = begun.get((drop_id, run))
+        found, whose = (by_feed, feed) if service is None else (by_service, service)
+        found[whose, ric] = max(found.get((whose, ric), 0), post_id or 0)
     return by_service, by_feed
 
 
 @cache
 def _highest_post_ids() -> tuple[Select[Any], Select[Any]]:
-    """By Service and RIC of the runs that are over, and by feed and RIC of the others."""
+    """By Service and RIC of the runs that are over; by drop, run, feed and RIC of the others."""
     runs = schema.runs
     told = (runs.c.drop_id == _OUTCOMES.c.drop_id) & (runs.c.run == _OUTCOMES.c.run)
     over = select(runs.c.service, _OUTCOMES.c.ric, func.max(_OUTCOMES.c.post_id)).join(runs, told)
     over = over.where(*_IS_ACKED).group_by(runs.c.service, _OUTCOMES.c.ric)
+    which = (_OUTCOMES.c.drop_id, _OUTCOMES.c.run, _DROPS.c.feed, _OUTCOMES.c.ric)
     going_on = (
-        select(_DROPS.c.feed, _OUTCOMES.c.ric, func.max(_OUTCOMES.c.post_id))
+        select(*which, func.max(_OUTCOMES.c.post_id))
         .join(_DROPS, _DROPS.c.id == _OUTCOMES.c.drop_id)
         .outerjoin(runs, told)
         .where(runs.c.service.is_(None), *_IS_ACKED)
-        .group_by(_DROPS.c.feed, _OUTCOMES.c.ric)
+        .group_by(*which)
     )
     return over, going_on
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_site import CLOSED, DEADLINE_S, Site, ads, eventually, held, posts, sheet
+from cli_site import CLOSED, DEADLINE_S, SERVICE, Site, ads, eventually, held, posts, sheet
 
 from contrib_watch.simulator.faults import FaultScript
 
@@ -362,7 +362,7 @@ def test_a_report_that_a_death_left_unwritten_is_made_by_the_configuration_of_th
             assert {path: path.read_bytes() for path in files} == files
 
 
-@pytest.mark.parametrize("feed", [{"name": "renamed"}, {"ric_column": "Code"}])
+@pytest.mark.parametrize("feed", [{"name": "renamed"}, {"ric_column": "Code"}, {"service": "OTHER"}])
 def test_what_a_drop_sent_before_it_failed_is_reported_and_proven(site: Site, feed: dict[str, str]) -> None:
     with ads({"kind": "lose_ack", "ric": "B=T"}) as server:
         site.configure(server.address, window=1)
@@ -384,6 +384,30 @@ def test_what_a_drop_sent_before_it_failed_is_reported_and_proven(site: Site, fe
     assert told["B=T"] == "unconfirmed"
     proven = site.invoke("audit verify")
     assert proven.exit_code == 0, proven.stdout
+
+
+def test_a_drop_goes_to_one_service_whatever_the_configuration_says_meanwhile(site: Site) -> None:
+    whole = sheet("A=T,2", "B=T,2")
+    with ads({"kind": "lose_ack", "ric": "B=T", "nth": 2}) as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,1"))
+        assert site.once()[0] == 0
+        site.configure(server.address, window=1, feed={"service": "OTHER"})
+        site.drop("prices.csv", whole)
+        with site.running() as process:
+            eventually(lambda: len(posts(server)) == 4, "B=T is sent, whose Ack is lost")
+            eventually(lambda: site.query("SELECT 1 FROM snapshot WHERE service = 'OTHER'"), "A=T is recorded")
+            process.kill()
+        assert site.invoke("audit verify").exit_code == 0  # in the middle of it
+        site.configure(server.address)
+        code, (drop,) = site.once()
+        assert (code, drop["status"], len(posts(server))) == (4, "failed", 4)
+        assert "was being sent to the Service 'OTHER'" in site.invoke("status", "--json").stdout
+        assert site.invoke("retry", str(drop["drop"])).exit_code == 0
+        assert site.once()[0] == 0
+        with server.inspect() as simulated:
+            assert {str(simulated.cache[SERVICE, ric]["BID"]) for ric in ("A=T", "B=T")} == {"2"}
+    assert site.invoke("audit verify").exit_code == 0
 
 
 IMPATIENT = """
