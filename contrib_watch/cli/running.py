@@ -253,6 +253,8 @@ def worst(result: Result) -> int:
         codes.append(3)
     for finished in result.finished:
         codes.append(finished.fault_code)
+        if finished.report is None:
+            codes.append(ConfigurationError.exit_code)
         if finished.drop.status in (DropStatus.REJECTED, DropStatus.HELD):
             codes.append(3)
         if any(finished.totals.get(status) for status in (Status.NAKKED, Status.REJECTED, Status.HELD)):

@@ -32,6 +32,7 @@ from contrib_watch.core.tokens import unquoted
 from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.ending import Finished
 from contrib_watch.pipeline.inbox import LeftFile
+from contrib_watch.store import PENDING
 
 ALIKE_SHOWN = 8
 """Files of a feed that are in the same state for the same reason, and are still listed one by one."""
@@ -182,6 +183,10 @@ def print_status(found: Mapping[str, Any]) -> None:
     if diverted:
         where = f"not beside its file but in {own}: the report of drop {', '.join(diverted)}"
         console.print(f"[yellow]{escape(where)}[/]")
+    over = [drop for drop in found["drops"] if drop["status"] not in PENDING]
+    if unwritten := [str(drop["drop"]) for drop in over if not drop["report"]]:
+        what = f"not written: the report of drop {', '.join(unwritten)}; each start tries again"
+        console.print(f"[yellow]{escape(what)}[/]")
 
 
 def _connection(found: Mapping[str, Any]) -> str:

@@ -170,6 +170,21 @@ def test_reports_that_are_not_beside_their_files(site: Site) -> None:
     assert Path(drop["report"]).parent == own
 
 
+def test_reports_that_can_be_written_nowhere(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address, feed={"report_folder": "/proc"})
+        site.drop("prices.csv", sheet("A=T,1"))
+        own = site.home / ".contrib_watch" / "reports"
+        own.parent.mkdir()
+        own.touch()
+        assert site.once()[0] == 2
+        told = "not written: the report of drop 1; each start tries again"
+        assert told in " ".join(site.invoke("status").stdout.split())
+        own.unlink()
+        assert site.once()[0] == 0
+    assert told not in " ".join(site.invoke("status").stdout.split())
+
+
 def test_brackets_in_names_are_no_markup(site: Site) -> None:
     name = "[red]prices[bold].csv"
     with ads() as server:
