@@ -20,7 +20,7 @@ def superseded(post: Post, by: int) -> Outcome:
     """A post for which the drop of the number ``by``, which waits, gives all values."""
     text = f"drop {by} is newer and gives a value for each of its fields"
     if post.attempts:
-        text += f"; it was posted {_times(post)} before, without being taken"
+        text += f"; it was posted {_times(post)} before, and was not acknowledged"
     return Outcome(
         post.row,
         post.ric,

@@ -87,6 +87,23 @@ def test_a_drop_that_arrives_while_an_older_one_is_sent_takes_over_what_is_left(
     assert len(site.posts) == len(RICS) + list(first.values()).count("acked")
 
 
+def test_what_had_no_answer_before_it_was_superseded_is_not_called_untaken(site: Site) -> None:
+    """The ADS holds it for a while."""
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK, nth=1))
+
+    def newer(loop: Loop) -> None:
+        assert site.value("A=", "BID") == 1
+        site.save(prices(2, "A="), "newer.csv")
+        site.arrive(loop)
+
+    site.save(prices(1, "A="))
+    site.run(meanwhile={1.0: newer})
+    (row,) = site.rows(1)
+    assert (row["status"], row["attempts"]) == ("superseded", "1")
+    assert row["text"].endswith("it was posted once before, and was not acknowledged")
+    assert site.value("A=", "BID") == 2
+
+
 @pytest.mark.parametrize(
     "newer",
     [
