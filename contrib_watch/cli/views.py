@@ -283,6 +283,9 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
         known = presence.get("still_wrong", 0)
         but = f", but for {known:,} that it keeps otherwise, as told before; see `reconcile`" if known else ""
         yield f"the ADS held what it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
+        if unread := presence.get("unreadable", 0):
+            what = f"{plural(unread, 'item')} of this sample cannot be read back"
+            yield f"[yellow]{what}[/], so that a loss of such would go unseen: {why}"
     elif state == "suspect":
         yield f"[bold yellow]The ADS may have lost what it acknowledged[/] ({at}): {why}"
     elif state == "repairing":

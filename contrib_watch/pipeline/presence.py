@@ -75,6 +75,7 @@ class Presence:
         self._denied = ""
         """Why no item at all could be read back in this process; empty: some could."""
         self._told_denied = False
+        self._told_unreadable: set[str] = set()
         self._read_again = False
         self._stubborn = Stubborn(desk.state)
         self._sampled_utc = desk.state.get("sampled_utc") or ""
@@ -232,7 +233,16 @@ class Presence:
         else:
             self._phase = _Phase.IDLE
             if heard:
-                self._tell("fine", items=heard, still_wrong=len(wrong(findings)))
+                self._tell_unreadable(unreadable)
+                items, why = heard - len(unreadable), unreadable[0].why if unreadable else ""
+                self._tell("fine", items=items, still_wrong=len(wrong(findings)), unreadable=len(unreadable), why=why)
+
+    def _tell_unreadable(self, findings: Sequence[Finding]) -> None:
+        """Say once of each Service that items of it could not be read back, while others could."""
+        for finding in findings:
+            if finding.service not in self._told_unreadable:
+                self._told_unreadable.add(finding.service)
+                log.warning("items cannot be read back", why=finding.why, ric=finding.ric, service=finding.service)
 
     def _deny(self, finding: Finding) -> None:
         """No item of the sample could be read back: say so once, and leave it at that."""

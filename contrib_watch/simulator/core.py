@@ -120,7 +120,7 @@ class SimulatedAds:
         errors_first: bool = False,
         errors_lost: bool = False,
         keep_posts: bool = True,
-        readable: bool = True,
+        readable: bool | Collection[str] = True,
     ) -> None:
         """``services`` and ``users`` (names or authentication tokens): None lets any pass. A post without a Service
         goes to the alphabetically first of ``services``, or to ``DEFAULT``.
@@ -128,7 +128,8 @@ class SimulatedAds:
         ``max_msg_size`` is in bytes. ``packed_acks`` puts all Acks of a frame into one; ``errors_first`` sends a
         frame's Error before the Acks of the posts that stand before it. ``errors_lost`` sends no Error at all: a
         provider on LSEG's SDK for Java was seen to drop the rest of the frame in silence. ``keep_posts`` False
-        leaves ``posts`` empty, for load tests. ``readable`` False: nobody is entitled to read items.
+        leaves ``posts`` empty, for load tests. ``readable``: whether anybody is entitled to read items, or those of
+        which Services.
         """
         self.ping_timeout_s = ping_timeout_s
         self.max_msg_size = max_msg_size
@@ -145,6 +146,10 @@ class SimulatedAds:
         self.sessions: set[ServerSession] = set()
         self.gate: Gate | None = None
         """Where one is set, logins are by its tokens and end when it says."""
+
+    def entitles(self, service: str) -> bool:
+        """Whether items of a Service may be read."""
+        return self.readable if isinstance(self.readable, bool) else service in self.readable
 
     @property
     def cache(self) -> Mapping[ItemKey, Mapping[str, Value]]:
@@ -440,7 +445,7 @@ class ServerSession:
     def _open_item(self, stream_id: int, request: ItemRequest, name: str) -> None:
         key = (request.service or "", name)
         self._forget_stream(stream_id)
-        if not self._ads.readable:
+        if not self._ads.entitles(key[0]):
             self._send(answers.closed_item(stream_id, key, "NotEntitled", "Access denied to this item"))
             return
         cached = self._ads.cache.get(key)

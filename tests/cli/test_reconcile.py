@@ -310,6 +310,25 @@ def test_status_after_a_check_without_a_find(site: Site, server: SimulatedServer
     assert (found["state"], found["items"]) == ("fine", 5)
 
 
+def test_a_service_of_which_no_items_can_be_read_is_not_said_to_hold_all(site: Site, server: SimulatedServer) -> None:
+    desk = site.home / "desk"
+    desk.mkdir()
+    second = f'[[feeds]]\nname = "desk"\nfolder = "{desk}"\nservice = "OTHER"\nsettle_seconds = 0\n'
+    site.configure(server.address, more=second)
+    site.drop("prices.csv", FIVE)
+    site.drop("others.new", sheet("X=T,1", "Y=T,2")).rename(desk / "others.csv")
+    assert site.once()[0] == 0
+    with server.inspect() as simulated:
+        simulated.readable = {SERVICE}
+    site.drop("prices.csv", FIVE.replace("A=T,1", "A=T,1.5"))
+    done = site.invoke("run", "--once")
+    assert done.exit_code == 0
+    assert "items cannot be read back" in done.stderr
+    told = " ".join(site.invoke("status").stdout.split())
+    assert "the ADS held what it had acknowledged: 5 items read back" in told
+    assert "2 items of this sample cannot be read back, so that a loss of such would go unseen: NotEntitled" in told
+
+
 def test_a_state_of_before_repairs_gets_their_table(site: Site, server: SimulatedServer) -> None:
     contribute(site, server)
     with closing(sqlite3.connect(site.database)) as connection, connection:
