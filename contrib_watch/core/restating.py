@@ -8,16 +8,17 @@ from dataclasses import fields, replace
 from contrib_watch.core.model import CLEARED, Feed
 from contrib_watch.core.tokens import unquoted
 
-_ABOUT_READING = (
+ABOUT_READING = (
     "sheet", "header_row", "ric_column", "columns", "ignore_columns", "encoding", "delimiter", "decimal", "thousands",
     "date_format", "percent", "final_newline", "blank", "clear_token", "complete",
 )  # fmt: skip
+"""The keys of a feed that say how its files are read."""
 
 
 def restated(feed: Feed) -> Feed:
     """The feed as such a drop is read and judged: no declarations, and no guards that are about whole files."""
     plain = Feed(name=feed.name, folder=feed.folder, service=feed.service)
-    strict = {one.name: getattr(plain, one.name) for one in fields(Feed) if one.name in _ABOUT_READING}
+    strict = {one.name: getattr(plain, one.name) for one in fields(Feed) if one.name in ABOUT_READING}
     return replace(feed, **strict, guards=feed.guards.of_values_only())
 
 

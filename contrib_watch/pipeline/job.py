@@ -23,6 +23,7 @@ from contrib_watch.core.wording import plural
 from contrib_watch.errors import StateError, UnreadableFile
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.aside import Steps
+from contrib_watch.pipeline.begun import begin, refuse_changed
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.inspection import Start, inspecting, start_of
 from contrib_watch.pipeline.posting import Settled
@@ -84,9 +85,9 @@ class Job:
         """Read a drop's file, see inspecting(), and :meth:`begin`, or reject it where it cannot be read.
 
         No other drop of its Service may start between two steps. ``breaker`` is of its Service. Raises StateError
-        where it was on its way to another Service.
+        where it is half sent, and would go on otherwise than it began.
         """
-        _refuse_another_service(desk, drop)
+        refuse_changed(desk, drop)
         try:
             seen = yield from inspecting(desk, drop, claimed=claimed, stated=stated)
         except UnreadableFile as error:
@@ -102,7 +103,8 @@ class Job:
         """Record every row that needs no post."""
         goes_on = drop.status is DropStatus.SENDING
         with desk.state.transaction():
-            drop = desk.drops.begin(drop, desk.feeds[drop.feed].service)
+            posts = start.changes is not None  # and not a command, which ends it while another of its feed is sent
+            drop = begin(desk, drop) if posts else desk.drops.set_status(drop, DropStatus.SENDING)
             for outcomes in start.ended:
                 desk.ledger.record(drop, outcomes)
         return cls(desk, drop, start, breaker, goes_on=goes_on)
@@ -289,15 +291,6 @@ class Job:
         if self._quotes is not None:
             settled = settled._replace(outcomes=with_twins(settled.outcomes, self._quotes))
         return Entry(self.drop, self.service, *settled)
-
-
-def _refuse_another_service(desk: Desk, drop: Drop) -> None:
-    """A drop of which a part went to one Service, and the rest to another, would be whole at none of them."""
-    now, begun = desk.feeds[drop.feed].service, desk.drops.begun_for(drop)
-    if begun not in (None, now):
-        what = f"drop {drop.id} was being sent to the Service {begun!r}, and its feed posts to {now!r} now"
-        hint = f"Retry it, which sends all of it to {now!r}; what {begun!r} has of it stays there"
-        raise StateError(what, where=drop.path, hint=hint)
 
 
 def _cache_lost(healed: int) -> tuple[str, ...]:

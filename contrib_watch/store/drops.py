@@ -95,14 +95,14 @@ _UNREPORTED = (
 )
 
 _BEGUN = "begun "
-"""Begins the meta keys that tell, by feed, number, run and Service of the drop that was begun last, as JSON."""
+"""Begins the meta keys that tell, by feed, of the drop that was begun last: number, run, Service and reading, as JSON."""
 _ALL_BEGUN = select(schema.meta.c.value).where(schema.meta.c.key.startswith(_BEGUN))
 
 
 def begun_for(connection: Connection) -> dict[tuple[int, int], str]:
     """Number and run of each feed's drop that was begun last, to the Service that it is for."""
     begun = map(json.loads, scalars(connection, _ALL_BEGUN))
-    return {(drop_id, run): service for drop_id, run, service in begun}
+    return {(drop_id, run): service for drop_id, run, service, *_ in begun}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,16 +320,25 @@ class Drops:
                 self._state.append("failure", {**facts, "leaves": self._leaves(drop)._asdict()}, drop.id)
             return self._change(drop, status=status, reason=reason)
 
-    def begin(self, drop: Drop, service: str) -> Drop:
-        """A drop is on its way, to this Service."""
+    def begin(self, drop: Drop, service: str, reading: str = "") -> Drop:
+        """A drop is on its way, to this Service; ``reading`` is a text of what its file is read by."""
         with self._state.transaction():
-            self._state.put(f"{_BEGUN}{drop.feed}", json.dumps([drop.id, drop.run, service]))
+            self._state.put(f"{_BEGUN}{drop.feed}", json.dumps([drop.id, drop.run, service, reading]))
             return self.set_status(drop, DropStatus.SENDING)
 
     def begun_for(self, drop: Drop) -> str | None:
         """The Service to which the present run of a drop began to be sent; None: it did not begin."""
-        with self._state.transaction() as connection:
-            return begun_for(connection).get((drop.id, drop.run))
+        service, _ = self._begun(drop)
+        return service
+
+    def begun_by(self, drop: Drop) -> str:
+        """By what reading it began to be sent; empty: it did not begin."""
+        _, reading = self._begun(drop)
+        return reading
+
+    def _begun(self, drop: Drop) -> tuple[str | None, str]:
+        begun = json.loads(self._state.get(f"{_BEGUN}{drop.feed}") or "[]")
+        return (begun[2], begun[3]) if begun[:2] == [drop.id, drop.run] else (None, "")
 
     def finish(
         self,

@@ -200,11 +200,14 @@ def cell(row: int, field: str, sheet: str, places: Mapping[str, str]) -> str:
 
 
 def _of_row(row: Row[Any]) -> Iterator[Contribution]:
-    """The values of an outcome: those that changed, and in a full Refresh also those that were carried on."""
+    """The values of an outcome: those that changed, and in a full Refresh also those that were carried on.
+
+    What a failed drop left without an answer tells all values, and not which of them changed.
+    """
     values = tokens_of(row.full or '{"":""}')
     changed = row.changed.split(",") if row.changed else []
     places = json.loads(row.places or "{}")
-    for name in values if row.action == "Refresh" or not row.full else changed:
+    for name in values if row.action == "Refresh" or not (row.full and changed) else changed:
         yield Contribution(
             ric=row.ric,
             service=row.service or "",

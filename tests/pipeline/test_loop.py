@@ -223,7 +223,7 @@ def test_a_drop_that_can_no_longer_be_read_half_way_is_not_called_rejected(new_s
     site.save(prices(1, *RICS))
     site.run(once=False, meanwhile={2.5: Loop.stop})
     (feed,) = site.settings.feeds
-    site.settings = replace(site.settings, feeds=(replace(feed, ric_column="Code"),))
+    site.settings = replace(site.settings, feeds=(replace(feed, max_rows=1),))
     (finished,) = site.run()
     assert finished.drop.status is DropStatus.FAILED
     assert "was being sent and can no longer be read" in finished.drop.reason
