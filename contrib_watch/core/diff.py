@@ -32,6 +32,7 @@ from contrib_watch.core.columns import (
     token_columns,
 )
 from contrib_watch.core.model import CLEARED, Problem, Quotes
+from contrib_watch.core.readers import matches, shell_pattern
 
 _TEXTS = ("ric", "feed", "fields", "carried", "acked_on", "attempted", "attempted_by")
 SNAPSHOT = pa.schema([*((name, pa.string()) for name in _TEXTS), ("attempts", pa.int64())])
@@ -71,7 +72,7 @@ class Changes:
     facts: Columns
     """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields``, ``carried``, ``acked_on`` of
     the snapshot, ``newer``: the fields that keep a newer drop's value, with a comma between, and ``heir_of``: the
-    feed that had the RIC and is configured no more, where that alone is why it is posted, else empty."""
+    feed that had the RIC and has it no more, where that alone is why it is posted, else empty."""
     problems: tuple[Problem, ...] = ()
     """Rows that only the snapshot shows to be wrong: another feed's RIC, a new RIC without a value."""
     replaced: tuple[tuple[int, str], ...] = ()
@@ -138,21 +139,20 @@ def diff(
     snapshot: pa.RecordBatch,
     *,
     feed: str,
-    configured: Collection[str],
+    configured: Mapping[str, str],
     owned: Collection[str] | None = None,
     later: Later | None = None,
     same: pa.BooleanArray | None = None,
 ) -> Changes:
     """What a drop changes.
 
-    ``snapshot`` is one of SNAPSHOT; RICs that it lacks are new. ``configured`` names the
-    feeds that exist: only those can own a RIC. ``owned`` lists all RICs of a feed that posts complete lists.
-    ``later`` is what an older drop gives way to, field by field; None: it is the newest. ``same`` marks rows that
-    are known to be unchanged, of which ``snapshot`` need not tell.
+    ``snapshot`` is one of SNAPSHOT; RICs that it lacks are new. ``configured`` names the feeds that post to the
+    Service, each with its ``ric_pattern``: only those can own a RIC, and none that does not match. ``owned`` lists
+    all RICs of a feed that posts complete lists. ``later`` is what an older drop gives way to, field by field; None:
+    it is the newest. ``same`` marks rows that are known to be unchanged, of which ``snapshot`` need not tell.
     """
     rows = _beside(quotes, snapshot, same)
-    others = pa.array([one for one in configured if one != feed], pa.string())
-    foreign = pc.is_in(rows.known["feed"], value_set=others)
+    foreign = _foreign(rows, {other: pattern for other, pattern in configured.items() if other != feed})
     problems = [_foreign_row(quotes, ric, f"feed {owner!r}") for _, ric, owner in rows.marked(foreign)]
     rows = rows.where(pc.invert(pc.or_(foreign, rows.are_unchanged(feed))))
     asked = _asked(rows, feed, later)
@@ -223,6 +223,19 @@ def _beside(quotes: Quotes, snapshot: pa.RecordBatch, same: pa.BooleanArray | No
     return replace(rows, known=_joined(rows.rics, snapshot))
 
 
+def _foreign(rows: _Rows, others: Mapping[str, str]) -> pa.BooleanArray:
+    """Whose RICs are another feed's, which may still contribute them."""
+    owner = rows.known["feed"]
+    foreign = pc.is_in(owner, value_set=pa.array(list(others), pa.string()))
+    if not foreign.true_count:
+        return foreign
+    for other, pattern in others.items():
+        if pattern:
+            beyond = pc.invert(matches(arrow_column(rows.rics), shell_pattern(pattern)))
+            foreign = pc.and_not(foreign, pc.and_(pc.fill_null(pc.equal(owner, other), False), beyond))
+    return foreign
+
+
 class _Asked(NamedTuple):
     """What rows ask for: columns, and marks of rows."""
 
@@ -234,7 +247,7 @@ class _Asked(NamedTuple):
     new: pa.BooleanArray
     dirty: pa.BooleanArray
     heir: pa.BooleanArray
-    """Posted only because the feed that had the RIC is configured no more."""
+    """Posted only because the feed that had the RIC has it no more."""
     empty: pa.BooleanArray
     """New, without any value."""
     posted: pa.BooleanArray
@@ -256,7 +269,7 @@ def _asked(rows: _Rows, feed: str, later: Later | None) -> _Asked:
         given = {name: only(column, pc.invert(newer[name])) for name, column in given.items()}
         changes = _asks(given, held, pc.and_(new, _any_value(given, count)), count)
     changes = pc.or_(changes, dirty)
-    # A RIC whose feed is configured no more becomes this one's by a post; without it nobody would look after it.
+    # A RIC whose feed has it no more becomes this one's by a post; without it nobody would look after it.
     heir = pc.and_not(pc.fill_null(pc.not_equal(known["feed"], feed), False), changes)
     posted = pc.and_not(pc.or_(changes, heir), empty)
     given_way = pc.and_(asks, any_of(newer.values(), count))
@@ -378,7 +391,7 @@ def _foreign_row(quotes: Quotes, ric: str, owner: str) -> Problem:
         f"row {quotes.label(row)}",
         ric,
         "belongs to another feed",
-        f"{owner} was first to post this RIC; take it out of one of the two",
+        f"{owner} was first to post this RIC; take it out of one of the two; what its ric_pattern excludes is free",
     )
 
 

@@ -34,7 +34,7 @@ from contrib_watch.core.model import Action, Post, Quotes
 _ACTIONS = {action.value: action for action in Action}
 GAINS_A_FIELD = "gains a field: sent in full"
 IN_DOUBT = "its last post was not answered: sent in full"
-TAKEN_OVER = "taken over from a feed that is configured no more"
+TAKEN_OVER = "taken over from a feed that has it no more"
 KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
 PIECE_ROWS = 10_000

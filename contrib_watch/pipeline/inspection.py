@@ -41,7 +41,7 @@ def examine(
         quotes,
         desk.ledger.snapshot(feed.service, rics[~same.to_numpy(zero_copy_only=False)], drop),
         feed=feed.name,
-        configured=desk.feeds,
+        configured={one.name: one.ric_pattern for one in desk.feeds.values() if one.service == feed.service},
         owned=desk.ledger.owned(feed.service, feed.name) if lists_all(feed) else None,
         later=Later([one.id for one in newer], stated) if newer or stated else None,
         same=same,

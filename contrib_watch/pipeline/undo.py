@@ -19,6 +19,7 @@ from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.later import stated_by
+from contrib_watch.pipeline.readback import owners
 from contrib_watch.store.brought import brought_by
 from contrib_watch.store.history import History
 
@@ -57,7 +58,7 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
 def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, why: str = "") -> list[Drop]:
     """Drop nulls for every value that the ADS has acknowledged of these RICs; a drop for each feed that owns some.
 
-    Raises ConfigurationError where one of them has no value in any (or the given) Service.
+    Raises ConfigurationError where one of them has no value in any (or the given) Service that is its feed's.
     """
     found: dict[str, Values] = {}
     for one in dict.fromkeys(feed.service for feed in desk.feeds.values()):
@@ -66,11 +67,12 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
             columns = (known[name].to_pylist() for name in ("ric", "feed", "fields"))
             for ric, feed, held in zip(*columns, strict=True):
                 cleared = {name: CLEARED for name, token in _tokens(held).items() if token != CLEARED}
-                if cleared and feed in desk.feeds:
+                if cleared and feed in owners(desk, one):
                     found.setdefault(feed, {})[ric] = cleared
     lost = set(rics) - {ric for values in found.values() for ric in values}
     if lost:
-        raise ConfigurationError(f"there is nothing to withdraw of {', '.join(sorted(lost))}")
+        what = f"there is nothing to withdraw of {', '.join(sorted(lost))}: "
+        raise ConfigurationError(what + "no feed has a value of it in the Service to which it posts")
     for feed in found:
         _check_person(desk.feeds[feed], by)
     sheets = [_kept(desk, desk.feeds[feed], values, "withdrawal") for feed, values in found.items()]

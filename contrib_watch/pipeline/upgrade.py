@@ -122,7 +122,7 @@ class _Past:
     def differences(self) -> Iterator[Difference]:
         """What would be done otherwise."""
         drop, quotes = self._drop, self._quotes
-        changes = diff(quotes, _snapshot(drop.feed, self._market), feed=drop.feed, configured=())
+        changes = diff(quotes, _snapshot(drop.feed, self._market), feed=drop.feed, configured={})
         look = second_look(self._desk, *self._desk.file_of(drop), self._reading, changes.rics)
         planned = {post.ric: post for post in posts(plan(look.applied(changes)))}
         yield from self._refusals([*quotes.problems, *look.problems])

@@ -95,7 +95,7 @@ _UNREPORTED = (
 )
 
 _BEGUN = "begun "
-"""Begins the meta keys that tell, by feed, of the drop that was begun last: number, run, Service and reading, as JSON."""
+"""Begins the meta keys that tell, by feed, of the drop begun last: number, run, Service, reading, as JSON."""
 _ALL_BEGUN = select(schema.meta.c.value).where(schema.meta.c.key.startswith(_BEGUN))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from cli_site import SERVICE, Site, ads, held, sheet
@@ -16,8 +17,7 @@ HALF_SENT = (
 
 def verified(site: Site) -> bool:
     """The record explains everything."""
-    done = site.invoke("audit verify", "--reports", str(site.inbox))
-    return done.exit_code == 0
+    return site.invoke("audit verify").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,61 @@ def test_what_is_half_sent_is_not_mixed_with_what_another_configuration_asks_for
         assert sent_in_full.items() <= held(server).items()
         assert verified(site)
         assert SERVICE in site.invoke("audit ric", "B=T", "--json").stdout  # where it was posted to then
+        assert site.once() == (0, [])
+
+
+DESKS = """
+[[feeds]]
+name = "desk"
+folder = "desk"
+service = "{service}"
+settle_seconds = 0
+ric_pattern = "{pattern}"
+"""
+
+
+@pytest.fixture
+def desk(site: Site) -> Path:
+    """The folder of another feed than ``prices``, ``desk``."""
+    folder = site.home / "desk"
+    folder.mkdir()
+    return folder
+
+
+def test_a_ric_is_withdrawn_from_the_service_that_has_it_and_from_no_other(site: Site, desk: Path) -> None:
+    with ads() as server:
+        site.configure(server.address, more=DESKS.format(service=SERVICE, pattern=""))
+        site.drop("prices.csv", sheet("A=T,1"))
+        site.once()
+        site.configure(server.address, feed={"service": "OTHER"}, more=DESKS.format(service=SERVICE, pattern=""))
+        site.drop("prices.csv", sheet("A=T,2"))
+        assert site.once()[0] == 0
+        refused = site.invoke("withdraw", "A=T", "--service", SERVICE)
+        assert refused.exit_code == 2
+        assert "no feed has a value of it in the Service" in refused.stderr
+        assert site.once() == (0, [])
+        assert held(server) == {"A=T": "2"}
+
+
+@pytest.mark.parametrize(
+    ("prices", "desks"),
+    [({"service": "OTHER"}, {"pattern": ""}), ({"ric_pattern": "B*"}, {"pattern": "A*"})],
+    ids=["a feed that posts to another Service", "a feed that may not contribute it"],
+)
+def test_a_feed_takes_over_what_another_has_no_more(
+    site: Site, desk: Path, prices: Mapping[str, object], desks: Mapping[str, str]
+) -> None:
+    with ads() as server:
+        site.configure(server.address, more=DESKS.format(service=SERVICE, pattern=""))
+        site.drop("prices.csv", sheet("A=T,1", "B=T,1"))
+        site.once()
+        (desk / "first.csv").write_text(sheet("A=T,2"), encoding="utf-8")
+        code, (drop,) = site.once()
+        assert (code, drop["totals"]["rejected"]) == (3, 1)  # the first feed has it
+        site.configure(server.address, feed=prices, more=DESKS.format(service=SERVICE, **desks))
+        (desk / "second.csv").write_text(sheet("A=T,3"), encoding="utf-8")
+        assert site.once()[0] == 0
+        with server.inspect() as simulated:
+            assert str(simulated.cache[SERVICE, "A=T"]["BID"]) == "3"
+        assert verified(site)
         assert site.once() == (0, [])

@@ -16,7 +16,7 @@ from contrib_watch.core.model import Problem, Quotes
 from contrib_watch.core.tokens import TOKENS
 
 FEED = "desk"
-CONFIGURED = (FEED, "other desk")
+CONFIGURED = {FEED: "", "other desk": ""}
 FOREIGN = "belongs to another feed"
 EMPTY = "is a new RIC without any value"
 

@@ -53,7 +53,7 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert one.attempts == rule.attempts
         assert not one.alone
         assert ("not answered" in one.note) == rule.in_doubt
-        assert ("configured no more" in one.note) == bool(rule.heir_of)
+        assert ("taken over" in one.note) == bool(rule.heir_of)
         assert rule.heir_of in one.note
         assert ("gains a field" in one.note) == (rule.gains and not rule.in_doubt)
 

@@ -263,7 +263,7 @@ def test_what_a_renamed_feed_has_is_posted_once_in_full_and_looked_after_from_th
     site.run()
     assert site.sent(2) == [("Refresh", "A=", {"BID": "1", "ASK": "1.5"}), ("Update", "B=", {"BID": "9"})]
     texts = {row["ric"]: row["text"] for row in site.rows(2)}
-    assert "taken over from a feed that is configured no more, fx: sent in full" in texts["A="]
+    assert "taken over from a feed that has it no more, fx: sent in full" in texts["A="]
     assert "taken over" not in texts["B="]
     site.save(sheet("RIC,BID,ASK", "A=,1,1.5", "B=,9,2.5"), feed="forex")
     site.run()
