@@ -37,6 +37,8 @@ from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 
 GOODBYE_S = 1.0
 """How long close() leaves for a logout in good order before it cuts the connection."""
+LONGEST_WAIT_S = 3600.0
+"""How long the thread sleeps at most: beyond weeks, which a server's PingTimeout may be, no system's wait goes."""
 LOOKUP_S = 5.0
 """How long close() waits beyond that: a name lookup cannot be interrupted."""
 
@@ -52,7 +54,7 @@ class ConnectionLost:
     retry_in_s: float = 0.0
     """When the next one is tried, counted from when this was told."""
     all_tried: bool = True
-    """It was the last host's turn: the next one tried is the first."""
+    """Each host had its turn since the last login, or nobody can have one, for want of a token."""
 
 
 class Trace(Protocol):
@@ -112,6 +114,8 @@ class _Ended(NamedTuple):
     """How long its login stood; None: it had none."""
     refused: bool = False
     """Its login was refused, and may be taken later."""
+    tried: bool = True
+    """A host had its turn; otherwise nobody can have one, for want of a token."""
     reached: bool = True
     """Somebody had work with it."""
     retry_after_s: float = 0.0
@@ -174,6 +178,7 @@ class Connection:
         self._mail = _Mailbox()
         self._stopping = threading.Event()
         self._line = Line()
+        self._untrusted: set[str] = set()  # endpoints whose certificate was refused the last time
         self._conversing = False
         self._wakes: tuple[socket.socket, socket.socket] | None = None
         self._thread = threading.Thread(target=self._run, name="ads-connection", daemon=True)
@@ -280,7 +285,7 @@ class Connection:
                 endpoint, token = self._prepare()
                 where, ended = str(endpoint), self._attempt(endpoint, token)
             except NoConnection as error:
-                where, ended = error.where, _Ended(error.what, retry_after_s=error.retry_after_s)
+                where, ended = error.where, _Ended(error.what, tried=False, retry_after_s=error.retry_after_s)
             searching = self._session.searching
             self._session.disconnected(time.monotonic(), ended.reason)
             if self._stopping.is_set():
@@ -289,31 +294,38 @@ class Connection:
             wait_s = self._backoff.wait_s(
                 logged_in_s=ended.logged_in_s,
                 refused=ended.refused,
+                tried=ended.tried,
                 reached=ended.reached,
                 searching=searching,
                 chance=chance,
             )
             wait_s = max(wait_s, ended.retry_after_s)
-            self._deliver(ConnectionLost(where, ended.reason, wait_s, all_tried=self._backoff.host == 0))
+            all_tried = not ended.tried or self._backoff.all_tried
+            self._deliver(ConnectionLost(where, ended.reason, wait_s, all_tried=all_tried))
             self._stopping.wait(wait_s)
 
     def _prepare(self) -> tuple[Endpoint, str]:
         """Where to connect, and the token to log in with; raises LoginRefused or NoConnection."""
         if self._access is None:
             return self._endpoints[self._backoff.host], ""
-        all_tried = self._backoff.host == 0  # others may be in use by now
-        token, found = self._access.log_in(self._stopping, find=all_tried or not self._endpoints)
+        anew = self._backoff.host == 0  # others may be in use by now
+        token, found = self._access.log_in(self._stopping, find=anew or not self._endpoints)
         if found:
             self._endpoints = list(found)
-            self._backoff.hosts = len(found)
+            self._backoff.begin_with(len(found))
         return self._endpoints[self._backoff.host], token
 
     def _attempt(self, endpoint: Endpoint, token: str) -> _Ended:
         """One connection, from its beginning to its end."""
+        self._untrusted.discard(str(endpoint))
         try:
             channel = open_websocket(endpoint, self._connect_timeout_s, self._line)
-        except NoConnection as error:
+        except (NoConnection, LoginRefused) as error:
             self._note(endpoint, f"not connected: {error.what}")
+            if isinstance(error, LoginRefused):  # its certificate; another host's may be good
+                self._untrusted.add(str(endpoint))
+                if self._untrusted.issuperset(map(str, self._endpoints)):
+                    raise
             asked = self._access is not None  # for a token or hosts
             return _Ended(error.what, reached=asked)
         self._note(endpoint, "connected")
@@ -367,7 +379,7 @@ class Connection:
                         self._send(channel, endpoint)
                         return ended("stopped")
                     due_s = self._due_s()
-                    timeout_s = None if due_s is None else max(due_s - time.monotonic(), 0.0)
+                    timeout_s = None if due_s is None else min(max(due_s - time.monotonic(), 0.0), LONGEST_WAIT_S)
                     for ready, _ in selector.select(timeout_s):
                         if ready.fileobj is self._wake_out:
                             self._drain_wakes()

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import websocket
 from websocket import WebSocket
 
-from contrib_watch.errors import LoginRefused, NoConnection
+from contrib_watch.adapters.text_frames import bound
+from contrib_watch.errors import ConfigurationError, LoginRefused, NoConnection
 
 SUBPROTOCOL = "tr_json2"
 PATH = "/WebSocket"
@@ -70,6 +71,23 @@ class Line:
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """What checks certificates against these authorities, None: the system's.
+
+    Raises ConfigurationError where the file is none of authorities.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file is None:
+        context.load_default_certs()
+        return context
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        hint = "Name a PEM file of the authorities to trust"
+        raise ConfigurationError("cannot be used as ads.ca_file", where=str(ca_file), hint=hint) from error
+    return context
+
+
 def own_ipv4(endpoint: Endpoint) -> str:
     """This machine's IPv4 address as the endpoint, or the proxy before it, sees it; nothing is sent."""
     proxy = urlsplit(endpoint.proxy)
@@ -94,13 +112,15 @@ def open_websocket(endpoint: Endpoint, timeout_s: float, line: Line) -> WebSocke
     except ssl.SSLCertVerificationError as error:
         hint = "Set ads.ca_file to the authority that signed it, or connect to the name that it was issued for"
         raise LoginRefused(
-            f"its certificate is not trusted: {error.verify_message}", where=str(endpoint), hint=hint
+            f"its certificate is not trusted: {error.verify_message.rstrip('.')}", where=str(endpoint), hint=hint
         ) from error
     except websocket.WebSocketBadStatusException as error:
         what = f"it answered HTTP {error.status_code} and not with a WebSocket"
         raise NoConnection(what, where=str(endpoint), hint="Is this the WebSocket port of an ADS?") from error
     except (TimeoutError, websocket.WebSocketTimeoutException) as error:
         raise NoConnection(too_late, where=str(endpoint)) from error
+    except ConfigurationError as error:
+        raise NoConnection(str(error), where=str(endpoint)) from error
     except (websocket.WebSocketException, OSError, UnicodeError, OverflowError) as error:
         # UnicodeError: no such host name can be; OverflowError: no such port
         what = line.cut_because or reason_of(error)
@@ -112,7 +132,12 @@ def open_websocket(endpoint: Endpoint, timeout_s: float, line: Line) -> WebSocke
 
 def reason_of(error: Exception) -> str:
     """An error in words, without the system's number for it."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    told = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    if isinstance(error, websocket.WebSocketProtocolException):
+        return f"what came is no WebSocket frame ({told})"
+    if isinstance(error, websocket.WebSocketTimeoutException):
+        return f"the rest of a frame did not come within {PARTIAL_FRAME_S:g} s"
+    return told
 
 
 def _reached(endpoint: Endpoint, timeout_s: float, line: Line) -> socket.socket:
@@ -173,11 +198,7 @@ def _secured(plain: socket.socket, endpoint: Endpoint, line: Line) -> socket.soc
         return plain
     held = plain
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if endpoint.ca_file is not None:
-            context.load_verify_locations(endpoint.ca_file)
-        else:
-            context.load_default_certs()
+        context = trusting(endpoint.ca_file)  # read each time: authorities are replaced while a daemon runs
         held = secured = context.wrap_socket(plain, server_hostname=endpoint.host, do_handshake_on_connect=False)
         line.hold(secured)
         secured.do_handshake()
@@ -190,6 +211,7 @@ def _secured(plain: socket.socket, endpoint: Endpoint, line: Line) -> socket.soc
 def _shake_hands(endpoint: Endpoint, connected: socket.socket) -> WebSocket:
     """The WebSocket on a connected socket, which is closed where there is none."""
     channel = WebSocket(skip_utf8_validation=True)  # 5 to 9 times faster; msgspec checks what it decodes
+    bound(channel)
     channel.connect(  # type: ignore[no-untyped-call]
         endpoint.url,
         socket=connected,

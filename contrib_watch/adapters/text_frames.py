@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
-from websocket import WebSocket
+from websocket import ABNF, WebSocket, WebSocketProtocolException, continuous_frame, frame_buffer
 
+MOST_MESSAGE_BYTES = 1 << 24
+"""A larger one, in one frame or in fragments, ends the connection; an ADS announces a MaxMsgSize of some 60,000."""
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
 _MASK_BYTES = 4
@@ -22,6 +24,29 @@ _SEND_BYTES = 1 << 16
 """For each of these the socket's timeout begins anew."""
 _SEND_TEXTS = 512
 """Texts that are masked together: few enough to stay in the processor's cache, which halves the time."""
+
+
+def bound(channel: WebSocket) -> None:
+    """Refuse messages above MOST_MESSAGE_BYTES, which would otherwise be collected until there is no memory."""
+    channel.frame_buffer = _Frames(channel.frame_buffer.recv, skip_utf8_validation=True)
+    channel.cont_frame = _Fragments(fire_cont_frame=False, skip_utf8_validation=True)
+
+
+class _Frames(frame_buffer):
+    def recv_length(self) -> None:
+        super().recv_length()
+        _refuse_above(self.length or 0)
+
+
+class _Fragments(continuous_frame):
+    def add(self, frame: ABNF) -> None:
+        super().add(frame)
+        _refuse_above(len(self.cont_data[1]) if self.cont_data else 0)
+
+
+def _refuse_above(size_bytes: int) -> None:
+    if size_bytes > MOST_MESSAGE_BYTES:
+        raise WebSocketProtocolException(f"a message of {size_bytes:,} bytes")
 
 
 def send_texts(channel: WebSocket, texts: Sequence[str]) -> None:

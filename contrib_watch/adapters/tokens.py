@@ -148,7 +148,7 @@ class Platform:
                 hint = (
                     "Set ads.ca_file to the authority that signed it, or connect to the name that it was issued for"
                 )
-                what = f"its certificate is not trusted: {untrusted.verify_message}"
+                what = f"its certificate is not trusted: {untrusted.verify_message.rstrip('.')}"
                 raise LoginRefused(what, where=_place(url), hint=hint) from error
             raise NoConnection(f"{who} cannot be reached: {_reason(error)}", where=_place(url)) from error
 

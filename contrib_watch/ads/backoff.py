@@ -36,17 +36,24 @@ class Backoff:
     """Counts what failed since the last good login."""
 
     def __init__(self, hosts: int, waits: Waits) -> None:
-        """``hosts``: how many there are to try, in their order; another number when others are to be tried."""
-        self.hosts = hosts
+        """``hosts``: how many there are to try, in their order."""
+        self.host = 0
+        """The position of the host to try next."""
+        self._hosts = max(hosts, 1)
         self._waits = waits
+        self._tried_in_vain = 0  # hosts, since the last login
         self._attempts = 0
         self._reached = 0
         self._refusals = 0
 
     @property
-    def host(self) -> int:
-        """The position of the host to try next."""
-        return self._attempts % max(self.hosts, 1)
+    def all_tried(self) -> bool:
+        """Each host had its turn since the last login, and took none."""
+        return self._tried_in_vain >= self._hosts
+
+    def begin_with(self, hosts: int) -> None:
+        """So many other hosts are to be tried from now on, from the first."""
+        self._hosts, self.host = hosts, 0
 
     def wait_s(
         self,
@@ -54,6 +61,7 @@ class Backoff:
         logged_in_s: float | None,
         refused: bool,
         chance: float,
+        tried: bool = True,
         reached: bool = True,
         searching: bool = False,
     ) -> float:
@@ -61,21 +69,23 @@ class Backoff:
 
         ``logged_in_s``: how long its login stood; None: it had none. ``refused``: its login was refused, and may be
         taken later. ``chance``: a random number from 0 to 1, which keeps many clients from returning at one moment.
+        ``tried``: a host had its turn; otherwise there was no token for it, and the turn is still its own.
         ``reached``: somebody had work with it, an ADS or a token service. ``searching``: it went down with a single
         post, sent alone to find the one at fault: each costs a connection, so that the waits stay at seconds.
         """
         waits = self._waits
+        self._tried_in_vain = 0 if logged_in_s is not None else self._tried_in_vain + tried
         if logged_in_s is not None and logged_in_s >= waits.lasting_s:
-            self._attempts = self._reached = self._refusals = 0
+            self.host = self._attempts = self._reached = self._refusals = 0
         else:
+            self.host = (self.host + tried) % self._hosts
             self._attempts += 1
             self._reached += reached
         if refused:
             doublings, self._refusals = min(self._refusals, _MOST_DOUBLINGS), self._refusals + 1
             return min(waits.first_refused_s * 2.0**doublings, waits.longest_refused_s) * (1.0 + chance / 4)
-        hosts = max(self.hosts, 1)
-        failed, longest_s = self._attempts, min(waits.longest_unreached_s / hosts, waits.longest_s)
+        failed, longest_s = self._attempts, min(waits.longest_unreached_s / self._hosts, waits.longest_s)
         if reached:
             failed, longest_s = self._reached, waits.longest_s if not searching else waits.longest_unreached_s
-        doublings = min(failed // hosts, _MOST_DOUBLINGS)
+        doublings = min(failed // self._hosts, _MOST_DOUBLINGS)
         return min(waits.first_s * 2.0**doublings, longest_s) * (1.0 + chance) / 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from contrib_watch.adapters.connection import Access, Connection
-from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
+from contrib_watch.adapters.endpoint import Endpoint, own_ipv4, trusting
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.ads.tokens import Account, Host
@@ -27,8 +27,10 @@ def link(
     """A connection that is not started yet.
 
     ``cloud``: whose tokens to log in with; None: log in as ``ads.user``. ``access``: the account's, where it is in
-    use already. Raises ConfigurationError where the account has no secret.
+    use already. Raises ConfigurationError where the account has no secret, or ads.ca_file has no authorities.
     """
+    if ads.ca_file is not None:
+        trusting(ads.ca_file)
     endpoints = [] if ads.discovered else endpoints_of(ads)
     session = session_of(ads)
     if access is None and cloud is not None:

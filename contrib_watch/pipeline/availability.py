@@ -54,12 +54,12 @@ class Availability:
 
     def note(self, event: object) -> None:
         """Something happened to the connection."""
-        before, because = self.up, self._patience.down_because
+        known = isinstance(event, ConnectionLost) and self._patience.knows(event)
         self._patience.note(event)
         if isinstance(event, LoggedIn):
             self.tell("up", "")
         elif isinstance(event, ConnectionLost):
-            if before or event.reason != because:
+            if not known:
                 wait_s = round(event.retry_in_s, 1)
                 log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
             self.tell("down", f"{event.endpoint}: {event.reason}", retry_in_s=event.retry_in_s)

@@ -19,11 +19,11 @@ class Patience:
     def __init__(self, ads: Ads, monotonic: Callable[[], float]) -> None:
         self.up = False
         """Logged in: posts may go out."""
-        self.down_because = "no connection was tried yet"
         self._ads = ads
         self._monotonic = monotonic
         self._down_since_s = monotonic()
         self._all_tried = False
+        self._reasons: dict[str, str] = {}  # by endpoint: why it gave no connection since the last login
         self._losses = 0
 
     def begin(self) -> None:
@@ -34,12 +34,17 @@ class Patience:
         """Something happened to the connection."""
         if isinstance(event, LoggedIn):
             self.up = True
+            self._reasons.clear()
         elif isinstance(event, ConnectionLost):
             if self.up:
                 self._losses += 1
                 self._down_since_s = self._monotonic()
-            self._all_tried = not self.up and (self._all_tried or event.all_tried)
-            self.up, self.down_because = False, event.reason
+            self.up, self._all_tried = False, event.all_tried
+            self._reasons[event.endpoint] = event.reason
+
+    def knows(self, event: ConnectionLost) -> bool:
+        """Whether the endpoint has failed for this reason since the last login."""
+        return self._reasons.get(event.endpoint) == event.reason
 
     def answered(self) -> None:
         """The ADS has answered: that makes up for the connections that were lost before."""
@@ -62,4 +67,11 @@ class Patience:
             what = f"no connection for {limit_s:g} s"
         else:
             return
-        raise NoConnection(f"{what}: {self.down_because}", where=", ".join(self._ads.hosts), hint=hint)
+        raise NoConnection(f"{what}: {self._why}", where=", ".join(self._ads.hosts), hint=hint)
+
+    @property
+    def _why(self) -> str:
+        """The reason, or each host's where they differ."""
+        if len(reasons := set(self._reasons.values())) == 1:
+            return reasons.pop()
+        return "; ".join(f"{endpoint}: {reason}" for endpoint, reason in self._reasons.items())

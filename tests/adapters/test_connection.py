@@ -485,6 +485,7 @@ class TestOtherServers:
             b"\x01\x01{\x81\x01{",  # a new message inside another
             frame(b"x", opcode=8),  # a close frame with half a code
             b"\x89\x7e\x00\x80" + b"p" * 128,  # a Ping that is too long
+            b"\x81\x7f" + (1 << 40).to_bytes(8),  # more than there is memory for
         ],
     )
     def test_what_is_no_websocket_frame_ends_the_connection(self, said: bytes) -> None:
@@ -494,8 +495,27 @@ class TestOtherServers:
             silent(client)
 
         with OtherServer(serve) as server, started(server.endpoint) as connection:
-            events = seen(connection, ConnectionLost).events
-            assert [type(event) for event in events] == [LoggedIn, ConnectionLost]
+            login, end = seen(connection, ConnectionLost).events
+            assert isinstance(login, LoggedIn)
+            assert isinstance(end, ConnectionLost)
+            assert end.reason.startswith("what came is no WebSocket frame (")
+
+    def test_a_ping_timeout_beyond_all_waits(self) -> None:
+        def serve(client: socket.socket) -> None:
+            upgrade(client)
+            client.sendall(frame(LOGIN_OK[2:].replace(b'"Domain"', b'"Elements":{"PingTimeout":1e15},"Domain"')))
+            login, post = client.recv(4096), client.recv(4096)
+            assert login
+            assert post
+            client.sendall(frame(b'[{"ID":1,"Type":"Ack","AckID":1}]'))
+            silent(client)
+
+        with OtherServer(serve) as server, started(server.endpoint) as connection:
+            (login,) = seen(connection, LoggedIn).events
+            assert isinstance(login, LoggedIn)
+            assert login.ping_timeout_s == 1e15
+            connection.post(posts(1, 1))
+            assert [answer.verdict for answer in answered(connection, 1)] == [Verdict.ACKED]
 
     @pytest.mark.parametrize(
         "said", [b"\xff\xfe", b"[" * 50_000, b"", b'[{"ID":1}', b'{"Key":{"Name":' + b"[" * 50_000]
@@ -746,6 +766,31 @@ class TestTls:
         with SimulatedServer(simulated(), ssl_context=other.context) as server:
             secured = Endpoint(host="127.0.0.1", port=server.port, tls=True, ca_file=other.ca_file)
             with started(secured) as connection, pytest.raises(LoginRefused, match=r"127\.0\.0\.1"):
+                until(connection, lambda _: False)
+
+    def test_a_host_that_is_not_trusted_gives_way_to_one_that_is(self, certificates: Sequence[Certificate]) -> None:
+        ours, other = certificates
+        with (
+            SimulatedServer(simulated(), ssl_context=other.context) as bad,
+            SimulatedServer(simulated(), ssl_context=ours.context) as good,
+        ):
+            hosts = [Endpoint(host="127.0.0.1", port=one.port, tls=True, ca_file=ours.ca_file) for one in (bad, good)]
+            with started(*hosts) as connection:
+                first, second = seen(connection, LoggedIn).events
+                assert isinstance(first, ConnectionLost)
+                assert "certificate is not trusted" in first.reason
+                assert isinstance(second, LoggedIn)
+
+    def test_hosts_none_of_which_is_trusted_are_refused(self, certificates: Sequence[Certificate]) -> None:
+        ours, other = certificates
+        with (
+            SimulatedServer(simulated(), ssl_context=other.context) as one,
+            SimulatedServer(simulated(), ssl_context=other.context) as two,
+        ):
+            hosts = [
+                Endpoint(host="127.0.0.1", port=each.port, tls=True, ca_file=ours.ca_file) for each in (one, two)
+            ]
+            with started(*hosts) as connection, pytest.raises(LoginRefused, match="not trusted"):
                 until(connection, lambda _: False)
 
     def test_plain_server_is_an_outage(self) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websocket import ABNF, WebSocket
+from websocket import ABNF, WebSocket, WebSocketProtocolException
 
-from contrib_watch.adapters.text_frames import decoded, encoded, receive, send_texts
+from contrib_watch.adapters.text_frames import MOST_MESSAGE_BYTES, bound, decoded, encoded, receive, send_texts
 
 SIZES = st.one_of(st.integers(0, 9), st.sampled_from([124, 125, 126, 127, 65_534, 65_535, 65_536]))
 TEXTS = st.lists(st.builds(lambda size, letter: letter * size, SIZES, st.sampled_from("aé€")), max_size=6)
@@ -109,3 +109,20 @@ def test_the_end_of_the_connection_is_told_as_ever(ends: Ends) -> None:
     far.close()
     with pytest.raises(Exception, match="lost"):
         list(receive(channel))
+
+
+def test_fragments_without_end_are_refused(ends: Ends) -> None:
+    channel, far = ends
+    bound(channel)
+    fragment = from_server(ABNF.OPCODE_CONT, b"x" * 65_536, last=False)
+
+    def endless() -> None:
+        far.sendall(PIECES["begun"])
+        for _ in range(MOST_MESSAGE_BYTES // 65_536):
+            far.sendall(fragment)
+
+    sender = threading.Thread(target=endless)
+    sender.start()
+    with pytest.raises(WebSocketProtocolException, match="a message of"):
+        heard(channel)
+    sender.join()

@@ -306,12 +306,12 @@ def connected(
     trace: Trace | None = None,
     rate_limit: float = 0,
 ) -> Iterator[Connection]:
-    """A connection that is started: to discovered endpoints, or to the named first one."""
+    """A connection that is started: to discovered endpoints, or to the named first two."""
 
     def made(host: Host) -> Endpoint:
         return Endpoint(host=host.name, port=host.port, tls=True, ca_file=ca_file)
 
-    first = [made(Host("127.0.0.1", server.endpoints[0].port))] if named else []
+    first = [made(Host("127.0.0.1", one.port)) for one in server.endpoints[:2]] if named else []
     access = TokenLogin(asking(who or account(server), ca_file), None if named else made)
     session = Session(Login(user="", app_id="256", position="127.0.0.1"), Limits(window=50, rate_limit=rate_limit))
     connection = Connection(first, session, connect_timeout_s=10, waits=waits, trace=trace, access=access)
@@ -471,11 +471,13 @@ class TestLogins:
             assert len(reasons) == 3
             assert set(reasons) == {"the token service has no answer for now: HTTP 503"}
 
-    def test_a_retry_after_is_honoured_and_can_be_interrupted(self, serve: Serve, ca_file: Path) -> None:
+    @pytest.mark.parametrize("named", [True, False])
+    def test_a_retry_after_is_honoured_and_can_be_interrupted(self, serve: Serve, ca_file: Path, named: bool) -> None:
         busy = HttpFault(path="token", status=429, headers={"Retry-After": "900"})
-        with serve(busy) as server, connected(server, ca_file) as connection:
+        with serve(busy) as server, connected(server, ca_file, named=named) as connection:
             (event,) = [one for one in seen(connection, ConnectionLost).events if isinstance(one, ConnectionLost)]
             assert event.retry_in_s == 900
+            assert event.all_tried  # no host will have its turn before
 
     def test_close_while_the_token_service_says_nothing(self, serve: Serve, ca_file: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent, serve() as server:

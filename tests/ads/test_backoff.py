@@ -14,13 +14,14 @@ def lost(
     logged_in_s: float | None = None,
     *,
     refused: bool = False,
+    tried: bool = True,
     reached: bool = True,
     searching: bool = False,
     chance: float = 1.0,
 ) -> float:
     """A connection ends: the wait."""
     return backoff.wait_s(
-        logged_in_s=logged_in_s, refused=refused, reached=reached, searching=searching, chance=chance
+        logged_in_s=logged_in_s, refused=refused, tried=tried, reached=reached, searching=searching, chance=chance
     )
 
 
@@ -40,6 +41,32 @@ def test_a_login_that_lasted_begins_anew_with_the_first_host() -> None:
         lost(backoff)
     assert lost(backoff, USUAL_WAITS.lasting_s) == USUAL_WAITS.first_s
     assert backoff.host == 0
+
+
+def test_a_host_keeps_its_turn_where_there_was_no_token_for_it() -> None:
+    backoff = Backoff(2, USUAL_WAITS)
+    assert [lost(backoff, tried=False) for _ in range(4)] == [0.5, 1, 1, 2]
+    assert (backoff.host, backoff.all_tried) == (0, False)
+
+
+def test_all_hosts_were_tried_once_each_had_its_turn_since_the_last_login() -> None:
+    backoff = Backoff(2, USUAL_WAITS)
+    told = []
+    for logged_in_s in (None, 0.1, None, None, None):
+        lost(backoff, logged_in_s)
+        told.append(backoff.all_tried)
+    assert told == [False, False, False, True, True]
+
+
+def test_other_hosts_are_tried_from_the_first() -> None:
+    backoff = Backoff(3, USUAL_WAITS)
+    lost(backoff)
+    backoff.begin_with(2)
+    tried = []
+    for _ in range(4):
+        tried.append(backoff.host)
+        lost(backoff)
+    assert tried == [0, 1, 0, 1]
 
 
 def test_a_server_that_takes_each_login_and_drops_it_sees_growing_waits() -> None:

@@ -393,6 +393,36 @@ def test_a_first_host_that_hangs_does_not_keep_a_run_from_the_second(site: Site)
     assert (code, held(server)) == (0, {"A=T": "1"})
 
 
+def test_a_host_that_came_back_is_tried_again_after_one_that_hangs(site: Site) -> None:
+    cut = {"kind": "drop_connection_before", "nth": 2}
+    with ads(cut) as server, socket.create_server(("127.0.0.1", 0)) as hanging:
+        hosts = [server.address, f"127.0.0.1:{hanging.getsockname()[1]}"]
+        site.configure("", hosts=hosts, connect_timeout_s=0.3)
+        site.drop("prices.csv", sheet("A=T,1", "B=T,2"))
+        code, _ = site.once()
+    assert (code, held(server)) == (0, {"A=T": "1", "B=T": "2"})
+
+
+def test_5_each_host_with_its_reason(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        hangs = f"127.0.0.1:{hanging.getsockname()[1]}"
+        site.configure("", hosts=[CLOSED, hangs], connect_timeout_s=0.3)
+        site.drop("prices.csv", sheet("A=T,1"))
+        done = site.invoke("run", "--once")
+    assert done.exit_code == 5
+    assert f"{CLOSED}: Connection refused; {hangs}: no WebSocket within 0.3 s" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("run", "--once"), ("get", "A=T", "--snapshot")])
+def test_2_a_ca_file_without_authorities(site: Site, command: tuple[str, ...]) -> None:
+    (site.home / "ca.pem").touch()
+    site.configure(CLOSED, tls=True, ca_file="ca.pem")
+    site.drop("prices.csv", sheet("A=T,1"))
+    done = site.invoke(*command)
+    assert done.exit_code == 2
+    assert "ca.pem: cannot be used as ads.ca_file" in done.stderr
+
+
 def test_5_no_connection_and_what_was_not_sent_waits(site: Site) -> None:
     with ads() as server:
         address, port = server.address, server.port
