@@ -5,11 +5,12 @@ from __future__ import annotations
 import structlog
 
 from contrib_watch.adapters.folder import CompleteFile, Scan
-from contrib_watch.core.model import Drop, Source
-from contrib_watch.core.settle import Verdict, judge
+from contrib_watch.core.model import Drop, DropStatus, Source
+from contrib_watch.core.settle import LatestDrop, Verdict, judge
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import SeenFile
+from contrib_watch.store.record import run_record
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
     judgement = judge(
         file.sha256,
         file.signature.mtime_ns,
-        latest=desk.drops.latest(feed, str(file.path)),
+        latest=desk.drops.latest(feed, str(file.path)) or _before_a_move(desk, feed, file),
         feed_is_new=feed_is_new,
         taken_ns=int(now.timestamp() * 1_000_000_000),
         max_age_s=desk.feeds[feed].max_age_s,
@@ -73,6 +74,24 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
     )
     log.info("file seen", feed=feed, file=file.name, verdict=judgement.verdict.value, drop=drop_id)
     return drop
+
+
+def _before_a_move(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | None:
+    """The latest drop of a file from before its feed had this folder, or this name; None: it is another one now.
+
+    What was sent to the same Service under a name that is configured no more is not sent again: older files and what
+    a person has undone would come over the newest prices.
+    """
+    seen = desk.drops.file(feed, file.name)
+    if seen is not None and seen.path != str(file.path):
+        return desk.drops.latest(feed, seen.path)
+    gone = (desk.drops.latest(name, str(file.path)) for name in desk.drops.watched() - desk.feeds.keys())
+    latest = max(filter(None, gone), key=lambda one: one.id, default=None)
+    if latest is None or (latest.sha256, latest.mtime_ns) != (file.sha256, file.signature.mtime_ns):
+        return None
+    drop = desk.drops.drop(latest.id)
+    found = run_record(desk.state, drop.id, drop.run) if drop.status is DropStatus.DONE else None
+    return latest if found is not None and found[1]["service"] == desk.feeds[feed].service else None
 
 
 def _known_by(desk: Desk, feed: str) -> Source:

@@ -36,10 +36,11 @@ def _of_run(table: Table) -> tuple[ColumnElement[bool], ...]:
 
 _FIRST_SCAN = select(schema.feeds.c.first_scan_utc).where(schema.feeds.c.name == bindparam("of_feed"))
 _ADD_FEED = insert(schema.feeds)
+_WATCHED = select(schema.feeds.c.name)
 _FILES = select(schema.files).where(schema.files.c.feed == bindparam("of_feed")).order_by(schema.files.c.name)
-_NO_FILE = delete(schema.files).where(
-    schema.files.c.feed == bindparam("of_feed"), schema.files.c.name == bindparam("of_name")
-)
+_IS_FILE = schema.files.c.feed == bindparam("of_feed"), schema.files.c.name == bindparam("of_name")
+_FILE = select(schema.files).where(*_IS_FILE)
+_NO_FILE = delete(schema.files).where(*_IS_FILE)
 _ADD_FILE = insert(schema.files)
 _DROP = select(schema.drops).where(_IS_DROP)
 _PENDING = select(schema.drops).where(_drops.status.in_(PENDING)).order_by(_drops.id)
@@ -158,6 +159,11 @@ class Drops:
             since: str | None = scalar(connection, _FIRST_SCAN, of_feed=feed)
             return since
 
+    def watched(self) -> set[str]:
+        """The feeds whose folders were ever looked at, whether they are configured or not."""
+        with self._state.transaction() as connection:
+            return set(scalars(connection, _WATCHED))
+
     def dropped_between(self, feed: str, begin_utc: datetime, end_utc: datetime) -> bool:
         """Whether a file of the feed became a drop in that time, both ends included."""
         table = schema.drops
@@ -200,6 +206,12 @@ class Drops:
         """Every file of the feed that was decided about, by name."""
         with self._state.transaction() as connection:
             return [_seen_file(row) for row in rows(connection, _FILES, of_feed=feed)]
+
+    def file(self, feed: str, name: str) -> SeenFile | None:
+        """What was decided last about a file of this name."""
+        with self._state.transaction() as connection:
+            row = first(connection, _FILE, of_feed=feed, of_name=name)
+        return None if row is None else _seen_file(row)
 
     def remember(self, file: SeenFile) -> None:
         """Record what was decided about a file."""

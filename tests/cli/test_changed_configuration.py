@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from cli_site import SERVICE, Site, ads, held, sheet
+from cli_site import SERVICE, Site, ads, held, posts, sheet
 
 HALF_SENT = (
     {"kind": "drop_connection_after", "ric": "B=T", "times": 1},
@@ -105,3 +106,35 @@ def test_a_feed_takes_over_what_another_has_no_more(
             assert str(simulated.cache[SERVICE, "A=T"]["BID"]) == "3"
         assert verified(site)
         assert site.once() == (0, [])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"name": "renamed"}, {"folder": "elsewhere"}], ids=["the feed is renamed", "its folder is copied"]
+)
+def test_files_that_were_sent_are_not_sent_again_after_a_move(site: Site, changed: Mapping[str, object]) -> None:
+    guarded = {"guards": {"min_rows": 1}}  # so that a newer drop would not cover an older one
+    with ads() as server:
+        site.configure(server.address, feed=guarded)
+        site.drop("monday.csv", sheet("A=T,1"))
+        site.once()
+        site.drop("tuesday.csv", sheet("A=T,2"))
+        site.once()
+        shutil.copytree(site.inbox, site.home / "elsewhere")
+        site.configure(server.address, feed={**guarded, **changed})
+        assert site.once() == (0, [])
+        assert len(posts(server)) == 2
+        site.inbox = site.home / str(changed.get("folder", "in"))
+        site.drop("monday.csv", sheet("A=T,3"))
+        assert site.once()[0] == 0
+        assert held(server) == {"A=T": "3"}
+
+
+def test_a_renamed_feed_sends_its_files_to_another_service(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1"))
+        site.once()
+        site.configure(server.address, feed={"name": "renamed", "service": "OTHER"})
+        assert site.once()[0] == 0
+        with server.inspect() as simulated:
+            assert sorted(simulated.cache) == [("OTHER", "A=T"), (SERVICE, "A=T")]
