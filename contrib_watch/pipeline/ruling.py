@@ -45,6 +45,9 @@ class Ruling:
 def rule(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes) -> Ruling:
     """Decide about a drop."""
     feed = desk.feed_of(drop)
+    if (asked := _asked_for(desk, drop)) not in (None, feed.service):
+        what = f"it was made for the Service {asked!r}, and its feed posts to {feed.service!r} now"
+        return Ruling(DropStatus.REJECTED, what)
     breaches = check(feed.guards, quotes, changes, _circumstances(desk, feed, drop)) if feed.guards.any else ()
     approved = approvals(desk, drop)
     reasons = [*_reasons(desk, feed, drop, changes, breaches, approved)]
@@ -103,6 +106,12 @@ def droppers(desk: Desk, drop: Drop) -> dict[str, str]:
     asked = desk.drops.decisions(drop, 1) if drop.origin else ()
     accounts = [one["account"] for one in asked if one.get("decision") == drop.origin and one.get("account")]
     return {**dict.fromkeys(accounts, Source.OS_USER.value), drop.owner: drop.owner_source}
+
+
+def _asked_for(desk: Desk, drop: Drop) -> str | None:
+    """The Service for which a person had the program make a drop; None: it is a file."""
+    asked = desk.drops.decisions(drop, 1) if drop.origin else ()
+    return next((one.get("service") for one in asked if one.get("decision") == drop.origin), None)
 
 
 def _unfit(desk: Desk, drop: Drop, approved: list[dict[str, Any]]) -> str:

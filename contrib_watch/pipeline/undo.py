@@ -45,8 +45,8 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
     stated = done_at_once(stated_by(desk, drop, besides=_reverted(desk)))
     values = _values_before(desk, drop, feed, stated)
     if not values:
-        what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought, or newer drops "
-        raise ConfigurationError(what + "of its feed give the same one")
+        what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought to the Service "
+        raise ConfigurationError(what + f"{feed.service!r}, where its feed posts, or newer drops give the same one")
     sheet = _kept(desk, feed, values, f"{_REVERT}{drop_id}")
     with desk.state.transaction():
         if _over_since(desk, drop) != newer:
@@ -115,9 +115,9 @@ def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]
     """RIC to the fields that a revert must leave as they are: they no longer have the value that it is to undo."""
     if not drop.origin.startswith(_REVERT):
         return {}
-    brought = History(desk.state).acked_of(_undone_by(drop))
-    given = quotes.values
-    now = _fields_now(desk, desk.feeds[drop.feed].service, given.index.tolist())
+    service, given = desk.feeds[drop.feed].service, quotes.values
+    brought = History(desk.state).acked_of(_undone_by(drop), service)
+    now = _fields_now(desk, service, given.index.tolist())
     left: dict[str, frozenset[str]] = {}
     for ric, row in zip(given.index, given.to_dict("records"), strict=True):
         held, undone = _tokens(now.get(ric)), tokens_of(brought[ric][-1].full) if ric in brought else {}
@@ -189,7 +189,7 @@ def _drop(desk: Desk, sheet: _Sheet, by: Person, why: str) -> Drop:
         seen_at_utc=now,
         origin=sheet.origin,
     )
-    told = {"decision": sheet.origin, **by.told(why)}
+    told = {"decision": sheet.origin, "service": sheet.feed.service, **by.told(why)}
     desk.state.append("decision", {**told, "drop": drop.id, "run": drop.run}, drop.id)
     return drop
 

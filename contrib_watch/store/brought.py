@@ -40,10 +40,10 @@ class _Last(NamedTuple):
 
 
 def brought_by(state: State, drop_id: int, service: str) -> list[Brought]:
-    """What the ADS acknowledged of a drop, all of its runs together, by RIC."""
+    """What the ADS acknowledged of a drop in a Service, all of its runs together, by RIC."""
     next_id = post_id_of(next_key(state))
     with state.transaction() as connection:
-        acked = History(state).acked_of(drop_id)
+        acked = History(state).acked_of(drop_id, service)
         places = {ric: place_of(rows[0].post_id, next_id) for ric, rows in acked.items()}
         of = {"next_id": next_id, "drop": drop_id, "service": service}
         posted = _posted_before(connection, places, of)

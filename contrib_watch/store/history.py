@@ -121,9 +121,15 @@ class History:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
         return (found[item] for item in sorted(found))
 
-    def acked_of(self, drop_id: int) -> dict[str, list[Row[Any]]]:
-        """RIC to the outcomes of a drop that the ADS acknowledged, all of its runs together, in their order."""
-        of_drop = select(_OUTCOMES).where(_OUTCOMES.c.drop_id == drop_id, _OUTCOMES.c.status == Status.ACKED)
+    def acked_of(self, drop_id: int, service: str) -> dict[str, list[Row[Any]]]:
+        """RIC to the outcomes of a drop that the ADS acknowledged in a Service, of all its runs in order."""
+        of_runs = (_RUNS.c.drop_id == _OUTCOMES.c.drop_id) & (_RUNS.c.run == _OUTCOMES.c.run)
+        of_drop = select(_OUTCOMES).select_from(_OUTCOMES.outerjoin(_RUNS, of_runs))
+        of_drop = of_drop.where(
+            _OUTCOMES.c.drop_id == drop_id,
+            _OUTCOMES.c.status == Status.ACKED,
+            func.coalesce(_RUNS.c.service, service) == service,
+        )
         found: dict[str, list[Row[Any]]] = {}
         with self._state.transaction() as connection:
             for row in connection.execute(of_drop.order_by(_OUTCOMES.c.run)):

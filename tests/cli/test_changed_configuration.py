@@ -138,3 +138,23 @@ def test_a_renamed_feed_sends_its_files_to_another_service(site: Site) -> None:
         assert site.once()[0] == 0
         with server.inspect() as simulated:
             assert sorted(simulated.cache) == [("OTHER", "A=T"), (SERVICE, "A=T")]
+
+
+@pytest.mark.parametrize("undo", [("revert", "2"), ("withdraw", "A=T")])
+def test_what_was_to_be_undone_in_one_service_changes_nothing_in_another(site: Site, undo: tuple[str, str]) -> None:
+    with ads() as server:
+        site.configure(server.address, feed={"service": "OTHER"})
+        site.drop("prices.csv", sheet("A=T,2"))
+        site.once()
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,2", "B=T,5"))
+        site.once()
+        assert site.invoke(*undo).exit_code == 0
+        site.configure(server.address, feed={"service": "OTHER"})
+        code, (drop,) = site.once()
+        assert (code, drop["status"]) == (3, "rejected")
+        with server.inspect() as simulated:
+            assert {str(simulated.cache[service, "A=T"]["BID"]) for service in ("OTHER", SERVICE)} == {"2"}
+        again = site.invoke("revert", "2")
+        assert "no value that it brought to the Service 'OTHER'" in again.stderr
+        assert verified(site)

@@ -57,7 +57,7 @@ def test_what_is_affirmed_by_all_that_is_newer_cannot_be_reverted(site: Site) ->
     send(site, "A=,2")
     site.save(sheet("RIC,BID", "A=,2"), "again.csv")
     site.run()
-    with pytest.raises(ConfigurationError, match="or newer drops of its feed give the same one"):
+    with pytest.raises(ConfigurationError, match="or newer drops give the same one"):
         revert(site, 2)
 
 

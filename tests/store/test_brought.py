@@ -75,15 +75,15 @@ def record(state: State, posted: list[Posted], services: dict[tuple[int, int], s
 
 def expected(posted: list[Posted], services: dict[tuple[int, int], str]) -> dict[str, str | None]:
     """RIC to what it was before the drop, one RIC after the other, from a list of everything."""
-    acked = [(place, one) for place, one in enumerate(posted) if one.status is Status.ACKED]
+    here = (one.status is Status.ACKED and services.get((one.drop, one.run), SERVICE) == SERVICE for one in posted)
+    acked = [(place, one) for place, (one, counts) in enumerate(zip(posted, here, strict=True)) if counts]
     firsts: dict[str, tuple[int, int]] = {}
     for place, one in acked:
         if one.drop == DROP:
             firsts[one.ric] = min(firsts.get(one.ric, (one.run, place)), (one.run, place))
     before: dict[str, str | None] = dict.fromkeys(firsts)
     for place, one in acked:
-        is_of_service = services.get((one.drop, one.run), SERVICE) == SERVICE
-        if one.ric in firsts and one.drop != DROP and is_of_service and place < firsts[one.ric][1]:
+        if one.ric in firsts and one.drop != DROP and place < firsts[one.ric][1]:
             before[one.ric] = f'{{"BID":{place}}}'
     return before
 
