@@ -22,7 +22,7 @@ from contrib_watch.pipeline.inspection import Inspection, Start, inspecting, sta
 from contrib_watch.pipeline.job import Job
 from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.publishing import publish, reports_folder
-from contrib_watch.pipeline.replay import rebuilt
+from contrib_watch.pipeline.replay import as_begun, rebuilt
 from contrib_watch.pipeline.ruling import APPROVE, approvals, droppers, fingerprint_of, seen_held
 
 
@@ -60,12 +60,15 @@ def approve(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Dro
 def reject(desk: Desk, drop_id: int, by: Person = NOBODY, why: str = "") -> Path | None:
     """End a held drop and write its second report, whose path is returned, or None where that failed.
 
-    That sends nothing, so it is always possible: also where the drop's copy is gone or damaged, and where its first
-    report cannot be written, of which the second one tells. Raises ConfigurationError where it is not held.
+    That sends nothing, so it is always possible: also where its feed is configured no more, where the drop's copy is
+    gone or damaged, and where its first report cannot be written, of which the second one tells. Raises
+    ConfigurationError where it is not held.
     """
+    configured = desk.feeds
+    desk = as_begun(desk, desk.drop_named(drop_id)) or desk
     held = _find(desk, drop_id, DropStatus.HELD)
     named = f" ({by.name}{f': {why}' if why else ''})" if by.name else ""
-    start = _rejection(desk, held, named)
+    start = _rejection(desk, held, named, is_gone=held.feed not in configured)
     with desk.state.transaction():  # all of it: a process that sends must never see the drop as one to send
         _refuse_decided(desk, held)
         drop = desk.drops.decide(held, approved=False, told=_told("reject", by, why))
@@ -97,9 +100,15 @@ def _inspected(
         return error
 
 
-def _rejection(desk: Desk, held: Drop, named: str) -> Start:
-    """The run that ends a held drop: each of its rows, or the whole file where it cannot be read, is rejected."""
+def _rejection(desk: Desk, held: Drop, named: str, *, is_gone: bool) -> Start:
+    """The run that ends a held drop: each of its rows, or the whole file where it cannot be read, is rejected.
+
+    Nor is it read where its feed ``is_gone``: by today's configuration, no report could be made of it again.
+    """
     untold = _never_reported(desk, held)
+    if is_gone:
+        why = f"rejected by a person{named}; feed {held.feed!r} is no longer in the configuration"
+        return Start(DropStatus.REJECTED, why, Findings(warnings=(*_sent_before(desk, held), *untold)))
     try:
         seen: Inspection | ContribWatchError = _inspected(desk, held, to_end=True)
     except StateUnavailable:
@@ -149,7 +158,9 @@ def _find(desk: Desk, drop_id: int, *allowed: DropStatus) -> Drop:
         wanted = " or ".join(status.value for status in allowed)
         raise ConfigurationError(f"drop {drop_id} is {drop.status.value}; this is for a drop that is {wanted}")
     if drop.feed not in desk.feeds:
-        raise ConfigurationError(f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration")
+        what = f"drop {drop_id} is of feed {drop.feed!r}, which is not in the configuration"
+        hint = "Put it back there, or save the file again for another feed; `reject` ends a drop that is held"
+        raise ConfigurationError(what, hint=hint)
     return drop
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from cli_site import SERVICE, Site, ads, held, posts, sheet
+from cli_site import CLOSED, SERVICE, Site, ads, held, posts, sheet
 
 HALF_SENT = (
     {"kind": "drop_connection_after", "ric": "B=T", "times": 1},
@@ -158,3 +158,18 @@ def test_what_was_to_be_undone_in_one_service_changes_nothing_in_another(site: S
         again = site.invoke("revert", "2")
         assert "no value that it brought to the Service 'OTHER'" in again.stderr
         assert verified(site)
+
+
+def test_a_held_drop_can_be_ended_when_its_feed_is_gone(site: Site) -> None:
+    site.configure(CLOSED, feed={"approval": "always"})
+    site.drop("prices.csv", sheet("A=T,1", "B=T,2"))
+    assert site.once()[0] == 3
+    (held_report,) = site.reports()
+    site.configure(CLOSED, feed={"name": "renamed", "folder": "elsewhere"})
+    assert "`reject` ends a drop that is held" in site.invoke("approve", "1", "--as", "bob").stderr
+    assert site.invoke("reject", "1").exit_code == 0
+    (second,) = set(site.reports()) - {held_report}
+    assert "is no longer in the configuration" in second.read_text(encoding="utf-8")
+    assert site.status()["waiting_for_a_decision"] == []
+    assert verified(site)
+    assert [site.invoke("audit replay", "1", "--run", run).exit_code for run in "12"] == [0, 0]
