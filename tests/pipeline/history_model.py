@@ -214,8 +214,11 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collectio
 
     None where no row gave anything; there is nothing to expect where an answer was lost. What a drop that was never
     done calls unchanged is held against those of the older ones alone that were processed again, perhaps after it.
+    What a run that a person asked for calls unchanged may have been left so, or been there already: an older drop's
+    full Refresh carries what an earlier process posted of this one.
     """
     found: list[object] = []
+    there: list[object] = []
     for one in told:
         if field not in one.given or one.row["status"] == "rejected":
             continue
@@ -225,12 +228,14 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collectio
             if (one.late or one.revert) and f"{field} " not in f" {one.row['changes']}":
                 if one.revert or not by_reports_alone:
                     return ()
+                if one.row["status"] == "unchanged":
+                    there.append(one.given[field])
                 continue  # left as it was, which other rows explain
             if one.late or not found:
                 found.append(one.given[field])
             if one.row["status"] == "acked" or one.spoken:
-                return found
-    return found or [None]
+                return [*found, *there]
+    return [*(found or [None]), *there]
 
 
 def was_done(site: Site, drop: Drop) -> bool:

@@ -138,6 +138,13 @@ FOUND = {
         faults=(Fault(kind=FaultKind.LOSE_POST, times=30),),
         rules="verify",
     ),
+    "an older drop's Refresh carries what a drop had posted when its process died (seed 10906533)": World(
+        (
+            Step((Save(Table(("BIDSIZE",), (("C=", ("2",)),))),)),
+            Step((Save(Table(("BID",), (("C=", ("2",)),)), age_s=691200.0),)),
+            Step((), (Act(Deed.RETRY, after_s=0.001), Act(Deed.APPROVE)), die_at=110),
+        ),
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
