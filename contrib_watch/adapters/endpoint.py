@@ -103,7 +103,8 @@ def own_ipv4(endpoint: Endpoint) -> str:
 def open_websocket(endpoint: Endpoint, timeout_s: float, line: Line) -> WebSocket:
     """A WebSocket that speaks tr_json2; raises NoConnection, or LoginRefused for an untrusted certificate."""
     # A socket's timeout is for each read: a server that sends a byte now and then would hold it for ever.
-    too_late = f"no WebSocket within {timeout_s:g} s"
+    by_way_of = f" by way of the proxy {urlsplit(endpoint.proxy).netloc}" if endpoint.proxy else ""
+    too_late = f"no WebSocket within {timeout_s:g} s{by_way_of}"
     overdue = threading.Timer(timeout_s, line.cut, [too_late])
     overdue.daemon = True
     overdue.start()

@@ -88,9 +88,11 @@ class Platform:
             discovered = tokens.read_discovery(body, region)
         except ValueError as error:
             raise NoConnection(f"service discovery: {error}", where=_place(url)) from error
+        if not discovered.locations:  # no region can be at fault
+            raise NoConnection("service discovery names no WebSocket endpoint at all", where=_place(url))
         if not discovered.hosts:
             what = f'service discovery names no WebSocket endpoint in region "{region}"'
-            there = ", ".join(discovered.locations) or "none at all"
+            there = ", ".join(discovered.locations)
             raise LoginRefused(what, where=_place(url), hint=f"There are endpoints in: {there}. Set cloud.region")
         return discovered
 

@@ -146,10 +146,11 @@ def check(config_path: Path, as_json: bool, trace_path: Path | None) -> None:
     """Check the configuration, the folders and who can write them, the dictionary, and the login."""
     from contrib_watch.cli.checking import check_all
     from contrib_watch.cli.running import traced
+    from contrib_watch.cli.stopping import terminated_as_interrupted
     from contrib_watch.cli.views import print_checks, print_json
 
     settings, dictionary = _configured(config_path)
-    with traced(trace_path) as trace:
+    with terminated_as_interrupted(), traced(trace_path) as trace:
         findings = check_all(settings, dictionary, trace=trace)
     if as_json:
         print_json({"checks": [finding._asdict() for finding in findings]})

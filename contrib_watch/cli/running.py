@@ -20,7 +20,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.cli.linking import link, poster_address
 from contrib_watch.cli.progress import shown_progress
 from contrib_watch.cli.safeguards import DailyBackups, recorded_run
-from contrib_watch.cli.stopping import Stopping, signals
+from contrib_watch.cli.stopping import Stopping, signals, terminated_as_interrupted
 from contrib_watch.config import Settings, State
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import DropStatus, Status
@@ -225,7 +225,7 @@ def posting(settings: Settings, dictionary: Dictionary) -> Iterator[tuple[Desk, 
 
     Raises StateError where another process uses the state, or another installation the folders.
     """
-    with _locked(settings.state):
+    with terminated_as_interrupted(), _locked(settings.state):
         desk = Desk.open(settings, dictionary)
         folders = dict.fromkeys(Path(feed.folder) for feed in settings.feeds if Path(feed.folder).is_dir())
         with desk.state, ExitStack() as stack:

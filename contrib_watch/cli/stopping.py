@@ -62,6 +62,19 @@ def signals(stop_all: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt as Ctrl-C does: whoever holds a connection logs out.
+
+    An ADS that is left without a logout may refuse the next login for minutes.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
     """End at once: what is recorded is on the disk already, and the next start goes on from there."""
     if sys.stderr.isatty():

@@ -16,13 +16,13 @@ import pytest
 from msgspec.structs import replace
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost
-from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
+from contrib_watch.adapters.endpoint import Endpoint, Line, open_websocket, own_ipv4
 from contrib_watch.ads.backoff import Waits
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.session import Limits, LoggedIn, Login, LoginEnded, Outgoing, Session, Verdict
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
-from contrib_watch.errors import LoginRefused
+from contrib_watch.errors import LoginRefused, NoConnection
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
 from contrib_watch.simulator.server import SimulatedServer
@@ -304,6 +304,15 @@ def test_a_proxy_that_leads_nowhere_is_an_outage(answer: bytes, reason: str) -> 
             first, _ = losses(connection, 2)[:2]
     assert reason in first.reason
     assert proxy.url.removeprefix("http://") in first.reason
+
+
+def test_a_proxy_that_says_nothing_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = f"127.0.0.1:{silent.getsockname()[1]}"
+        line = Line()
+        with pytest.raises(NoConnection) as caught:
+            open_websocket(Endpoint(host="127.0.0.1", port=1, proxy=f"http://{proxy}"), 0.2, line)
+    assert caught.value.what == f"no WebSocket within 0.2 s by way of the proxy {proxy}"
 
 
 def test_a_proxy_that_is_not_there() -> None:

@@ -284,6 +284,14 @@ class TestDiscovery:
             found = platform.discover(platform.token())
         assert found.hosts == tuple(Host("127.0.0.1", one.port) for one in (balanced, a, b))
 
+    def test_no_endpoint_in_any_region_may_pass(self, serve: Serve, ca_file: Path) -> None:
+        with serve() as server:
+            server.announce()
+            platform = asking(account(server), ca_file)
+            token = platform.token()
+            with pytest.raises(NoConnection, match="names no WebSocket endpoint at all"):
+                platform.discover(token)
+
     def test_a_region_that_is_not_there(self, serve: Serve, ca_file: Path) -> None:
         with serve() as server:
             platform = asking(account(server, region="nowhere"), ca_file)

@@ -240,6 +240,19 @@ def test_the_trace_of_a_run(site: Site) -> None:
     assert "cannot be written" in refused.stderr
 
 
+@BOTH
+def test_a_command_that_posts_ends_with_a_logout(site: Site, number: signal.Signals) -> None:
+    with ads({"kind": "lose_ack", "nth": 2}) as server:
+        site.configure(server.address)
+        site.drop("prices.csv", sheet("A=T,1"))
+        finish(site)
+        with site.running(command="resend") as process:
+            eventually(lambda: len(posts(server)) == 2, "it waits for an Ack")
+            process.send_signal(number)
+            assert process.wait(DEADLINE_S) == 1
+    assert "Aborted!" in site.log.read_text()
+
+
 def test_a_stopped_run_says_what_waits(site: Site) -> None:
     site.configure(CLOSED, connect_timeout_s=600)
     site.drop("prices.csv", sheet("A=T,1"))
