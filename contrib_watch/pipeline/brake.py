@@ -27,9 +27,10 @@ def pause(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
 
 def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
     """Send again; without a feed all pauses end. Raises ConfigurationError where that is not paused by itself."""
-    _check(desk, feed)
     with desk.state.transaction():
         pauses = _pauses(desk)
+        if feed not in pauses:  # which may be configured no more
+            _check(desk, feed)
         if feed is None and not pauses:
             raise ConfigurationError("nothing is paused")
         if feed is not None and feed not in pauses:
@@ -41,11 +42,19 @@ def resume(desk: Desk, feed: str | None, by: Person, why: str = "") -> None:
 
 
 def paused(desk: Desk) -> dict[str, Mapping[str, str]]:
-    """The feeds of which nothing is sent at present: ``since_utc``, ``name``, ``source`` and ``why``."""
+    """The feeds of which nothing is sent at present: ``since_utc``, ``name``, ``source`` and ``why``.
+
+    All of them where one is paused that is configured no more: nobody knows under which name its prices go on.
+    """
     pauses = _pauses(desk)
-    if ALL_FEEDS in pauses:
-        return {name: pauses.get(name, pauses[ALL_FEEDS]) for name in desk.feeds}
-    return {name: told for name, told in pauses.items() if name in desk.feeds}
+    of_all = next((name for name in pauses if name not in desk.feeds), None)
+    if of_all is None:
+        return dict(pauses)
+    told = pauses[of_all]
+    if of_all != ALL_FEEDS:
+        gone = f"feed {of_all} is configured no more, `contrib-watch resume {of_all}` ends its pause"
+        told = {**told, "why": "; ".join(filter(None, (told["why"], gone)))}
+    return {name: pauses.get(name, told) for name in desk.feeds}
 
 
 def why_paused(desk: Desk, services: Collection[str]) -> str:

@@ -173,3 +173,18 @@ def test_a_held_drop_can_be_ended_when_its_feed_is_gone(site: Site) -> None:
     assert site.status()["waiting_for_a_decision"] == []
     assert verified(site)
     assert [site.invoke("audit replay", "1", "--run", run).exit_code for run in "12"] == [0, 0]
+
+
+def test_a_paused_feed_does_not_go_on_under_another_name(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        assert site.invoke("pause", "prices").exit_code == 0
+        site.configure(server.address, feed={"name": "renamed"})
+        site.drop("prices.csv", sheet("A=T,1"))
+        site.once()
+        assert posts(server) == []
+        assert "`contrib-watch resume prices` ends its pause" in site.invoke("status").stdout
+        assert site.invoke("resume", "prices").exit_code == 0
+        assert site.once()[0] == 0
+        assert held(server) == {"A=T": "1"}
+        assert verified(site)
