@@ -34,7 +34,7 @@ from contrib_watch.core.model import Action, Post, Quotes
 _ACTIONS = {action.value: action for action in Action}
 GAINS_A_FIELD = "gains a field: sent in full"
 IN_DOUBT = "its last post was not answered: sent in full"
-TAKEN_OVER = "taken over from a feed that has it no more"
+TAKEN_OVER = "taken over from a feed that"
 KEPT_NEWER = "kept as a newer drop gave it"
 """What notes of posts begin with."""
 PIECE_ROWS = 10_000
@@ -149,7 +149,9 @@ def _notes(gains: pa.BooleanArray, dirty: pa.BooleanArray, facts: Columns) -> pa
     """Why a post is a Refresh, or lacks values, where a person would not expect it: the last reason that applies."""
     heir_of, newer = facts["heir_of"], facts["newer"]
     notes = pc.if_else(dirty, IN_DOUBT, pc.if_else(gains, GAINS_A_FIELD, ""))
-    notes = pc.if_else(pc.not_equal(heir_of, ""), joined(f"{TAKEN_OVER}, ", heir_of, ": sent in full"), notes)
+    notes = pc.if_else(
+        pc.not_equal(heir_of, ""), joined(f"{TAKEN_OVER} has it no more, ", heir_of, ": sent in full"), notes
+    )
     return pc.if_else(pc.not_equal(newer, ""), joined(f"{KEPT_NEWER}: ", newer), notes)
 
 

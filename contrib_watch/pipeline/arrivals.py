@@ -79,19 +79,25 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
 def _before_a_move(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | None:
     """The latest drop of a file from before its feed had this folder, or this name; None: it is another one now.
 
-    What was sent to the same Service under a name that is configured no more is not sent again: older files and what
-    a person has undone would come over the newest prices.
+    What was sent to the same Service is not sent again: older files, and what a person has undone, would come over
+    the newest prices. A drop that is not over goes on by itself, if its feed is not gone.
     """
     seen = desk.drops.file(feed, file.name)
     if seen is not None and seen.path != str(file.path):
-        return desk.drops.latest(feed, seen.path)
+        latest = desk.drops.latest(feed, seen.path)
+        return latest if latest and _service_of(desk, latest.id) in ("", desk.feeds[feed].service) else None
     gone = (desk.drops.latest(name, str(file.path)) for name in desk.drops.watched() - desk.feeds.keys())
     latest = max(filter(None, gone), key=lambda one: one.id, default=None)
     if latest is None or (latest.sha256, latest.mtime_ns) != (file.sha256, file.signature.mtime_ns):
         return None
-    drop = desk.drops.drop(latest.id)
-    found = run_record(desk.state, drop.id, drop.run) if drop.status is DropStatus.DONE else None
-    return latest if found is not None and found[1]["service"] == desk.feeds[feed].service else None
+    was_sent = desk.drops.drop(latest.id).status is DropStatus.DONE
+    return latest if was_sent and _service_of(desk, latest.id) == desk.feeds[feed].service else None
+
+
+def _service_of(desk: Desk, drop_id: int) -> str:
+    """To which Service a drop went; empty: it is not over."""
+    found = run_record(desk.state, drop_id, desk.drops.drop(drop_id).run)
+    return found[1]["service"] if found else ""
 
 
 def _known_by(desk: Desk, feed: str) -> Source:

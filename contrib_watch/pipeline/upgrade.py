@@ -83,6 +83,9 @@ def check_upgrade(desk: Desk, since: datetime) -> Checked:
                 then = "it was read" if told["read"] else told["reason"]
                 differences.append(Difference(drop.id, None, "", then, now or "it would be read"))
             continue
+        if (service := desk.feeds[drop.feed].service) != told["service"]:
+            then, now = (f"posted to the Service {one}" for one in (told["service"], service))
+            differences.append(Difference(drop.id, None, "", then, now))
         rows += reading.quotes.rows_read
         differences += _Past(desk, drop, reading, found).differences()
     return Checked(len(seen) - len(not_checked), rows, tuple(differences), tuple(not_checked))

@@ -129,12 +129,14 @@ def test_files_that_were_sent_are_not_sent_again_after_a_move(site: Site, change
         assert held(server) == {"A=T": "3"}
 
 
-def test_a_renamed_feed_sends_its_files_to_another_service(site: Site) -> None:
+@pytest.mark.parametrize("changed", [{"name": "renamed"}, {"folder": "elsewhere"}])
+def test_a_feed_that_is_another_one_sends_its_files_to_its_service(site: Site, changed: Mapping[str, object]) -> None:
     with ads() as server:
         site.configure(server.address)
         site.drop("prices.csv", sheet("A=T,1"))
         site.once()
-        site.configure(server.address, feed={"name": "renamed", "service": "OTHER"})
+        shutil.copytree(site.inbox, site.home / "elsewhere")
+        site.configure(server.address, feed={**changed, "service": "OTHER"})
         assert site.once()[0] == 0
         with server.inspect() as simulated:
             assert sorted(simulated.cache) == [("OTHER", "A=T"), (SERVICE, "A=T")]

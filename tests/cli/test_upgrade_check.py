@@ -55,6 +55,12 @@ def test_another_decimal_mark_reads_other_values(past: Site) -> None:
     assert found == {(1, 2, "A=T"), (2, 2, "A=T"), (2, 4, "C=T")}  # 1.234 is a thousand; C=T was rejected
 
 
+def test_a_feed_that_posts_to_another_service(past: Site) -> None:
+    configure(past, CLOSED, service="OTHER")
+    assert differences(past) == (2, {(1, None, ""), (2, None, "")})
+    assert "posted to the Service OTHER" in past.invoke("upgrade-check").stdout
+
+
 def test_a_column_that_is_mapped_now(past: Site) -> None:
     configure(past, CLOSED, columns={"Offer": "ASK"})
     assert differences(past) == (2, {(3, None, "")})
