@@ -144,6 +144,11 @@ class StreamState(msgspec.Struct, frozen=True, rename="pascal"):
     """A name; a number where the server knows no name for it."""
     text: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The code as text; empty for ``None``, which servers say where there is nothing to say."""
+        return "" if self.code == "None" else str(self.code)
+
 
 class Key(msgspec.Struct, frozen=True, rename="pascal"):
     """The ``Key`` of a message, as far as it is used."""

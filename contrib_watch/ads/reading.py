@@ -241,4 +241,4 @@ def free_streams(count: int, first: int, among: range, *in_use: Collection[int])
 def why(message: ServerMessage) -> tuple[str, str]:
     """The code and the text of a message that says no."""
     state = message.state or messages.StreamState()
-    return str(state.code), state.text or message.text
+    return state.reason, state.text or message.text

@@ -448,8 +448,8 @@ class Session:
         text = state.text or message.text
         for token in filter(None, (self._token, self._previous_token)):  # a server may repeat it: it is a secret
             text = text.replace(token, "***")
-        self._events.append(LoginEnded(str(state.code), text, final))
-        self._close(f"the login stream was closed: {text or state.code or state.stream}")
+        self._events.append(LoginEnded(state.reason, text, final))
+        self._close(f"the login stream was closed: {text or state.reason or state.stream}")
 
     def _sensible(self, name: str, announced: float | None, least: float, default: float) -> float:
         """A limit as the login announces it; the default where there is none, or one that cannot be meant."""

@@ -225,7 +225,7 @@ def _state(change: ItemChange) -> str:
     if state is None:
         return ""
     ok = (state.stream, state.data) in (("Open", "Ok"), ("NonStreaming", "Ok"))
-    why = ": ".join(part for part in (str(state.code), state.text) if part and not ok)
+    why = ": ".join(part for part in (state.reason, state.text) if part and not ok)
     return visible(" ".join(filter(None, (f"{state.stream}/{state.data}", why))))
 
 

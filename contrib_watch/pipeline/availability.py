@@ -31,6 +31,19 @@ def check_services(breakers: Mapping[str, Breaker], services: Iterable[str], des
     raise NoConnection(f"no source has taken posts for {limit_s:g} s ({reasons})", hint=hint)
 
 
+def note(event: object, patience: Patience) -> None:
+    """Something happened to the connection: ``patience`` knows of it, and the log tells what is new."""
+    known = isinstance(event, ConnectionLost) and patience.knows(event)
+    patience.note(event)
+    if isinstance(event, ConnectionLost) and not known:
+        wait_s = round(event.retry_in_s, 1)
+        log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
+    elif isinstance(event, LoginEnded) and not event.final:  # the final one is raised, and told by whoever catches it
+        log.error("login ended", code=event.code, text=event.text)
+    elif isinstance(event, Notice) and event.text:
+        log.warning("from the ADS", text=event.text)
+
+
 class Availability:
     """What one process knows of its connection and of the Services behind it."""
 
@@ -54,20 +67,11 @@ class Availability:
 
     def note(self, event: object) -> None:
         """Something happened to the connection."""
-        known = isinstance(event, ConnectionLost) and self._patience.knows(event)
-        self._patience.note(event)
+        note(event, self._patience)
         if isinstance(event, LoggedIn):
             self.tell("up", "")
         elif isinstance(event, ConnectionLost):
-            if not known:
-                wait_s = round(event.retry_in_s, 1)
-                log.warning("no connection", endpoint=event.endpoint, why=event.reason, next_try_s=wait_s)
             self.tell("down", f"{event.endpoint}: {event.reason}", retry_in_s=event.retry_in_s)
-        elif isinstance(event, LoginEnded):
-            if not event.final:  # the final one is raised, and told by whoever catches it
-                log.error("login ended", code=event.code, text=event.text)
-        elif isinstance(event, Notice) and event.text:
-            log.warning("from the ADS", text=event.text)
 
     def heard(self, answers: Iterable[Answer]) -> None:
         """Posts have ended."""

@@ -12,7 +12,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import Seen
 from contrib_watch.core.model import Status
 from contrib_watch.errors import ConfigurationError, StateError
-from contrib_watch.pipeline.availability import check_services
+from contrib_watch.pipeline.availability import check_services, note
 from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.link import Link
@@ -186,7 +186,7 @@ class Task:
         if any(item.seen is not Seen.LOST for item in came.items):
             self._patience.answered()
         for event in came.events:
-            self._patience.note(event)
+            note(event, self._patience)
         self._patience.check("What was posted is recorded; check ads.hosts and the network, and start again")
         return came
 

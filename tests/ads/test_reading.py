@@ -181,12 +181,14 @@ def test_fields_that_are_no_object_are_none(fields: str) -> None:
     assert field_texts(message) == {}
 
 
-@pytest.mark.parametrize("code", ["NotFound", "NotEntitled", 77])
-def test_a_closed_stream_says_why(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "told"), [("NotFound", "NotFound"), ("NotEntitled", "NotEntitled"), (77, "77"), ("None", "")]
+)
+def test_a_closed_stream_says_why(code: str, told: str) -> None:
     session = opened()
     session.request(ItemRequest("S", ("A",)), 0.0)
     session.receive(status(2, code, "no"), 0.5)
-    assert one(session) == ItemAnswer("S", "A", Seen.CLOSED, {}, str(code), "no")
+    assert one(session) == ItemAnswer("S", "A", Seen.CLOSED, {}, told, "no")
 
 
 def test_an_open_status_is_not_the_answer() -> None:

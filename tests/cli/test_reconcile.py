@@ -168,6 +168,14 @@ def test_no_connection_is_5(site: Site, server: SimulatedServer) -> None:
         assert "no connection" in done.stderr
 
 
+def test_what_keeps_a_command_waiting_is_told(site: Site, server: SimulatedServer) -> None:
+    contribute(site, server)
+    site.configure("", hosts=[CLOSED, server.address])
+    done = site.invoke("resend")
+    assert done.exit_code == 0
+    assert f"[warning] no connection endpoint={CLOSED}" in done.stderr
+
+
 def test_a_refused_login_is_5(site: Site, server: SimulatedServer) -> None:
     contribute(site, server)
     with ads({"kind": "refuse_login", "code": "UserUnknownToPermSys", "text": "tester, unknown"}) as strict:
