@@ -429,6 +429,8 @@ class Session:
             self._end(post_id, Verdict.RETURNED, "", f"shared a frame with an Error: {text}", now_s)
 
     def _on_login_state(self, message: ServerMessage, state: messages.StreamState) -> None:
+        if self.phase is Phase.CLOSING:  # posts on the wire may each be answered that nobody is logged in
+            return
         if state.stream == "Open":
             if self.phase is Phase.LOGGING_IN and message.type == "Refresh":
                 self.phase = Phase.OPEN

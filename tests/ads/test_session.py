@@ -267,6 +267,15 @@ class TestLogin:
         session.post(posts(1), 1.0)
         assert ids(session.output()) == [[1]]
 
+    def test_a_login_ends_once(self) -> None:
+        session = opened()
+        closed = '{"ID":1,"Type":"Status","Domain":"Login","State":{"Stream":"Closed","Data":"Suspect","Text":"%s"}}'
+        session.receive_all([closed % "moved", closed % "Not logged in", closed % "Not logged in"], 1.0)
+        assert session.events() == [
+            LoginEnded("", "moved", final=False),
+            CloseConnection("the login stream was closed: moved"),
+        ]
+
     def test_logout_closes_the_stream_and_sends_nothing_more(self) -> None:
         session = opened(window=1)
         session.post(posts(1, 2), 0.0)
