@@ -10,7 +10,7 @@ from contrib_watch.core.tokens import unquoted
 
 ABOUT_READING = (
     "sheet", "header_row", "ric_column", "columns", "ignore_columns", "encoding", "delimiter", "decimal", "thousands",
-    "date_format", "percent", "final_newline", "blank", "clear_token", "complete",
+    "date_format", "percent", "final_newline", "blank", "clear_token",
 )  # fmt: skip
 """The keys of a feed that say how its files are read."""
 
@@ -18,7 +18,7 @@ ABOUT_READING = (
 def restated(feed: Feed) -> Feed:
     """The feed as such a drop is read and judged: no declarations, and no guards that are about whole files."""
     plain = Feed(name=feed.name, folder=feed.folder, service=feed.service)
-    strict = {one.name: getattr(plain, one.name) for one in fields(Feed) if one.name in ABOUT_READING}
+    strict = {one.name: getattr(plain, one.name) for one in fields(Feed) if one.name in (*ABOUT_READING, "complete")}
     return replace(feed, **strict, guards=feed.guards.of_values_only())
 
 

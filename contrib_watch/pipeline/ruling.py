@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.approvals import approvals_needed, fingerprint, why_not
 from contrib_watch.core.diff import Changes
+from contrib_watch.core.findings import Findings
 from contrib_watch.core.guards import Breach, Circumstances, Move, check, largest_moves
 from contrib_watch.core.model import Drop, DropStatus, Feed, Person, Quotes, Source, Status
 from contrib_watch.core.posts import plans
@@ -84,6 +85,9 @@ def _reasons(
             yield f"approved by {by}, but the snapshot has moved since, or the configuration: look again"
         elif refusal := _unfit(desk, drop, approved):
             yield refusal
+        else:
+            unseen = _unseen(desk, drop, breaches)
+            yield from (f"approved by {told_of(approved[-1])} before a guard was set: {one.what}" for one in unseen)
         return
     if drop.held_because:
         yield drop.held_because
@@ -106,6 +110,15 @@ def droppers(desk: Desk, drop: Drop) -> dict[str, str]:
     asked = desk.drops.decisions(drop, 1) if drop.origin else ()
     accounts = [one["account"] for one in asked if one.get("decision") == drop.origin and one.get("account")]
     return {**dict.fromkeys(accounts, Source.OS_USER.value), drop.owner: drop.owner_source}
+
+
+def _unseen(desk: Desk, drop: Drop, breaches: Iterable[Breach]) -> list[Breach]:
+    """Those of guards that were set after the report by which a drop was approved."""
+    found = run_record(desk.state, drop.id, drop.run - 1)
+    if found is None or found[1]["config"] == desk.environment.config or drop.status is DropStatus.SENDING:
+        return []
+    shown = {one.rule for one in Findings.of(found[1]["findings"]).breaches}
+    return [one for one in breaches if one.rule not in shown]
 
 
 def _asked_for(desk: Desk, drop: Drop) -> str | None:

@@ -190,3 +190,21 @@ def test_a_paused_feed_does_not_go_on_under_another_name(site: Site) -> None:
         assert site.once()[0] == 0
         assert held(server) == {"A=T": "1"}
         assert verified(site)
+
+
+def test_a_guard_that_was_set_after_an_approval_is_tried(site: Site) -> None:
+    guarded = {"approval": "always", "guards": {"range": {"BID": [5, 6]}}}
+    with ads() as server:
+        site.configure(server.address, feed={"approval": "always"})
+        site.drop("prices.csv", sheet("A=T,1"))
+        site.once()
+        assert site.invoke("approve", "1", "--as", "bob").exit_code == 0
+        site.configure(server.address, feed=guarded)
+        code, (drop,) = site.once()
+        assert (code, drop["status"], len(posts(server))) == (3, "held", 0)
+        assert (
+            "before a guard was set: BID is 1, outside 5 to 6" in site.status()["waiting_for_a_decision"][0]["reason"]
+        )
+        assert site.invoke("approve", "1", "--as", "bob").exit_code == 0  # now it was seen
+        assert site.once()[0] == 0
+        assert held(server) == {"A=T": "1"}
