@@ -403,10 +403,10 @@ class Session:
         elif message.nak_code is None:  # the text says nothing: success is the absence of a NakCode
             self._end(post_id, ACKED, "", message.text, now_s)
         else:
-            self._end(post_id, Verdict.NAKKED, str(message.nak_code), message.text, now_s)
+            self._end(post_id, Verdict.NAKKED, str(message.nak_code), self._without_tokens(message.text), now_s)
 
     def _on_error(self, message: ServerMessage, now_s: float) -> None:
-        text = message.text or "Error without a text"
+        text = self._without_tokens(message.text) or "Error without a text"
         at_fault, in_frame = messages.culprit(message)
         if at_fault is None and not in_frame and len(self._outstanding) == 1:
             at_fault = next(iter(self._outstanding))  # nothing else was on the wire
@@ -447,11 +447,15 @@ class Session:
         refused = self.phase is Phase.LOGGING_IN and state.stream == "Closed"
         # A re-login that comes too soon is refused like a wrong user, for minutes; waiting cures it.
         final = refused and "pending login" not in state.text.lower()
-        text = state.text or message.text
-        for token in filter(None, (self._token, self._previous_token)):  # a server may repeat it: it is a secret
-            text = text.replace(token, "***")
+        text = self._without_tokens(state.text or message.text)
         self._events.append(LoginEnded(state.reason, text, final))
         self._close(f"the login stream was closed: {text or state.reason or state.stream}")
+
+    def _without_tokens(self, text: str) -> str:
+        """A server's text, which may repeat the login's tokens: they are secret."""
+        for token in filter(None, (self._token, self._previous_token)):
+            text = text.replace(token, "***")
+        return text
 
     def _sensible(self, name: str, announced: float | None, least: float, default: float) -> float:
         """A limit as the login announces it; the default where there is none, or one that cannot be meant."""

@@ -335,6 +335,13 @@ class TestTokenLogin:
         assert ended == LoginEnded("UserUnknownToPermSys", "no such token: ***", final=False)
         assert close == CloseConnection("the login stream was closed: no such token: ***")
 
+    def test_an_error_that_repeats_the_token_does_not_show_it(self) -> None:
+        session = Session(LOGIN, Limits())
+        session.connected(0.0, "s3cret")
+        session.receive('{"ID":1,"Type":"Error","Text":"Unexpected Value s3cret for AuthenticationToken"}', 0.1)
+        told = "an Error belongs to no post that waits: Unexpected Value *** for AuthenticationToken"
+        assert session.events() == [Notice(told)]
+
     def test_the_token_before_a_renewal_is_not_shown_either(self) -> None:
         session = opened()
         session.renew("0ld")
