@@ -10,6 +10,7 @@ from contrib_watch.errors import StateUnavailable, UnreadableFile
 from contrib_watch.pipeline.aside import Steps
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.inspection import examine
+from contrib_watch.pipeline.later import undone_by
 from contrib_watch.pipeline.ruling import approvals
 from contrib_watch.pipeline.second_look import agreed_quotes
 
@@ -44,6 +45,8 @@ class Covering:
         if self.knows(drop):
             return
         self._learned.setdefault(drop.feed, set()).add((drop.id, drop.run))
+        if undone_by(drop) is not None:  # it is as old as what it undoes
+            return
         try:
             quotes: Quotes = yield lambda: agreed_quotes(self._desk, drop)
             if (yield from self._will_be_held(drop, quotes)):

@@ -11,6 +11,7 @@ from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Cells, Drop, DropStatus, Feed, Outcomes, Quotes, Status, in_columns
 from contrib_watch.pipeline.aside import Begun, Steps
 from contrib_watch.pipeline.desk import Desk, Reading
+from contrib_watch.pipeline.later import newer_words
 from contrib_watch.pipeline.ruling import Ruling, rule
 from contrib_watch.pipeline.second_look import SecondLook, second_look
 from contrib_watch.pipeline.unchanged import Held, look_ahead, look_up, unchanged
@@ -32,7 +33,7 @@ def examine(
     the fields for which newer drops that are over gave a value: those keep it, as does what a newer drop brought.
     """
     feed = desk.feed_of(drop)
-    newer = desk.drops.newer(drop) if drop.id else []
+    newer = newer_words(desk, drop) if drop.id else []
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     rics = quotes.values.index
     # Most rows of most drops: of them, the snapshot's other columns need not be brought.

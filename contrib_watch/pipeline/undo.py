@@ -18,12 +18,10 @@ from contrib_watch.core.tokens import tokens_of
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.aside import done_at_once
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.later import stated_by
+from contrib_watch.pipeline.later import REVERT, stated_by, undone_by
 from contrib_watch.pipeline.readback import owners
 from contrib_watch.store.brought import brought_by
 from contrib_watch.store.history import History
-
-_REVERT = "revert of drop "
 
 Values = dict[str, dict[str, str]]
 """RIC to field to token."""
@@ -32,9 +30,10 @@ Values = dict[str, dict[str, str]]
 def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
     """Drop the values that the ADS had acknowledged before a drop, where that drop's are still the last ones.
 
-    What it brought first is cleared; what a newer drop gives as well stays, unless that one was reverted, too. Raises
-    ConfigurationError where nothing of it can be put back, where it is not known what was there before or what newer
-    drops say, while a drop of its feed is on its way, and where this person may not drop anything.
+    Those that it posted without an answer count as such. What it brought first is cleared; what a newer drop gives as
+    well stays, unless the ADS refused that, or it was reverted, too. Raises ConfigurationError where nothing of it
+    can be put back, where it is not known what was there before or what newer drops say, while a drop of its feed is
+    on its way, and where this person may not drop anything.
     """
     drop = desk.drop_named(drop_id)
     if drop.feed not in desk.feeds:
@@ -42,12 +41,12 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
     feed = desk.feeds[drop.feed]
     _check_person(feed, by)
     newer = _over_since(desk, drop)
-    stated = done_at_once(stated_by(desk, drop, besides=_reverted(desk)))
+    stated = done_at_once(stated_by(desk, drop, besides=_reverted(desk), refused=False))
     values = _values_before(desk, drop, feed, stated)
     if not values:
         what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought to the Service "
         raise ConfigurationError(what + f"{feed.service!r}, where its feed posts, or newer drops give the same one")
-    sheet = _kept(desk, feed, values, f"{_REVERT}{drop_id}")
+    sheet = _kept(desk, feed, values, f"{REVERT}{drop_id}")
     with desk.state.transaction():
         if _over_since(desk, drop) != newer:
             what = f"drop {drop_id} is not reverted: a newer drop of its feed has ended meanwhile"
@@ -102,26 +101,23 @@ def _reverted(desk: Desk) -> set[int]:
     """The drops that a person had undone, and those that undid them: what they say does not stand by itself."""
     silent: set[int] = set()
     for one in reversed(desk.drops.with_status(DropStatus.DONE)):
-        if one.origin.startswith(_REVERT) and one.id not in silent:  # which a later revert may have undone
-            silent |= {one.id, _undone_by(one)}
+        undone = undone_by(one)
+        if undone is not None and one.id not in silent:  # which a later revert may have undone
+            silent |= {one.id, undone}
     return silent
-
-
-def _undone_by(drop: Drop) -> int:
-    return int(drop.origin.removeprefix(_REVERT))
 
 
 def moved_on(desk: Desk, drop: Drop, quotes: Quotes) -> dict[str, frozenset[str]]:
     """RIC to the fields that a revert must leave as they are: they no longer have the value that it is to undo."""
-    if not drop.origin.startswith(_REVERT):
+    if (reverted := undone_by(drop)) is None:
         return {}
     service, given = desk.feeds[drop.feed].service, quotes.values
-    brought = History(desk.state).acked_of(_undone_by(drop), service)
+    brought = History(desk.state).applied_of(reverted, service)
     now = _fields_now(desk, service, given.index.tolist())
     left: dict[str, frozenset[str]] = {}
     for ric, row in zip(given.index, given.to_dict("records"), strict=True):
         held, undone = _tokens(now.get(ric)), tokens_of(brought[ric][-1].full) if ric in brought else {}
-        names = [name for name, token in row.items() if held.get(name) not in (undone.get(name), token)]
+        names = [name for name, token in row.items() if held.get(name, CLEARED) not in (undone.get(name), token)]
         if names:
             left[str(ric)] = frozenset(map(str, names))
     return left
@@ -136,7 +132,8 @@ def _fields_now(desk: Desk, service: str, rics: Sequence[str]) -> dict[str, str 
 def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Collection[str]]) -> Values:
     values: Values = {}
     brought = brought_by(desk.state, drop.id, feed.service)
-    now = _fields_now(desk, feed.service, [one.ric for one in brought])
+    in_doubt = {ric: tokens_of(full) for ric, full, _ in desk.ledger.doubtful(drop, feed.service)}
+    now = _fields_now(desk, feed.service, list(dict.fromkeys([*(one.ric for one in brought), *in_doubt])))
     for one in brought:
         if one.before == "":
             what = f"it is not known what {one.ric} was before drop {drop.id}: that is older than the record"
@@ -145,11 +142,15 @@ def _values_before(desk: Desk, drop: Drop, feed: Feed, stated: Mapping[str, Coll
             what = f"what drop {drop.id} replaced of {one.ric} is not what the record has from before it"
             raise ConfigurationError(what, hint=f"`contrib-watch audit ric {one.ric}` shows both")
         held, before = _tokens(now.get(one.ric)), _tokens(one.before)
-        kept = stated.get(one.ric, ())
-        brought_here = tokens_of(one.after)
-        stand = [name for name in one.changed if name not in kept and held.get(name) == brought_here.get(name)]
-        if stand:
+        kept, posted = stated.get(one.ric, ()), in_doubt.pop(one.ric, {})
+        after = tokens_of(one.after)
+        names = [name for name in one.changed if name not in kept]
+        if stand := [name for name in names if after.get(name) in (held.get(name), posted.get(name))]:
             values[one.ric] = {name: before.get(name, CLEARED) for name in stand}
+    for ric, posted in in_doubt.items():  # of which there is no outcome with its post, as where the drop failed
+        held, kept = _tokens(now.get(ric)), stated.get(ric, ())
+        if stand := [name for name, token in posted.items() if name not in kept and token != held.get(name)]:
+            values[ric] = {name: held.get(name, CLEARED) for name in stand}
     return values
 
 

@@ -40,16 +40,16 @@ class _Last(NamedTuple):
 
 
 def brought_by(state: State, drop_id: int, service: str) -> list[Brought]:
-    """What the ADS acknowledged of a drop in a Service, all of its runs together, by RIC."""
+    """What the ADS acknowledged of a drop in a Service, or did not answer, all of its runs together, by RIC."""
     next_id = post_id_of(next_key(state))
     with state.transaction() as connection:
-        acked = History(state).acked_of(drop_id, service)
-        places = {ric: place_of(rows[0].post_id, next_id) for ric, rows in acked.items()}
+        applied = History(state).applied_of(drop_id, service)
+        places = {ric: place_of(rows[0].post_id, next_id) for ric, rows in applied.items()}
         of = {"next_id": next_id, "drop": drop_id, "service": service}
         posted = _posted_before(connection, places, of)
         repaired = _each(connection, _REPAIR_BEFORE, places, of)
     found = []
-    for ric, rows in sorted(acked.items()):
+    for ric, rows in sorted(applied.items()):
         names = {name: None for row in rows for name in row.changed.split(",") if name}
         last = max(filter(None, (posted.get(ric), repaired.get(ric))), default=None)
         before = None if last is None else last.full

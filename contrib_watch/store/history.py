@@ -121,13 +121,17 @@ class History:
                 found[item] = Standing(*item, row.fields, row.acked_at_utc, None, "", None)
         return (found[item] for item in sorted(found))
 
-    def acked_of(self, drop_id: int, service: str) -> dict[str, list[Row[Any]]]:
-        """RIC to the outcomes of a drop that the ADS acknowledged in a Service, of all its runs in order."""
+    def applied_of(self, drop_id: int, service: str) -> dict[str, list[Row[Any]]]:
+        """RIC to the outcomes of a drop that the ADS acknowledged in a Service, of all its runs in order.
+
+        Those that it did not answer are among them: a post by hand may have confirmed them since.
+        """
         of_runs = (_RUNS.c.drop_id == _OUTCOMES.c.drop_id) & (_RUNS.c.run == _OUTCOMES.c.run)
         of_drop = select(_OUTCOMES).select_from(_OUTCOMES.outerjoin(_RUNS, of_runs))
         of_drop = of_drop.where(
             _OUTCOMES.c.drop_id == drop_id,
-            _OUTCOMES.c.status == Status.ACKED,
+            _OUTCOMES.c.status.in_((Status.ACKED, Status.UNCONFIRMED)),
+            _OUTCOMES.c.post_id.is_not(None),
             func.coalesce(_RUNS.c.service, service) == service,
         )
         found: dict[str, list[Row[Any]]] = {}

@@ -233,6 +233,8 @@ def newest(field: str, told: list[Told], *, by_reports_alone: bool) -> Collectio
                 continue  # left as it was, which other rows explain
             if one.late or not found:
                 found.append(one.given[field])
+            if one.revert:  # what was held when a person undid an older drop may have come over it since
+                continue
             if one.row["status"] == "acked" or one.spoken:
                 return [*found, *there]
     return [*(found or [None]), *there]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from virtual_site import EPOCH, NewSite, Site, make_feed, script, sheet
 
+from contrib_watch.core.limits import Guards, Limit
 from contrib_watch.core.model import Drop, DropStatus, Person, Source
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline import arrivals, decisions, undo
@@ -27,6 +29,12 @@ def send(site: Site, *rows: str, header: str = "RIC,BID") -> None:
 def revert(site: Site, drop: int, by: Person = ROOT) -> Drop:
     with site.desk() as desk:
         return undo.revert(desk, drop, by)
+
+
+def approve(site: Site, drop: int) -> None:
+    with site.desk() as desk:
+        decisions.approve(desk, drop, BOB)
+    site.run()
 
 
 def test_nothing_is_reverted_while_a_correction_is_on_its_way(site: Site) -> None:
@@ -187,3 +195,92 @@ def test_a_ric_in_doubt_that_is_named_twice_is_withdrawn_once(new_site: NewSite)
     site.run()
     assert site.statuses(3) == {"A=": "acked", "B=": "acked"}
     assert [site.value(ric, "BID") for ric in ("A=", "B=")] == [None, None]
+
+
+def lose_acks(site: Site, *rows: str) -> None:
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+    send(site, *rows)
+    site.ads.faults = script()
+
+
+def test_what_was_posted_without_an_answer_is_put_back_too(new_site: NewSite) -> None:
+    site = new_site(retries=0, ack_timeout_s=1.0)
+    send(site, "A=,1")
+    lose_acks(site, "A=,2", "NEW=,2")
+    assert [site.value(ric, "BID") for ric in ("A=", "NEW=")] == [2, 2]
+    revert(site, 2)
+    site.run()
+    assert site.statuses(3) == {"A=": "acked", "NEW=": "acked"}
+    assert [site.value(ric, "BID") for ric in ("A=", "NEW=")] == [1, None]
+    assert not site.dirty()
+
+
+def test_what_was_confirmed_by_a_post_by_hand_is_put_back_too(new_site: NewSite) -> None:
+    site = new_site(retries=0, ack_timeout_s=1.0)
+    send(site, "A=,1")
+    lose_acks(site, "A=,2")
+    site.task(lambda task: task.resend(["NIPROV"], "*", advanced=lambda _: None))
+    assert not site.dirty()
+    revert(site, 2)
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
+def test_what_the_ads_refused_of_a_newer_drop_keeps_no_wrong_price_in_the_market(site: Site) -> None:
+    send(site, "A=,1", "B=,1")
+    send(site, "A=,100", "B=,100")
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="A=", code="AccessDenied"))
+    send(site, "A=,1.1", "B=,100")
+    site.ads.faults = script()
+    revert(site, 2)
+    site.run()
+    assert site.statuses(4) == {"A=": "acked"}
+    assert [site.value(ric, "BID") for ric in ("A=", "B=")] == [1, 100]
+
+
+def test_what_a_failed_drop_left_in_doubt_is_put_back(new_site: NewSite) -> None:
+    site = new_site(retries=0, ack_timeout_s=1.0)
+    send(site, "A=,1")
+    lose_acks(site, "A=,2")
+    with site.desk() as desk, desk.state.transaction() as connection:  # as where it failed after a stop
+        connection.exec_driver_sql("UPDATE outcomes SET post_id = NULL, changed = '' WHERE drop_id = 2")
+    revert(site, 2)
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
+def test_a_correction_that_was_held_meanwhile_goes_before_a_revert_of_what_is_older(new_site: NewSite) -> None:
+    feed = make_feed("fx", guards=Guards(max_move={"BID": Limit(Decimal(50), percent=True)}))
+    site = new_site(feed)
+    for price in (1, 100):
+        site.save(sheet("RIC,BID", f"A=,{price}", "B=,1"))
+        site.run()
+    approve(site, 2)
+    site.save(sheet("RIC,BID", "A=,1.2"))
+    site.run()
+    assert site.drops()[-1].status is DropStatus.HELD
+    revert(site, 2)
+    site.run()
+    approve(site, 4)
+    assert site.value("A=", "BID") == 1
+    with pytest.raises(ConfigurationError, match="the snapshot has moved"):
+        approve(site, 3)
+    approve(site, 3)
+    assert site.statuses(3) == {"A=": "acked"}
+    assert site.value("A=", "BID") == Decimal("1.2")
+    with site.desk() as desk:  # what was undone stays undone
+        decisions.retry(desk, 2, BOB)
+    site.run()
+    assert site.value("A=", "BID") == Decimal("1.2")
+
+
+def test_a_revert_that_waits_covers_nothing_of_what_was_approved_meanwhile(site: Site) -> None:
+    send(site, "A=,1")
+    send(site, "A=,100")
+    site.save(sheet("RIC,BID", "A=,1.2"), "late.csv", age_s=10 * 86400)
+    site.run()
+    assert site.drops()[-1].status is DropStatus.HELD
+    revert(site, 2)
+    approve(site, 3)
+    assert [site.statuses(drop) for drop in (3, 4)] == [{"A=": "acked"}, {"A=": "superseded"}]
+    assert site.value("A=", "BID") == Decimal("1.2")
