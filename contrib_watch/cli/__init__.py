@@ -243,13 +243,15 @@ def reject(config_path: Path, drop: int, as_name: str | None, reason: str) -> No
 @main.command(short_help="Process a drop again.")
 @CONFIG
 @click.argument("drop", type=int)
-def retry(config_path: Path, drop: int) -> None:
+@AS
+@REASON
+def retry(config_path: Path, drop: int, as_name: str | None, reason: str) -> None:
     """Process DROP again under today's configuration; a newer drop's values are not overwritten."""
     from contrib_watch.cli.people import person
     from contrib_watch.pipeline.decisions import retry as decide
 
     with _desk(config_path) as desk:
-        decide(desk, drop, person(None))
+        decide(desk, drop, person(as_name), reason)
     click.echo(f"drop {drop} is processed again by the running daemon, or by the next run", err=True)
 
 
@@ -329,14 +331,17 @@ def withdraw(config_path: Path, rics: tuple[str, ...], service: str | None, as_n
 @click.option("--ignore", "choice", flag_value="ignore", help="Send none of the backlog.")
 @click.option("--newest", "choice", flag_value="newest", help="Make a drop of the newest file alone.")
 @click.option("--all", "choice", flag_value="all", help="Make a drop of every file, the oldest first.")
-def adopt(config_path: Path, feed: str, choice: str | None) -> None:
+@AS
+@REASON
+def adopt(config_path: Path, feed: str, choice: str | None, as_name: str | None, reason: str) -> None:
     """Decide about the old files that lay in FEED's folder when it was first watched."""
+    from contrib_watch.cli.people import person
     from contrib_watch.pipeline.arrivals import adopt as decide
 
     if choice is None:
         raise click.UsageError("say which: --ignore, --newest or --all")
     with _desk(config_path) as desk:
-        adopted = decide(desk, feed, choice)
+        adopted = decide(desk, feed, choice, person(as_name), reason)
     numbers = ", ".join(str(drop.id) for drop in adopted) or "none"
     click.echo(f"drops made of the backlog of {feed}: {numbers}", err=True)
 

@@ -81,7 +81,7 @@ def _partly(read: int, lost: int, unknown: int, superseded: int, acked: int, unc
         if count
     ]
     first = next(count for count in (lost, unknown, superseded) if count)
-    of_all = f"All {read:,}" if first == read else f"{first:,} of {read:,}"
+    of_all = f"{first:,} of {read:,}" if first != read else f"All {read:,}" if read > 1 else "The only row"
     return "; ".join([parts[0].replace(f"{first:,}", of_all, 1), *parts[1:]])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from contrib_watch.adapters.folder import CompleteFile, Scan
-from contrib_watch.core.model import Drop, DropStatus, Source
+from contrib_watch.core.model import NOBODY, Drop, DropStatus, Person, Source
 from contrib_watch.core.settle import LatestDrop, Verdict, judge
 from contrib_watch.errors import ConfigurationError
 from contrib_watch.pipeline.desk import Desk
@@ -105,7 +105,7 @@ def _known_by(desk: Desk, feed: str) -> Source:
     return Source.DROP_FOLDER if desk.feeds[feed].dropped_by else Source.FILE_OWNER
 
 
-def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
+def adopt(desk: Desk, feed: str, choice: str, by: Person = NOBODY, why: str = "") -> list[Drop]:
     """Decide about a feed's backlog: ``ignore`` it, or make drops of ``newest`` (by mtime) or ``all`` of it."""
     if feed not in desk.feeds:
         raise ConfigurationError(f"there is no feed {feed!r}", hint=f"The feeds are: {', '.join(desk.feeds)}")
@@ -117,6 +117,8 @@ def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
         for file in backlog:
             if file not in chosen:
                 desk.drops.remember(file.decided(IGNORED, "backlog that was adopted as ignored"))
+                left = {"feed": feed, "path": file.path, "sha256": file.sha256}
+                desk.state.append("decision", {**by.told(why), "decision": "adopt, ignored", **left})
                 continue
             drop = desk.drops.accept(
                 feed=feed,
@@ -129,6 +131,8 @@ def adopt(desk: Desk, feed: str, choice: str) -> list[Drop]:
                 seen_at_utc=desk.clock.utc(),
                 adopted=True,
             )
+            told = {**by.told(why), "decision": "adopt", "drop": drop.id, "run": drop.run}
+            desk.state.append("decision", told, drop.id)
             desk.drops.remember(file.decided(Verdict.NEW, "adopted from the backlog", drop.id))
             adopted.append(drop)
     return adopted

@@ -426,6 +426,7 @@ class Drops:
                 held_because="" if approved else hold or drop.held_because,
                 run=drop.run + 1,
                 approved=approved,
+                totals="{}",  # the last run's are in its record
             )
 
     def note_decision(self, drop: Drop, told: Mapping[str, Any]) -> None:

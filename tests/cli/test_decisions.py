@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from cli_site import CLOSED, Site, ads, held, posts, sheet
 
@@ -26,6 +29,13 @@ def test_approve_sends_it_with_the_next_run(waiting: Site) -> None:
     assert (code, drop["drop"], drop["status"]) == (3, 1, "done")  # its other row is still rejected
     assert held(server) == {"A=T": "1"}
     assert len(waiting.reports("old.csv")) == 2
+
+
+def test_what_is_released_has_no_held_rows_any_more(waiting: Site) -> None:
+    assert waiting.status()["drops"][0]["totals"]["held"] == 1
+    assert waiting.invoke("approve", "1").exit_code == 0
+    (drop,) = waiting.status()["drops"]
+    assert (drop["status"], drop["totals"]) == ("waiting", {})
 
 
 def test_two_held_drops_are_approved_the_older_first(waiting: Site) -> None:
@@ -129,6 +139,17 @@ class TestAdopt:
         assert (code, len(drops)) == (0, len(sent))
         assert held(server) == sent
         assert "none" in site.invoke("adopt", "prices", "--all").stderr  # it is decided
+
+    def test_the_record_has_who_decided_about_each_file_and_why(self, site: Site) -> None:
+        asked = ("prices", "--newest", "--as", "anna", "--reason", "the others are last month's")
+        assert site.invoke("adopt", *asked).exit_code == 0
+        records = site.query("SELECT text FROM record WHERE kind = 'decision' ORDER BY number")
+        told = [json.loads(text)["body"] for (text,) in records]
+        assert {(one["name"], one["why"]) for one in told} == {("anna", "the others are last month's")}
+        left = [Path(one["path"]).name for one in told if one["decision"] == "adopt, ignored"]
+        assert len(left) == 2
+        assert [one["drop"] for one in told if one["decision"] == "adopt"] == [1]
+        assert site.invoke("audit verify").exit_code == 0
 
     def test_without_a_choice(self, site: Site) -> None:
         done = site.invoke("adopt", "prices")

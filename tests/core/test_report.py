@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from contrib_watch.core.naks import EXPLANATIONS, explain
 from contrib_watch.core.report import Report, build_report, spreadsheet_raw, spreadsheet_safe
 from contrib_watch.core.report_rows import COLUMNS, PROBLEM_STATUSES
 from contrib_watch.core.tokens import TOKENS
+from contrib_watch.core.verdict import verdict_of
 from contrib_watch.core.verified import Verified
 from contrib_watch.errors import ContribWatchError
 
@@ -250,6 +252,12 @@ def test_the_verdict(counts: dict[Status, int], level: str, text: str) -> None:
     ]
     verdict = a_report(ten_rows(), *outcomes).verdict
     assert (verdict.level, verdict.text) == (level, text)
+
+
+def test_the_verdict_on_a_single_row() -> None:
+    drop = a_report(ten_rows()).drop
+    told = [verdict_of(drop, Counter([status]), 0).text for status in (Status.SUPERSEDED, Status.UNCONFIRMED)]
+    assert told == ["The only row superseded by a newer drop", "The only row of unknown fate (no answer)"]
 
 
 @pytest.mark.parametrize(
