@@ -30,6 +30,7 @@ from contrib_watch.core.readers import (
     matches,
     shell_pattern,
 )
+from contrib_watch.core.stacked import row_of_another_header
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import UnreadableFile
 
@@ -69,6 +70,7 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
             hint="Check header_row, if the data begins elsewhere",
         )
     table = _typed(cells, layout, feed, each)
+    table.refusals.extend(_below_another_header(cells, layout, table))
     refused = _indices(table.refusals)
     groups = _repeated_rics(table)
     twins, conflicts = _compare_copies(table, groups, refused)
@@ -452,6 +454,26 @@ def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refu
             f"mend or remove {_rows(lines[seen_rics[index].as_py()])}",
         )
         for index in pc.indices_nonzero(doubted).to_pylist()
+    ]
+
+
+def _below_another_header(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
+    """The readable rows that stand below a second table's header."""
+    refused: dict[int, set[int]] = defaultdict(set)
+    for refusal in table.refusals:
+        refused[refusal.column].add(refusal.index)
+    header = row_of_another_header(cells, layout.ric, layout.fields, refused)
+    if header is None:
+        return []
+    below = pc.and_(table.is_ric, pc.greater(cells.rows, header))
+    return [
+        _Refusal(
+            index,
+            layout.ric,
+            f"stands below another header, in row {header}, which names the columns otherwise",
+            "give that table a sheet or file of its own, or the same columns as the first",
+        )
+        for index in pc.indices_nonzero(below).to_pylist()
     ]
 
 

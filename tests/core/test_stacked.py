@@ -1,0 +1,49 @@
+"""A second table below the first one: its rows are not read by the first one's header."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import PurePath
+
+import pyarrow as pa
+import pytest
+
+from contrib_watch.core.dictionary import Dictionary
+from contrib_watch.core.model import Cells, Feed, Malformed
+from contrib_watch.core.quotes import read_quotes
+
+DATA = resources.files("contrib_watch") / "data"
+DICTIONARY = Dictionary.parse((DATA / "RDMFieldDictionary").read_text(), (DATA / "enumtype.def").read_text())
+FEED = Feed(name="desk", folder=PurePath("inbox"), service="NIPROV", columns={"Bid": "BID", "Ask": "ASK"})
+
+
+def read(*lines: str, malformed: tuple[Malformed, ...] = ()) -> dict[str, str]:
+    """RIC -> why its row is rejected; empty: it is read."""
+    header, *rows = (line.split(",") for line in lines)
+    columns = tuple(pa.array(cells, pa.string()) for cells in zip(*rows, strict=True))
+    numbers = pa.array(range(2, len(rows) + 2), pa.int64())
+    quotes = read_quotes(Cells("", tuple(header), 1, columns, None, numbers, malformed), FEED, DICTIONARY)
+    assert quotes.rows_read == len(quotes.values) + len({problem.row for problem in quotes.problems})
+    return dict.fromkeys(quotes.values.index, "") | {one.ric: one.cause for one in quotes.problems}
+
+
+@pytest.mark.parametrize("header", ["RIC,Ask,Bid", "Code,Ask,Bid", "ric,Mid,Spread", "RIC,Bid,Mid", " RIC,ASK , BID"])
+def test_rows_below_a_header_that_names_the_columns_otherwise_are_rejected(header: str) -> None:
+    found = read("RIC,Bid,Ask", "A=X,1,2", header, "B=X,4,3", "C=X,6,5")
+    assert found["A=X"] == ""
+    assert found["B=X"] == found["C=X"] == "stands below another header, in row 3, which names the columns otherwise"
+
+
+@pytest.mark.parametrize("line", ["RIC,Bid,Ask", "Total,,x", ",%,%", "Ric.N,n/a,n/a"])
+def test_rows_below_the_same_header_or_a_line_of_words_are_read(line: str) -> None:
+    found = read("RIC,Bid,Ask", "A=X,1,2", line, "B=X,3,4")
+    assert found["A=X"] == found["B=X"] == ""
+
+
+def test_a_header_of_another_width_is_one_too() -> None:
+    line = Malformed(2, "RIC | Ask | Bid | Note", "has a value outside the header's columns", "delete it")
+    assert "in row 2" in read("RIC,Bid,Ask", ",,", "B=X,4,3", malformed=(line,))["B=X"]
+
+
+def test_a_ric_of_both_tables_is_read_from_neither() -> None:
+    assert read("RIC,Bid,Ask", "A=X,1,1", "RIC,Ask,Bid", "A=X,1,1")["A=X"] == "stands in several rows that differ"
