@@ -71,7 +71,10 @@ def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[s
     if ric is None:
         doubts.append("no column looks like RICs: name the one that has them in ric_column, or add it to the sheet")
         return Proposal(declared, examples, tuple(doubts), column_doubts)
-    declared = replace(declared, ric_pattern=_ric_pattern(cells.columns[ric]))
+    likely, others = _rics_and_others(cells, ric)
+    declared = replace(declared, ric_pattern=_ric_pattern(likely))
+    if others:
+        doubts.append(_doubt_about(cells, ric, others, declared))
     try:
         declared, undecided = _with_formats(cells, declared, dictionary)
         doubts += _other_readings(cells, declared, dictionary)
@@ -123,12 +126,30 @@ def _share(texts: pa.StringArray, pattern: str) -> float:
     return float(pc.mean(matches(texts, pattern)).as_py())
 
 
-def _ric_pattern(rics: pa.Array) -> str:
+def _rics_and_others(cells: Cells, ric: int) -> tuple[list[str], list[int]]:
+    """The texts that are RICs, and the indices of those that look like none among many that do (``Average``)."""
+    texts = pc.ascii_trim(cells.columns[ric].cast(pa.string()).fill_null(""), characters=" ")
+    written = _is_written(cells, ric)
+    alike = pc.and_(written, matches(texts, _RIC_LIKE))
+    if 2 * (pc.sum(alike).as_py() or 0) <= (pc.sum(written).as_py() or 0):
+        return texts.filter(written).to_pylist(), []
+    return texts.filter(alike).to_pylist(), pc.indices_nonzero(pc.and_not(written, alike)).to_pylist()
+
+
+def _ric_pattern(rics: Sequence[str]) -> str:
     """``*=ACME`` where every RIC ends so: nothing else is this feed's until a person says so."""
-    written = [ric for ric in rics.to_pylist() if ric and ric.strip()]
-    sources = {ric.rpartition("=")[2] if "=" in ric else "" for ric in written}
+    sources = {ric.rpartition("=")[2] if "=" in ric else "" for ric in rics}
     source = sources.pop() if len(sources) == 1 else ""
-    return f"*={source}" if source.isalnum() and len(written) > 1 else ""
+    return f"*={source}" if source.isalnum() and len(rics) > 1 else ""
+
+
+def _doubt_about(cells: Cells, ric: int, others: Sequence[int], feed: Feed) -> str:
+    """Rows such as totals and notes, whose values would go out under a name that is no RIC."""
+    first = f'{cells.address(others[0], ric)} "{shown(cells.columns[ric][others[0]].as_py())}"'
+    what = f"{first} and {len(others) - 1:,} more look like no RICs" if others[1:] else f"{first} looks like no RIC"
+    if feed.ric_pattern:
+        return f"{what}, and ric_pattern rejects such rows: are they totals and notes?"
+    return f"{what}, and values in such a row are posted: take totals and notes out, or set ric_pattern"
 
 
 def _mapping(
@@ -143,7 +164,7 @@ def _mapping(
         meant = guesses(header, dictionary)
         if index == ric or header in mapped or not meant:
             continue
-        fitting = [guess for guess in meant if _can_be(cells, index, dictionary.fields[guess.acronym], feed)]
+        fitting = [guess for guess in meant if not _misfit(cells, index, dictionary.fields[guess.acronym], feed)]
         free = [guess for guess in fitting if guess.acronym not in mapped.values()]
         if free:
             mapped[header] = free[0].acronym
@@ -157,18 +178,20 @@ def _mapping(
             first = next(other for other, acronym in mapped.items() if acronym == fitting[0].acronym)
             left_out.append(f'"{header}" may be {fitting[0].acronym} too, as "{first}" is: it is ignored')
         else:
+            misfit = _misfit(cells, index, dictionary.fields[meant[0].acronym], feed)
             left_out.append(
-                f'"{header}" sounds like {meant[0].acronym}, but its cells do not fit'
-                f' ("{_example(cells, index)}"): it is ignored'
+                f'"{header}" sounds like {meant[0].acronym}, but its cells do not fit ("{misfit}"): it is ignored'
             )
     return mapped, column_doubts, left_out
 
 
-def _can_be(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> bool:
-    """Whether some declaration would read most of the column's first cells as the field."""
+def _misfit(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> str:
+    """A cell that keeps the column from being the field; empty where some declaration reads most of the first ones."""
     written = pc.indices_nonzero(_is_written(cells, index))[:SAMPLE_CELLS]
+    if definition.kind is Kind.UNSUPPORTED:
+        return _example(cells, index) or definition.rwf_type
     if not len(written):
-        return definition.kind is not Kind.UNSUPPORTED
+        return ""
     text = cells.columns[index].take(written)
     kinds = None if cells.kinds is None else cells.kinds[index].take(written)
     ways: Sequence[dict[str, Any]]
@@ -180,14 +203,13 @@ def _can_be(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> bool:
             ]
         case Kind.DATE:
             ways = [{"date_format": text} for text in DATE_FORMATS]
-        case Kind.UNSUPPORTED:
-            return False
         case _:
             ways = [{}]
-    tokens = (read_column(definition, text, kinds, replace(feed, **way))[0] for way in ways)
+    tokens = [read_column(definition, text, kinds, replace(feed, **way))[0] for way in ways]
     # One cell may always be wrong, such as a unit below the name.
     bearable = min(max(1, (1 - _MOST) * len(text)), (len(text) - 1) / 2)
-    return any(column.null_count <= bearable for column in tokens)
+    best = min(tokens, key=lambda column: column.null_count)
+    return "" if best.null_count <= bearable else shown(text[pc.index(pc.is_null(best), True).as_py()].as_py())
 
 
 def _is_written(cells: Cells, index: int) -> pa.BooleanArray:

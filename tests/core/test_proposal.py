@@ -107,6 +107,13 @@ def test_a_name_whose_cells_do_not_fit_is_not_mapped() -> None:
     assert found.doubts == ('"Bid" sounds like BID, but its cells do not fit ("Meier"): it is ignored',)
 
 
+def test_the_cell_that_is_shown_is_one_that_does_not_fit() -> None:
+    found = proposed(
+        csv("RIC;Bid;Ask", *([f"{n}=X", text, "1"] for n, text in enumerate(["1.5", "99-16+", "101 3/4"])))
+    )
+    assert found.doubts == ('"Bid" sounds like BID, but its cells do not fit ("99-16+"): it is ignored',)
+
+
 def test_two_columns_never_give_one_field() -> None:
     found = proposed(csv("RIC;Bid;Geldkurs", ["A=X", "1", "2"]))
     assert found.feed.columns == {"Bid": "BID"}
@@ -189,6 +196,17 @@ def test_what_looks_like_no_ric(texts: list[str]) -> None:
     assert found.feed.ric_column == SET_ME
     assert found.doubts[-1].startswith("no column looks like RICs")
     assert found.result == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "pattern", "told"),
+    [("=X", "*=X", "and ric_pattern rejects such rows"), (".L", "", "and values in such a row are posted")],
+)
+def test_totals_among_rics_are_a_doubt(ending: str, pattern: str, told: str) -> None:
+    rows = [[f"A{ending}", "1"], [f"B{ending}", "2"], [f"C{ending}", "3"], ["Average", "2"], ["Total", "6"]]
+    found = proposed(csv("RIC;Bid", *rows))
+    assert found.feed.ric_pattern == pattern
+    assert f'row 5, RIC "Average" and 1 more look like no RICs, {told}' in found.doubts[0]
 
 
 # formats
