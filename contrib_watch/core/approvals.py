@@ -8,6 +8,8 @@ from hashlib import sha256
 
 from contrib_watch.core.model import UNKNOWN, Drop, Feed, Person, Source
 
+_SOMEBODY_ELSE = "somebody else must approve it: give a name with --as"
+
 
 def fingerprint(target: str, service: str, content_sha256: str, changes: Iterable[tuple[str, str]]) -> str:
     """The SHA-256 (hex) of what a reviewer sees: a content, and what it would change on which target and Service.
@@ -35,7 +37,8 @@ def why_not(feed: Feed, droppers: Mapping[str, str], by: Person, earlier: Collec
         return f"{by.name} is none of the approvers of feed {feed.name}: {', '.join(feed.approvers)}"
     for name, source in droppers.items():
         if by.is_same(name):
-            return f"{by.name} dropped it ({source}), and somebody else must approve it: give a name with --as"
+            way_on = "another of the approvers must approve it" if feed.approvers else _SOMEBODY_ELSE
+            return f"{by.name} dropped it ({source}), and {way_on}"
     if any(by.is_same(name) for name in earlier):
         return f"{by.name} has approved it already, and a second approver is needed"
     return ""
