@@ -55,7 +55,7 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
 
 
 def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, why: str = "") -> list[Drop]:
-    """Drop nulls for every value that the ADS has acknowledged of these RICs; a drop for each feed that owns some.
+    """Drop nulls for every value that the ADS has, or may have, of these RICs; a drop for each feed that owns some.
 
     Raises ConfigurationError where one of them has no value in any (or the given) Service that is its feed's.
     """
@@ -63,9 +63,10 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
     for one in dict.fromkeys(feed.service for feed in desk.feeds.values()):
         if service in (None, one):
             known = desk.ledger.snapshot(one, list(dict.fromkeys(rics)))
-            columns = (known[name].to_pylist() for name in ("ric", "feed", "fields"))
-            for ric, feed, held in zip(*columns, strict=True):
-                cleared = {name: CLEARED for name, token in _tokens(held).items() if token != CLEARED}
+            columns = (known[name].to_pylist() for name in ("ric", "feed", "fields", "attempted"))
+            for ric, feed, held, attempted in zip(*columns, strict=True):
+                told = (*_tokens(held).items(), *_tokens(attempted).items())
+                cleared = {name: CLEARED for name, token in told if token != CLEARED}
                 if cleared and feed in owners(desk, one):
                     found.setdefault(feed, {})[ric] = cleared
     lost = set(rics) - {ric for values in found.values() for ric in values}

@@ -284,3 +284,16 @@ def test_a_revert_that_waits_covers_nothing_of_what_was_approved_meanwhile(site:
     approve(site, 3)
     assert [site.statuses(drop) for drop in (3, 4)] == [{"A=": "acked"}, {"A=": "superseded"}]
     assert site.value("A=", "BID") == Decimal("1.2")
+
+
+def test_what_was_posted_without_an_answer_is_withdrawn_too(new_site: NewSite) -> None:
+    site = new_site(retries=0, ack_timeout_s=1.0)
+    send(site, "A=,1")
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+    send(site, "A=,1,9", "NEW=,2,3", header="RIC,BID,ASK")
+    site.ads.faults = script()
+    with site.desk() as desk:
+        undo.withdraw(desk, ["A=", "NEW="], None, ROOT)
+    site.run()
+    assert site.statuses(3) == {"A=": "acked", "NEW=": "acked"}
+    assert {site.value(ric, field) for ric in ("A=", "NEW=") for field in ("BID", "ASK")} == {None}
