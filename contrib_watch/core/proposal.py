@@ -186,7 +186,7 @@ def _mapping(
 
 
 def _misfit(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> str:
-    """A cell that keeps the column from being the field; empty where some declaration reads most of the first ones."""
+    """A cell that keeps the column from being the field; empty where some declaration reads most of the first."""
     written = pc.indices_nonzero(_is_written(cells, index))[:SAMPLE_CELLS]
     if definition.kind is Kind.UNSUPPORTED:
         return _example(cells, index) or definition.rwf_type
