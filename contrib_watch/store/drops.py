@@ -165,10 +165,10 @@ class Drops:
             return set(scalars(connection, _WATCHED))
 
     def dropped_between(self, feed: str, begin_utc: datetime, end_utc: datetime) -> bool:
-        """Whether a file of the feed became a drop in that time, both ends included."""
+        """Whether a file of the feed became a drop in that time, both ends included; not an adopted one."""
         table = schema.drops
         seen = table.c.seen_at_utc.between(utc_text(begin_utc), utc_text(end_utc))
-        query = select(table.c.id).where(table.c.feed == feed, seen, table.c.origin == "")
+        query = select(table.c.id).where(table.c.feed == feed, seen, table.c.origin == "", table.c.adopted.is_(False))
         with self._state.transaction() as connection:
             return connection.scalar(query.limit(1)) is not None
 

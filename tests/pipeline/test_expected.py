@@ -15,11 +15,13 @@ DAY_S = 24 * HOUR_S
 PRICES = sheet("RIC,BID", "A=,1")
 
 
+DAILY = make_feed("fx", expect=Expectation(time(16, 45), frozenset(range(7))), timezone="UTC")
+
+
 @pytest.fixture
 def site(new_site: NewSite) -> Site:
     """A file is due at 16:45 of every day. The folder is first looked at on the 22nd, half an hour before."""
-    expect = Expectation(time(16, 45), frozenset(range(7)))
-    site = new_site(make_feed("fx", expect=expect, timezone="UTC"))
+    site = new_site(DAILY)
     site.run()
     return site
 
@@ -60,3 +62,14 @@ def test_a_file_that_is_dated_in_the_future_is_not_the_one_that_was_due(site: Si
     with site.desk() as desk:
         assert [str(one.day) for one in absences(desk)] == ["2026-11-23"]
     assert recorded(site) == ["2026-11-23"]
+
+
+def test_an_old_file_that_is_adopted_is_not_the_one_that_was_due(new_site: NewSite) -> None:
+    site = new_site(DAILY)
+    site.save(PRICES, age_s=30 * DAY_S)
+    site.run()
+    assert len(site.adopt("newest")) == 1
+    site.run()
+    site.clock.now_s += HOUR_S
+    site.run()
+    assert recorded(site) == ["2026-11-22"]
