@@ -45,7 +45,9 @@ def revert(desk: Desk, drop_id: int, by: Person, why: str = "") -> Drop:
     values = _values_before(desk, drop, feed, stated)
     if not values:
         what = f"nothing of drop {drop_id} can be put back: the ADS holds no value that it brought to the Service "
-        raise ConfigurationError(what + f"{feed.service!r}, where its feed posts, or newer drops give the same one")
+        what += f"{feed.service!r}, where its feed posts, or newer drops give the same one"
+        hint = "Drop a file with other values, or clear these by `contrib-watch withdraw`"
+        raise ConfigurationError(what, hint=hint)
     sheet = _kept(desk, feed, values, f"{REVERT}{drop_id}")
     with desk.state.transaction():
         if _over_since(desk, drop) != newer:
@@ -72,7 +74,9 @@ def withdraw(desk: Desk, rics: Sequence[str], service: str | None, by: Person, w
     lost = set(rics) - {ric for values in found.values() for ric in values}
     if lost:
         what = f"there is nothing to withdraw of {', '.join(sorted(lost))}: "
-        raise ConfigurationError(what + "no feed has a value of it in the Service to which it posts")
+        coming = ", ".join(str(one.id) for one in desk.drops.pending())
+        hint = f"Drop {coming} is on its way and may bring one: look again once it is over" if coming else ""
+        raise ConfigurationError(what + "no feed has a value of it in the Service to which it posts", hint=hint)
     for feed in found:
         _check_person(desk.feeds[feed], by)
     sheets = [_kept(desk, desk.feeds[feed], values, "withdrawal") for feed, values in found.items()]

@@ -65,8 +65,9 @@ def test_what_is_affirmed_by_all_that_is_newer_cannot_be_reverted(site: Site) ->
     send(site, "A=,2")
     site.save(sheet("RIC,BID", "A=,2"), "again.csv")
     site.run()
-    with pytest.raises(ConfigurationError, match="or newer drops give the same one"):
+    with pytest.raises(ConfigurationError, match="or newer drops give the same one") as refused:
         revert(site, 2)
+    assert "contrib-watch withdraw" in refused.value.hint
 
 
 def test_what_a_file_affirms_at_that_moment_is_not_reverted(site: Site) -> None:
@@ -297,3 +298,14 @@ def test_what_was_posted_without_an_answer_is_withdrawn_too(new_site: NewSite) -
     site.run()
     assert site.statuses(3) == {"A=": "acked", "NEW=": "acked"}
     assert {site.value(ric, field) for ric in ("A=", "NEW=") for field in ("BID", "ASK")} == {None}
+
+
+def test_who_withdraws_what_is_not_there_yet_is_told_what_may_bring_it(site: Site) -> None:
+    send(site, "B=,1")
+    site.save(sheet("RIC,BID", "A=,1"))
+    with site.desk() as desk:
+        (feed,) = site.settings.feeds
+        arrivals.accept(desk, "fx", site.scan(desk, feed))
+        with pytest.raises(ConfigurationError, match="nothing to withdraw of A=") as refused:
+            undo.withdraw(desk, ["A="], None, ROOT)
+    assert refused.value.hint.startswith("Drop 2 is on its way and may bring one")
