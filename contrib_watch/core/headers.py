@@ -179,18 +179,25 @@ _TOO_GENERAL = frozenset(
     {"date", "time", "name", "source", "last", "open", "high", "low", "close", "change", "volume"}
 )
 """Words that mean something else beside a word that is not understood (``Settle date``)."""
+_OF_ANOTHER_TIME = frozenset(
+    "prev previous prior yesterday old vorherig vorheriger alt alter gestern precedent veille".split()  # noqa: SIM905
+)
+"""Words that make another value of a price: ``Prev Bid`` is no BID."""
 _RIC_WORDS = frozenset({"ric", "rics", "reuters", "refinitiv", "instrument", "identifier", "kennung"})
+_DAYS_BEFORE = re.compile(r"\bT ?[-\u2013] ?[1-9]\b", re.IGNORECASE)
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 
 
 def guesses(header: str, dictionary: Dictionary) -> list[Guess]:
     """The fields that ``header`` may mean, the likeliest first; empty where nothing speaks for any.
 
-    A meaning that leaves a known word over is none: ``Chg Bid`` is not ``BID``.
+    A meaning that leaves a known word over is none: ``Chg Bid`` is not ``BID``, nor is yesterday's.
     """
     if dictionary.get(header) is not None:
         return [Guess(header)]
     written = [word for word in _words(header) if word not in _FILLING]
+    if not _OF_ANOTHER_TIME.isdisjoint(written) or _DAYS_BEFORE.search(header):
+        return []
     unknown = [word for word in written if word not in _WORD_OF]
     words = frozenset[str]().union(*(_WORD_OF.get(word, ()) for word in written))
     doubt = f'"{" ".join(unknown)}" is not understood' if unknown else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import pyarrow as pa
@@ -158,10 +158,11 @@ def _mapping(
     """Header -> field; header -> what speaks against it; and why other columns are not mapped."""
     mapped: dict[str, str] = {}
     column_doubts: dict[str, str] = {}
-    left_out: list[str] = []
-    for index in _named(cells):
+    beside, left_out = _second_table(cells, ric)
+    candidates = [(index, guesses(cells.header[index], dictionary)) for index in _named(cells) if index not in beside]
+    # A name that is certain goes before one that is not, wherever the two stand.
+    for index, meant in sorted(candidates, key=lambda one: [bool(guess.doubt) for guess in one[1][:1]]):
         header = cells.header[index]
-        meant = guesses(header, dictionary)
         if index == ric or header in mapped or not meant:
             continue
         fitting = [guess for guess in meant if not _misfit(cells, index, dictionary.fields[guess.acronym], feed)]
@@ -182,7 +183,25 @@ def _mapping(
             left_out.append(
                 f'"{header}" sounds like {meant[0].acronym}, but its cells do not fit ("{misfit}"): it is ignored'
             )
-    return mapped, column_doubts, left_out
+    return {header: mapped[header] for header in cells.header if header in mapped}, column_doubts, left_out
+
+
+def _second_table(cells: Cells, ric: int | None) -> tuple[set[int], list[str]]:
+    """The columns of tables with RICs of their own beside that of ``ric``, behind a column without a name."""
+    columns: set[int] = set()
+    told: list[str] = []
+    blocks = [
+        [*block] for named, block in groupby(range(len(cells.header)), lambda one: bool(cells.header[one])) if named
+    ]
+    for block in blocks if ric is not None else ():
+        rics = [index for index in block if _share(_written(cells, index), _RIC_LIKE) >= _MOST]
+        if rics and ric not in block:
+            columns.update(block)
+            told.append(
+                f'"{cells.header[rics[0]]}" looks like RICs, too ("{_example(cells, rics[0])}"): the columns '
+                f'"{cells.header[block[0]]}" to "{cells.header[block[-1]]}" seem to be a second table and are ignored'
+            )
+    return columns, told
 
 
 def _misfit(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> str:

@@ -114,6 +114,30 @@ def test_the_cell_that_is_shown_is_one_that_does_not_fit() -> None:
     assert found.doubts == ('"Bid" sounds like BID, but its cells do not fit ("99-16+"): it is ignored',)
 
 
+@pytest.mark.parametrize("header", ["Prev Bid", "Bid T-1", "Bid (yesterday)", "Alter Geldkurs", "Old Bid Price"])
+def test_a_value_of_another_time_is_not_mapped(header: str) -> None:
+    assert guesses(header, DICTIONARY) == []
+
+
+def test_a_certain_name_goes_before_a_doubtful_one_on_its_left() -> None:
+    found = proposed(csv("RIC;Ask;Model Bid;Bid", ["A=X", "3", "1", "2"]))
+    assert list(found.feed.columns.items()) == [("Ask", "ASK"), ("Bid", "BID")]
+    assert found.doubts == ('"Model Bid" may be BID too, as "Bid" is: it is ignored',)
+
+
+def test_a_second_table_beside_the_first_is_not_mapped_to_its_rics() -> None:
+    found = proposed(csv("RIC;Bid;;Code;Mid", ["A=X", "1", None, "B=X", "2"], ["C=X", "3", None, "D=X", "4"]))
+    assert found.feed.columns == {"Bid": "BID"}
+    assert found.feed.ignore_columns == ("Code", "Mid")
+    assert found.doubts == (
+        '"Code" looks like RICs, too ("B=X"): the columns "Code" to "Mid" seem to be a second table and are ignored',
+    )
+
+
+def test_columns_behind_a_nameless_one_are_mapped_where_they_have_no_rics() -> None:
+    assert proposed(csv("RIC;Bid;;Ask", ["A=X", "1", None, "2"])).feed.columns == {"Bid": "BID", "Ask": "ASK"}
+
+
 def test_two_columns_never_give_one_field() -> None:
     found = proposed(csv("RIC;Bid;Geldkurs", ["A=X", "1", "2"]))
     assert found.feed.columns == {"Bid": "BID"}

@@ -14,7 +14,11 @@ _WORKBOOK_NAMES = (".xlsx", ".xlsm")
 class Content(Enum):
     """A kind of content: its messages where a workbook and where a CSV was expected, and what to do."""
 
-    ZIP = ("", "the file is a workbook or another zip file, not text", "Rename it to .xlsx, or save it as CSV")
+    ZIP = (
+        "",
+        "the file is a workbook or another zip file, not text",
+        "Save it as .xlsx or as CSV; one that Excel saved as .xlsx need only be renamed",
+    )
     ENCRYPTED = (
         "the workbook is protected with a password",
         "the file is a workbook with a password, not text",
