@@ -21,11 +21,14 @@ from contrib_watch.core.findings import Findings
 from contrib_watch.core.guards import Breach, Circumstances, Move, check, largest_moves
 from contrib_watch.core.model import Drop, DropStatus, Feed, Person, Quotes, Source, Status
 from contrib_watch.core.posts import plans
+from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store.record import run_record
 
 APPROVE = "approve"
 """What the record calls an approval."""
+_REASONS_TOLD = 2
+"""So that a guard is told, too, where a refused approval holds a drop anew."""
 _NOT_ACKED = pa.array([Status.HELD.value, Status.NAKKED.value, Status.UNCONFIRMED.value])
 
 
@@ -58,9 +61,10 @@ def rule(desk: Desk, drop: Drop, quotes: Quotes, changes: Changes) -> Ruling:
         return Ruling(None, breaches=(), notes=(*notes, *overruled))
     rejects = any(one.rule in feed.guards.rejecting for one in breaches) and not approved
     status = DropStatus.REJECTED if rejects else DropStatus.HELD
-    more = f"; and {len(reasons) - 1} more reasons" if len(reasons) > 2 else ""
-    shown = reasons[:1] if more else reasons
-    return Ruling(status, "; ".join(shown) + more, breaches, largest_moves(quotes, changes))
+    told = reasons[:_REASONS_TOLD]
+    if len(reasons) > len(told):
+        told.append(f"and {plural(len(reasons) - len(told), 'more reason')}")
+    return Ruling(status, "; ".join(told), breaches, largest_moves(quotes, changes))
 
 
 def _reasons(

@@ -107,6 +107,21 @@ def test_a_retry_of_an_approved_drop_is_judged_again(guarded: Site) -> None:
     assert guarded.statuses(2)["R1="] == "held"
 
 
+def test_a_drop_that_is_held_anew_tells_its_breach_too(new_site: NewSite) -> None:
+    hundred = {"BID": (Decimal(0), Decimal(100))}
+    site = new_site(make_feed("fx", guards=Guards(max_move=GUARDS.max_move, range=hundred)))
+    for content in (OLD, TIMES_100):
+        site.save(content)
+        site.run()
+    site.save(sheet("RIC,BID", "R0=,11"))
+    site.run()
+    with pytest.raises(ConfigurationError, match="the snapshot has moved"):
+        approve(site, 2)
+    reason = site.drops()[1].reason
+    assert reason.startswith("it would change other values than its last report showed")
+    assert reason.endswith("; BID moved 9,900 % (limit 20 %); and 1 more reason")
+
+
 def test_a_breach_may_reject(new_site: NewSite) -> None:
     site = new_site(make_feed("fx", guards=Guards(max_move=GUARDS.max_move, rejecting=frozenset({"max_move"}))))
     site.save(OLD)
