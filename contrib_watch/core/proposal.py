@@ -77,7 +77,7 @@ def propose(cells: Cells, feed: Feed, dictionary: Dictionary, doubts: Sequence[s
         doubts.append(_doubt_about(cells, ric, others, declared))
     try:
         declared, undecided = _with_formats(cells, declared, dictionary)
-        doubts += _other_readings(cells, declared, dictionary)
+        doubts += [*_other_readings(cells, declared, dictionary)] or _guessed_groups(cells, declared, dictionary)
         result = _result(cells, declared, undecided, dictionary)
     except UnreadableFile as error:
         return Proposal(declared, examples, (*doubts, str(error)), column_doubts)
@@ -292,6 +292,30 @@ def _other_readings(cells: Cells, feed: Feed, dictionary: Dictionary) -> Iterato
                     f"is read, too, and this one is {tokens[index][row].as_py()}: set what is meant"
                 )
                 return
+
+
+def _guessed_groups(cells: Cells, feed: Feed, dictionary: Dictionary) -> list[str]:
+    """A number such as ``1.234`` that is thousands only because others have a decimal comma.
+
+    Where no number has both marks, or the one for thousands twice, the column may as well mix two notations.
+    """
+    mark, found = feed.thousands, ""
+    if mark not in (".", ","):
+        return []
+    for index, definition in fields_by_column(cells, feed, dictionary).items():
+        if definition.kind not in (Kind.REAL, Kind.UINT, Kind.INT):
+            continue
+        tokens = _tokens(cells, index, definition, feed)
+        marks = pc.if_else(pc.is_valid(tokens), pc.count_substring(cells.columns[index].cast(pa.string()), mark), 0)
+        decimals = pc.count_substring(cells.columns[index].cast(pa.string()), feed.decimal)
+        if cells.kinds is not None:  # the point of a number cell is nobody's notation
+            marks = pc.if_else(pc.equal(cells.kinds[index], CellKind.TEXT.value), marks, 0)
+        if pc.any(pc.or_(pc.greater(marks, 1), pc.and_(pc.equal(marks, 1), pc.greater(decimals, 0)))).as_py():
+            return []
+        if not found and (row := pc.index(pc.equal(marks, 1), True).as_py()) >= 0:
+            text, token = cells.columns[index][row].as_py(), tokens[row].as_py()
+            found = f'{cells.address(row, index)} "{text}" is read as {token}'
+    return [f"{found}, but no number shows both marks, so that two notations may be mixed: check it"] if found else []
 
 
 def _tokens(cells: Cells, index: int, definition: FieldDef, feed: Feed) -> pa.StringArray:

@@ -176,6 +176,23 @@ def test_a_point_that_may_mark_thousands_is_a_doubt(texts: list[str], is_open: b
         assert "this one is 1234" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("texts", "is_told"),
+    [
+        (["1,5", "2,5", "1.000"], True),
+        (["1,5", "2,5", "1.000", "1.000,5"], False),
+        (["1,5", "2,5", "1.000.000"], False),
+        (["1,5", "2,5", "1000"], False),
+        (["2.50", "1,234", "1,235"], True),
+        (["2.50", "1,234.5", "1,235"], False),
+    ],
+)
+def test_thousands_that_no_number_proves_are_a_doubt(texts: list[str], is_told: bool) -> None:
+    found = proposed(csv("RIC;Bid", *([f"A{n}=X", text] for n, text in enumerate(texts))))
+    assert found.result.startswith(f"{len(texts)} of")
+    assert any("two notations may be mixed" in doubt for doubt in found.doubts) is is_told
+
+
 def test_a_column_of_blanks_is_mapped_by_its_name_with_a_doubt() -> None:
     found = proposed(csv("RIC;Geld;Brief", ["A=X", "1", None]))
     assert found.feed.columns == {"Geld": "BID", "Brief": "ASK"}
