@@ -199,7 +199,7 @@ class _WrongKind:
             case CellKind.DISGUISED:
                 wanted = "Text" if self._field in (Kind.TEXT, Kind.ENUM) else "Number"
                 return Complaint(
-                    "is not what a person sees, because of its number format",
+                    "is not what a person sees, because of its format",
                     f"format the cell as {wanted} and check its value",
                 )
         if self._field is Kind.TEXT:

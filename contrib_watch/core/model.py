@@ -133,7 +133,7 @@ class CellKind(IntEnum):
     PERCENT = 9
     """A number shown times 100 with a percent sign; its text is the stored number, ``0.045`` for 4.5 %."""
     DISGUISED = 10
-    """A value whose number format shows another one; its text says both: ``1234 (seen as 1 in the format 0,)``."""
+    """A value whose format shows another one; its text says both: ``1234 (seen as 1 in the format 0,)``."""
 
 
 @dataclass(frozen=True, kw_only=True)

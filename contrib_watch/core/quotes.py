@@ -360,7 +360,7 @@ def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> 
     kind = CellKind.TEXT if kinds is None else CellKind(kinds[index].as_py())
     if kind is CellKind.DISGUISED:
         return Complaint(
-            "is not what a person sees, because of its number format", "format the cell as Text and check the RIC"
+            "is not what a person sees, because of its format", "format the cell as Text and check the RIC"
         )
     if kind not in (CellKind.TEXT, CellKind.BLANK):
         return Complaint("is not a text cell, as a RIC must be", "format the cell as Text and type the RIC again")

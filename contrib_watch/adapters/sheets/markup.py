@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from xml.parsers import expat
@@ -232,6 +232,38 @@ def shared_strings(part: bytes) -> list[str]:
     return texts
 
 
+_ALTERING = re.compile(rb"[<:](?:strike|vertAlign)[\s/>]")
+
+
+def has_altered_texts(strings: bytes) -> bool:
+    """Whether some of the shared texts may have a part that is raised, lowered or struck out."""
+    return _ALTERING.search(strings) is not None
+
+
+def altered_texts(part: bytes) -> frozenset[int]:
+    """The numbers of the shared texts of which a part is raised, lowered or struck out: ``101.5`` with a footnote's
+    sign is stored as ``101.51``.
+    """
+    found: set[int] = set()
+    number = 0
+
+    def element(tag: str, attributes: Attributes) -> None:
+        if _alters(tag, attributes):
+            found.add(number)
+
+    def end(tag: str) -> None:
+        nonlocal number
+        number += tag == "si"
+
+    walk(part, element, end)
+    return frozenset(found)
+
+
+def _alters(tag: str, attributes: Attributes) -> bool:
+    value = attributes.get("val", "")
+    return (tag == "strike" and value not in ("0", "false")) or (tag == "vertAlign" and value != "baseline")
+
+
 def _keeps_blanks(text: Attributes) -> bool:
     """Whether the blanks at the ends of a ``<t>`` are seen; Excel leaves them out unless it is told to keep them."""
     return text.get("xml:space") == "preserve"
@@ -242,13 +274,15 @@ def _as_shown(text: str) -> str:
     return text.strip(_BLANKS) or text
 
 
-def scan_sheet(sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool) -> Marks:
-    """One pass over a worksheet's XML.
+def scan_sheet(
+    sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool, altered: Set[int] = frozenset()
+) -> Marks:
+    """One pass over a worksheet's XML; ``altered`` are the altered_texts among ``strings``.
 
     Raises:
         BrokenMarkup: not well-formed; rows or cells out of order or twice; a text that is not there.
     """
-    scanner = _SheetScanner(strings, styles, recalculates=recalculates)
+    scanner = _SheetScanner(strings, styles, altered, recalculates=recalculates)
     walk(sheet, scanner.element, scanner.end, scanner.characters)
     return scanner.marks
 
@@ -256,8 +290,9 @@ def scan_sheet(sheet: bytes, strings: list[str], styles: Styles, *, recalculates
 class _SheetScanner:
     """expat's callbacks; a cell is decided where it ends."""
 
-    def __init__(self, strings: list[str], styles: Styles, *, recalculates: bool) -> None:
+    def __init__(self, strings: list[str], styles: Styles, altered: Set[int], *, recalculates: bool) -> None:
         self.marks = Marks()
+        self._altered = altered
         self._strings = strings
         self._styles = styles
         self._formats = styles.cells
@@ -270,7 +305,7 @@ class _SheetScanner:
         self._attributes: Attributes = {}
         self._pieces: list[str] = []
         self._taking = self._phonetic = self._formula = self._has_value = False
-        self._keeps_blanks = False
+        self._keeps_blanks = self._is_altered = False
         self._text_begin = 0
 
     def element(self, tag: str, attributes: Attributes) -> None:
@@ -317,6 +352,8 @@ class _SheetScanner:
             case "numFmt":  # in a rule of newer programs, which holds its own style
                 code = attributes.get("formatCode", "")
                 self.marks.conditional += [] if NumberFormat.of(code).is_plain else [code]
+            case "strike" | "vertAlign":
+                self._is_altered |= _alters(tag, attributes)
 
     def _rule(self, attributes: Attributes) -> NumberFormat | None:
         number = attributes.get("dxfId")
@@ -362,7 +399,7 @@ class _SheetScanner:
         if self._style >= self._styles.count:
             raise BrokenMarkup(f"the cell {letters_of(column)}{self._row} has a style that does not exist")
         self._pieces = []
-        self._formula = self._has_value = False
+        self._formula = self._has_value = self._is_altered = False
 
     def _begin_value(self) -> None:
         if self._has_value:
@@ -426,6 +463,8 @@ class _SheetScanner:
         return kind, shown.disguise(text) if kind is CellKind.DISGUISED else text
 
     def _text(self, text: str) -> tuple[CellKind, str]:
+        if self._is_altered and not any(map(str.isalpha, text)):
+            return CellKind.DISGUISED, f"{text} (a part of it is raised, lowered or struck out)"
         shown = self._formats.get(self._style) if self._formats else None
         if shown is None or shown.shows_text or not text:
             return CellKind.TEXT, text
@@ -450,6 +489,7 @@ class _SheetScanner:
         number = index.strip()
         if not re.fullmatch("[0-9]{1,9}", number) or int(number) >= len(self._strings):
             raise BrokenMarkup(f'the shared text "{index}" is not there')
+        self._is_altered = int(number) in self._altered
         return unescape(self._strings[int(number)])
 
 

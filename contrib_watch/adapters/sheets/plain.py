@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contrib_watch.adapters.sheets.markup import Styles
+from contrib_watch.adapters.sheets.markup import Styles, has_altered_texts
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = (
@@ -86,6 +86,8 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     """
     begin, end = sheet.find(b"<sheetData>"), sheet.rfind(b"</sheetData>")
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")) or _BLANK_END.search(strings):
+        return None
+    if has_altered_texts(strings):
         return None
     data = sheet[begin + len(b"<sheetData>") : end]
     if _AROUND.fullmatch(sheet[:begin] + sheet[end:]) is None:

@@ -16,7 +16,9 @@ from contrib_watch.adapters.sheets.markup import (
     BrokenMarkup,
     Marks,
     Styles,
+    altered_texts,
     disguising_styles,
+    has_altered_texts,
     letters_of,
     scan_sheet,
     shared_strings,
@@ -43,7 +45,8 @@ class _Markup:
 
     def scan(self) -> Marks:
         texts = shared_strings(self.strings) if self.strings else []
-        return scan_sheet(self.sheet, texts, self.styles, recalculates=self.recalculates)
+        altered = altered_texts(self.strings) if has_altered_texts(self.strings) else frozenset[int]()
+        return scan_sheet(self.sheet, texts, self.styles, recalculates=self.recalculates, altered=altered)
 
 
 def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
