@@ -277,15 +277,21 @@ def _blank_hint(cells: Cells, columns: Sequence[_Column], feed: Feed) -> Hint | 
 def _changes(cells: Cells, columns: Sequence[_Column], keys: Keys, feed: Feed) -> str:
     """A warning where a cell that is read today would be read as something else, or not any more."""
     declared = replace(feed, **keys)
+    unread = ""
     for column in columns:
         tokens = column.under(declared)
-        differs = pc.fill_null(pc.not_equal(column.tokens, tokens), False)
-        differs = pc.or_(differs, pc.and_(pc.is_valid(column.tokens), pc.is_null(tokens)))
-        if (index := pc.index(differs, True).as_py()) >= 0:
-            before, after = column.tokens[index].as_py(), tokens[index].as_py() or "not read"
-            written = f'{cells.address(index, column.index)} "{column.text[index].as_py()}"'
-            return f"; but then {written}, which is {before} today, is {after}"
-    return ""
+        changed = pc.fill_null(pc.not_equal(column.tokens, tokens), False)
+        if (index := pc.index(changed, True).as_py()) >= 0:
+            return _change(cells, column, index, tokens[index].as_py())  # another value is worse than none
+        lost = pc.and_(pc.is_valid(column.tokens), pc.is_null(tokens))
+        if not unread and (index := pc.index(lost, True).as_py()) >= 0:
+            unread = _change(cells, column, index, "not read")
+    return unread
+
+
+def _change(cells: Cells, column: _Column, index: int, after: str) -> str:
+    written = f'{cells.address(index, column.index)} "{column.text[index].as_py()}"'
+    return f"; but then {written}, which is {column.tokens[index].as_py()} today, is {after}"
 
 
 def _where(cells: Cells, sample: _Column, index: int, count: int) -> str:

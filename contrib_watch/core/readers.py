@@ -159,6 +159,11 @@ def foreign_character(text: str) -> Complaint | None:
     return None
 
 
+_ALIKE = 0.7
+"""How alike a text and a display string must be for the one to be named (1: the same): two of three letters, as in
+GBX and UGX, are another currency."""
+
+
 class EnumReader:
     """The exact display string of one of the field's values, or the value's number."""
 
@@ -210,7 +215,7 @@ class EnumReader:
     def _nearest(self, text: str) -> str:
         names = [display for display in self._values.values() if display in self._tokens and not display.isdigit()]
         same = [name for name in names if name.casefold() == text.strip().casefold()]
-        return next(iter(same or get_close_matches(text.strip(), names, n=1, cutoff=0.5)), "")
+        return next(iter(same or get_close_matches(text.strip(), names, n=1, cutoff=_ALIKE)), "")
 
 
 def _number_of_unlisted_value(text: str) -> str | None:

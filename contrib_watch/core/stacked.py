@@ -27,7 +27,7 @@ def row_of_another_header(
     where the RIC should be the RIC column's own name. The header once more, as on each page of a report, is none.
     """
     names = {column: _name(cells.header[column]) for column in (ric, *fields)}
-    found = [line.row for line in cells.malformed if _is_header(line.text, names[ric], set(names.values()))]
+    found = [line.row for line in cells.malformed if _is_header(line.text, names[ric])]
     for column, indices in refused.items():
         if column == ric:
             continue
@@ -41,10 +41,10 @@ def row_of_another_header(
     return min(found, default=None)
 
 
-def _is_header(line: str, ric: str, names: set[str]) -> bool:
-    """Whether a line that was not taken apart has the RIC column's name and that of another column."""
-    words = {_name(piece) for piece in _BETWEEN_CELLS.split(line)}
-    return ric in words and len(words & names) > 1
+def _is_header(line: str, ric: str) -> bool:
+    """Whether a line that was not taken apart has the RIC column's name beside another."""
+    words = {_name(piece) for piece in _BETWEEN_CELLS.split(line)} - {""}
+    return ric in words and len(words) > 1
 
 
 def _name(text: str) -> str:

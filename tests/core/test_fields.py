@@ -183,6 +183,11 @@ def test_the_nearest_display_string_is_named(text: str) -> None:
     assert "write USD" in mend("CURRENCY", text)
 
 
+@pytest.mark.parametrize("text", ["GBX", "EUX", "RMB"])
+def test_another_currency_is_not_named_for_one_that_is_not_listed(text: str) -> None:
+    assert mend("CURRENCY", text) == "write one of the field's display strings, exactly"
+
+
 def test_displays_that_say_nothing_certain_are_sent_as_numbers() -> None:
     field = enumerated({0: " ", 1: "\xde", 2: "same", 3: "same", 4: 'a"b', 5: "up"})
     tokens, causes = read(field, "0", "1", "2", "3", "4", "5", 'a"b', "up")

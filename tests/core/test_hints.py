@@ -188,6 +188,11 @@ def test_dates_of_two_notations_have_no_hint() -> None:
 # words for "no value"
 
 
+def test_a_cell_that_would_be_another_value_is_named_before_one_that_would_be_none() -> None:
+    (hint,) = hints(column("BID", *["1.234,5"] * 20, "3.1", "2.500"), delimiter=";")
+    assert hint.text.endswith('; but then row 23, BID "2.500", which is 2.5 today, is 2500')
+
+
 def test_words_for_no_value_are_declared_beside_those_of_the_feed() -> None:
     cells = csv("RIC,BID,MATUR_DATE", ["A", "n/a", "-"], ["B", "1", "2026-11-22"], ["C", "N/A", None])
     (hint,) = hints(cells, blank=("x",))

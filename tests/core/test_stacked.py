@@ -40,9 +40,16 @@ def test_rows_below_the_same_header_or_a_line_of_words_are_read(line: str) -> No
     assert found["A=X"] == found["B=X"] == ""
 
 
-def test_a_header_of_another_width_is_one_too() -> None:
-    line = Malformed(2, "RIC | Ask | Bid | Note", "has a value outside the header's columns", "delete it")
+@pytest.mark.parametrize("text", ["RIC | Ask | Bid | Note", "RIC,Mid", '"Note","RIC"'])
+def test_a_header_of_another_width_is_one_too(text: str) -> None:
+    line = Malformed(2, text, "has a value outside the header's columns", "delete it")
     assert "in row 2" in read("RIC,Bid,Ask", ",,", "B=X,4,3", malformed=(line,))["B=X"]
+
+
+@pytest.mark.parametrize("text", ["RIC", "RIC,,,", "B=X,no RIC,1,2"])
+def test_a_line_of_another_width_without_names_is_no_header(text: str) -> None:
+    line = Malformed(2, text, "has 4 cells, and the header has 3", "write the missing cells")
+    assert read("RIC,Bid,Ask", ",,", "B=X,4,3", malformed=(line,))["B=X"] == ""
 
 
 def test_a_ric_of_both_tables_is_read_from_neither() -> None:
