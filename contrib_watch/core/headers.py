@@ -183,6 +183,10 @@ _OF_ANOTHER_TIME = frozenset(
     "prev previous prior yesterday old vorherig vorheriger alt alter gestern precedent veille".split()  # noqa: SIM905
 )
 """Words that make another value of a price: ``Prev Bid`` is no BID."""
+_SCALES = frozenset(
+    "bp bps bips k m mm mn mio mln million millions bn mia mrd tsd teur thousand thousands tausend permille".split()  # noqa: SIM905
+)
+"""Words that make another number of it: ``Coupon (bp)`` is no COUPN_RATE, whose 325 would be 3.25."""
 _RIC_WORDS = frozenset({"ric", "rics", "reuters", "refinitiv", "instrument", "identifier", "kennung"})
 _DAYS_BEFORE = re.compile(r"\bT ?[-\u2013] ?[1-9]\b", re.IGNORECASE)
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
@@ -196,7 +200,7 @@ def guesses(header: str, dictionary: Dictionary) -> list[Guess]:
     if dictionary.get(header) is not None:
         return [Guess(header)]
     written = [word for word in _words(header) if word not in _FILLING]
-    if not _OF_ANOTHER_TIME.isdisjoint(written) or _DAYS_BEFORE.search(header):
+    if not (_OF_ANOTHER_TIME | _SCALES).isdisjoint(written) or _DAYS_BEFORE.search(header):
         return []
     unknown = [word for word in written if word not in _WORD_OF]
     words = frozenset[str]().union(*(_WORD_OF.get(word, ()) for word in written))

@@ -114,8 +114,10 @@ def test_the_cell_that_is_shown_is_one_that_does_not_fit() -> None:
     assert found.doubts == ('"Bid" sounds like BID, but its cells do not fit ("99-16+"): it is ignored',)
 
 
-@pytest.mark.parametrize("header", ["Prev Bid", "Bid T-1", "Bid (yesterday)", "Alter Geldkurs", "Old Bid Price"])
-def test_a_value_of_another_time_is_not_mapped(header: str) -> None:
+@pytest.mark.parametrize(
+    "header", ["Prev Bid", "Bid T-1", "Bid (yesterday)", "Alter Geldkurs", "Coupon (bp)", "NAV in Mio", "Bid in TEUR"]
+)
+def test_a_value_of_another_time_or_scale_is_not_mapped(header: str) -> None:
     assert guesses(header, DICTIONARY) == []
 
 
