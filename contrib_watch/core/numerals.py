@@ -239,7 +239,7 @@ def _are_written(numbers: pa.StringArray) -> pa.BooleanArray:
 def _advice(reader: NumberReader, shape: str) -> str:
     """How to write a number of this shape (``_SHAPE``)."""
     example = f"1234{reader.decimal}5" if reader.max_decimals else "1234"
-    if "%" in shape:
+    if re.search("[0-9].*%", shape):
         return 'write the plain number, or set percent = "points" (4.5% is 4.5) or "fraction" (4.5% is 0.045)'
     if re.search("[\u2010-\u2015\u2212]", shape):
         return 'write the minus sign with the "-" of the keyboard'

@@ -183,6 +183,11 @@ def test_the_nearest_display_string_is_named(text: str) -> None:
     assert "write USD" in mend("CURRENCY", text)
 
 
+def test_a_unit_alone_is_no_percentage() -> None:
+    assert mend("BID", "%") == "write digits alone, like 1234.5"
+    assert "percent =" in mend("BID", "4.5 %")
+
+
 @pytest.mark.parametrize("text", ["GBX", "EUX", "RMB"])
 def test_another_currency_is_not_named_for_one_that_is_not_listed(text: str) -> None:
     assert mend("CURRENCY", text) == "write one of the field's display strings, exactly"
