@@ -195,7 +195,9 @@ def _connection(found: Mapping[str, Any]) -> str:
     connection = found["connection"]
     reason = f" ({connection['reason']})" if connection.get("reason") else ""
     since = f" since {_moment(connection['since_utc'])} UTC" if connection.get("since_utc") else ""
-    told = f"target {found['target']}; run by {running}; connection {connection['state']}{since}{reason}"
+    was_killed = connection["state"] == "up" and not found["running"]
+    state = "lost with its process; it was up" if was_killed else connection["state"]
+    told = f"target {found['target']}; run by {running}; connection {state}{since}{reason}"
     return told + (_next_try(connection, found["now_utc"]) if found["running"] else "")
 
 

@@ -70,6 +70,10 @@ DOWN = {"state": "down", "since_utc": EARLIER, "reason": "ads1:15000: Connection
     [
         ({}, "run by process 4711; connection up since 2026-11-22 16:30:00 UTC\n"),
         (
+            {"running": None},
+            "so nothing is sent; connection lost with its process; it was up since 2026-11-22 16:30:00 UTC\n",
+        ),
+        (
             {"connection": DOWN | {"next_try_utc": "2026-11-22T16:40:12.000Z"}},
             "down since 2026-11-22 16:30:00 UTC (ads1:15000: Connection refused), next try in 12 s\n",
         ),
