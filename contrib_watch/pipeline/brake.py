@@ -61,8 +61,13 @@ def why_paused(desk: Desk, services: Collection[str]) -> str:
     """Why nothing may be posted to these Services; empty: none of their feeds is paused."""
     for name, told in paused(desk).items():
         if desk.feeds[name].service in services:
-            return f"feed {name} is paused by {told['name']}{': ' if told['why'] else ''}{told['why']}"
+            return f"feed {name} is paused {by_whom(told)}"
     return ""
+
+
+def by_whom(told: Mapping[str, str]) -> str:
+    """Who paused a feed, and why."""
+    return f"by {told['name']}{': ' if told['why'] else ''}{told['why']}"
 
 
 def refuse_paused(desk: Desk, services: Collection[str]) -> None:

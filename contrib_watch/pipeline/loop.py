@@ -25,7 +25,7 @@ from contrib_watch.errors import (
 from contrib_watch.pipeline.arrivals import accept
 from contrib_watch.pipeline.aside import Aside, Procedure, Steps, at_once
 from contrib_watch.pipeline.availability import Availability
-from contrib_watch.pipeline.brake import paused
+from contrib_watch.pipeline.brake import by_whom, paused
 from contrib_watch.pipeline.covering import Covering
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.ending import Endings, Finished
@@ -183,10 +183,11 @@ class Loop:
             return
         self._look_around_s = now_s + LONGEST_TURN_S
         self._desk.state.refuse_replaced()
-        held_back = self._held_back()
-        before, self._paused = self._paused, frozenset({*paused(self._desk), *held_back})
+        by_people = {feed: by_whom(told) for feed, told in paused(self._desk).items()}
+        whys = {**by_people, **self._held_back()}
+        before, self._paused = self._paused, frozenset(whys)
         for feed in self._paused - before:
-            log.warning("feed is paused: nothing of it is sent", feed=feed, why=held_back.get(feed, "by a person"))
+            log.warning("feed is paused: nothing of it is sent", feed=feed, why=whys[feed])
         if self._paused - before and self._pace.handed:
             self._link.recall()  # of the other feeds as well, which hand theirs over again
         for feed in before - self._paused:

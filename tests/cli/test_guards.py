@@ -148,6 +148,7 @@ class TestPause:
                 done = site.invoke("run", "--once")
                 assert (done.exit_code, posts(server)) == (3, [])
                 assert "paused" in done.stderr
+                assert f"by {ME}: wrong desk" in done.stderr
             assert site.status()["paused"]["prices"]["why"] == "wrong desk"
             assert f"prices is paused by {ME}: wrong desk" in site.invoke("status").stdout
             assert site.invoke("resume", "prices").exit_code == 0
