@@ -144,6 +144,8 @@ class SimulatedAds:
         self.items = Items()
         self.faults = (faults or FaultScript()).start()
         self.sessions: set[ServerSession] = set()
+        self.logouts = 0
+        """How many clients have closed their login stream themselves."""
         self.gate: Gate | None = None
         """Where one is set, logins are by its tokens and end when it says."""
 
@@ -470,6 +472,7 @@ class ServerSession:
         for stream_id in message.stream_ids:
             if stream_id == self._login_id:
                 self._login_id = None
+                self._ads.logouts += 1
                 self._close_streams()
             else:
                 self._forget_stream(stream_id)

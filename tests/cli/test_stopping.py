@@ -246,10 +246,14 @@ def test_a_command_that_posts_ends_with_a_logout(site: Site, number: signal.Sign
         site.configure(server.address)
         site.drop("prices.csv", sheet("A=T,1"))
         finish(site)
+        with server.inspect() as simulated:
+            before = simulated.logouts
         with site.running(command="resend") as process:
             eventually(lambda: len(posts(server)) == 2, "it waits for an Ack")
             process.send_signal(number)
             assert process.wait(DEADLINE_S) == 1
+        with server.inspect() as simulated:
+            assert simulated.logouts == before + 1
     assert "Aborted!" in site.log.read_text()
 
 
