@@ -185,7 +185,7 @@ def print_status(found: Mapping[str, Any]) -> None:
         console.print(f"[yellow]{escape(where)}[/]")
     over = [drop for drop in found["drops"] if drop["status"] not in PENDING]
     if unwritten := [str(drop["drop"]) for drop in over if not drop["report"]]:
-        what = f"not written: the report of drop {', '.join(unwritten)}; each start tries again"
+        what = f"not written: the report of drop {', '.join(unwritten)}; the log tells why"
         console.print(f"[yellow]{escape(what)}[/]")
 
 

@@ -178,7 +178,7 @@ def test_reports_that_can_be_written_nowhere(site: Site) -> None:
         own.parent.mkdir()
         own.touch()
         assert site.once()[0] == 2
-        told = "not written: the report of drop 1; each start tries again"
+        told = "not written: the report of drop 1; the log tells why"
         assert told in " ".join(site.invoke("status").stdout.split())
         own.unlink()
         assert site.once()[0] == 0
