@@ -126,7 +126,8 @@ def as_begun(desk: Desk, drop: Drop) -> Desk | None:
     feed = desk.feeds.get(drop.feed) or _last_known(desk, drop.feed)
     if feed is None:
         return None
-    feed = replace(feed, service=desk.drops.begun_for(drop) or feed.service)
+    if (begun := desk.drops.begun(drop)) is not None:
+        feed = replace(feed, service=begun.service)
     return replace(desk, feeds={**desk.feeds, drop.feed: feed})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, delete, func, insert, select, update
 
@@ -98,6 +98,15 @@ _UNREPORTED = (
 _BEGUN = "begun "
 """Begins the meta keys that tell, by feed, of the drop begun last: number, run, Service, reading, as JSON."""
 _ALL_BEGUN = select(schema.meta.c.value).where(schema.meta.c.key.startswith(_BEGUN))
+
+
+class Begun(NamedTuple):
+    """How a run of a drop began to be sent."""
+
+    service: str
+    """To which Service."""
+    reading: Mapping[str, Any]
+    """What its file is read by: each value is JSON."""
 
 
 def begun_for(connection: Connection) -> dict[tuple[int, int], str]:
@@ -332,25 +341,16 @@ class Drops:
                 self._state.append("failure", {**facts, "leaves": self._leaves(drop)._asdict()}, drop.id)
             return self._change(drop, status=status, reason=reason)
 
-    def begin(self, drop: Drop, service: str, reading: str = "") -> Drop:
-        """A drop is on its way, to this Service; ``reading`` is a text of what its file is read by."""
+    def begin(self, drop: Drop, begun: Begun) -> Drop:
+        """A drop is on its way."""
         with self._state.transaction():
-            self._state.put(f"{_BEGUN}{drop.feed}", json.dumps([drop.id, drop.run, service, reading]))
+            self._state.put(f"{_BEGUN}{drop.feed}", json.dumps([drop.id, drop.run, *begun]))
             return self.set_status(drop, DropStatus.SENDING)
 
-    def begun_for(self, drop: Drop) -> str | None:
-        """The Service to which the present run of a drop began to be sent; None: it did not begin."""
-        service, _ = self._begun(drop)
-        return service
-
-    def begun_by(self, drop: Drop) -> str:
-        """By what reading it began to be sent; empty: it did not begin."""
-        _, reading = self._begun(drop)
-        return reading
-
-    def _begun(self, drop: Drop) -> tuple[str | None, str]:
-        begun = json.loads(self._state.get(f"{_BEGUN}{drop.feed}") or "[]")
-        return (begun[2], begun[3]) if begun[:2] == [drop.id, drop.run] else (None, "")
+    def begun(self, drop: Drop) -> Begun | None:
+        """How the present run of a drop began to be sent; None: it did not begin."""
+        told = json.loads(self._state.get(f"{_BEGUN}{drop.feed}") or "[]")
+        return Begun(*told[2:]) if told[:2] == [drop.id, drop.run] else None
 
     def finish(
         self,
