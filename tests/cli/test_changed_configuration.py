@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from cli_site import CLOSED, SERVICE, Site, ads, held, posts, sheet
+
+from contrib_watch.core.model import Feed
+from contrib_watch.core.restating import ABOUT_READING
 
 HALF_SENT = (
     {"kind": "drop_connection_after", "ric": "B=T", "times": 1},
@@ -208,3 +212,34 @@ def test_a_guard_that_was_set_after_an_approval_is_tried(site: Site) -> None:
         assert site.invoke("approve", "1", "--as", "bob").exit_code == 0  # now it was seen
         assert site.once()[0] == 0
         assert held(server) == {"A=T": "1"}
+
+
+def test_each_key_of_a_feed_decides_how_its_file_is_read_or_does_not() -> None:
+    """A key that does must end a half-sent drop when it is changed; a new one belongs to one of the two."""
+    others = [
+        "name",
+        "folder",
+        "service",
+        "patterns",
+        "observer",
+        "settle_seconds",
+        "done_marker",
+        "max_age_s",
+        "report_folder",
+        "keep_s",
+        "dropped_by",
+        "posting",
+        "verify",
+        "timezone",
+        "calendar",
+        "expect",
+        "valid_for_s",
+        "approval",
+        "approvers",
+        "guards",
+        "complete",
+        "max_rows",
+        "max_bytes",
+        "second_reading",
+    ]
+    assert sorted([*others, "ric_pattern", *ABOUT_READING]) == sorted(one.name for one in fields(Feed))
