@@ -216,30 +216,9 @@ def test_a_guard_that_was_set_after_an_approval_is_tried(site: Site) -> None:
 
 def test_each_key_of_a_feed_decides_how_its_file_is_read_or_does_not() -> None:
     """A key that does must end a half-sent drop when it is changed; a new one belongs to one of the two."""
-    others = [
-        "name",
-        "folder",
-        "service",
-        "patterns",
-        "observer",
-        "settle_seconds",
-        "done_marker",
-        "max_age_s",
-        "report_folder",
-        "keep_s",
-        "dropped_by",
-        "posting",
-        "verify",
-        "timezone",
-        "calendar",
-        "expect",
-        "valid_for_s",
-        "approval",
-        "approvers",
-        "guards",
-        "complete",
-        "max_rows",
-        "max_bytes",
-        "second_reading",
-    ]
+    others = (
+        "name", "folder", "service", "patterns", "observer", "settle_seconds", "done_marker", "max_age_s",
+        "report_folder", "keep_s", "dropped_by", "posting", "verify", "timezone", "calendar", "expect", "valid_for_s",
+        "approval", "approvers", "guards", "complete", "max_rows", "max_bytes", "second_reading",
+    )  # fmt: skip
     assert sorted([*others, "ric_pattern", *ABOUT_READING]) == sorted(one.name for one in fields(Feed))
