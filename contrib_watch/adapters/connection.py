@@ -20,18 +20,9 @@ from websocket import ABNF, WebSocket
 from contrib_watch.adapters.endpoint import Endpoint, Line, open_websocket, reason_of
 from contrib_watch.adapters.text_frames import receive, send_texts
 from contrib_watch.ads.backoff import USUAL_WAITS, Backoff, Waits
+from contrib_watch.ads.exchange import Answer, CloseConnection, Event, LoggedIn, LoginEnded, Notice, Outgoing
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import (
-    Answer,
-    CloseConnection,
-    Event,
-    LoggedIn,
-    LoginEnded,
-    Notice,
-    Outgoing,
-    Phase,
-    Session,
-)
+from contrib_watch.ads.session import Phase, Session
 from contrib_watch.ads.watching import ItemChange
 from contrib_watch.errors import ConnectionFailed, LoginRefused, NoConnection
 

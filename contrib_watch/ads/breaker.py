@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from contrib_watch.ads.exchange import Answer, Verdict
 from contrib_watch.ads.item_streams import NOT_OPEN
-from contrib_watch.ads.session import Answer, Verdict
 
 SOURCE_IS_DOWN = frozenset({"GatewayDown", "NoResources", "SourceDown", NOT_OPEN})
 """Naks that tell of the Service, not of the item (spec: NakCode), and items that are not open for now."""

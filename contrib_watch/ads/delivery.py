@@ -17,7 +17,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from contrib_watch.ads.breaker import SOURCE_IS_DOWN, Breaker
-from contrib_watch.ads.session import Answer, Verdict
+from contrib_watch.ads.exchange import Answer, Verdict
 from contrib_watch.core.model import Action, Post, Status
 
 RETRYABLE_NAKS = SOURCE_IS_DOWN | {"NoResponse"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost
 from contrib_watch.adapters.trace import Trace
-from contrib_watch.ads.session import LoggedIn
+from contrib_watch.ads.exchange import LoggedIn
 from contrib_watch.cli.linking import link, token_login
 from contrib_watch.config import Settings
 from contrib_watch.core.fields import Dictionary

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from contrib_watch.adapters.connection import Collected, Connection, ConnectionLost
 from contrib_watch.adapters.trace import Trace
+from contrib_watch.ads.exchange import LoggedIn, Notice
 from contrib_watch.ads.messages import StreamState
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest, Seen
-from contrib_watch.ads.session import LoggedIn, Notice
 from contrib_watch.ads.tokens import Account, Grant
 from contrib_watch.ads.watching import Change, ItemChange
 from contrib_watch.cli.item_views import JsonLines, LiveTable, Names, TextLines, View

@@ -11,7 +11,7 @@ import structlog
 
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.session import Answer, LoggedIn, LoginEnded, Notice
+from contrib_watch.ads.exchange import Answer, LoggedIn, LoginEnded, Notice
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.desk import Desk, Progress
 from contrib_watch.pipeline.patience import Patience

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.exchange import Answer, Outgoing
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Drop, DropStatus, Outcome, Post, Status, in_columns
 from contrib_watch.core.posts import HUGE_ROWS, Coverage, planned_posts
 from contrib_watch.core.report import Report

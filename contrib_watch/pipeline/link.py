@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from contrib_watch.adapters.connection import Collected
+from contrib_watch.ads.exchange import Outgoing
 from contrib_watch.ads.reading import ItemRequest
-from contrib_watch.ads.session import Outgoing
 
 
 class Link(Protocol):

@@ -12,9 +12,9 @@ import structlog
 
 from contrib_watch.adapters.connection import ConnectionLost
 from contrib_watch.adapters.folder import Scan
+from contrib_watch.ads.exchange import Answer, LoggedIn
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer
-from contrib_watch.ads.session import Answer, LoggedIn
 from contrib_watch.core.model import Drop, Status
 from contrib_watch.errors import (
     ConfigurationError,

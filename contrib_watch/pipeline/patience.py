@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from contrib_watch.adapters.connection import ConnectionLost
-from contrib_watch.ads.session import Answer, LoggedIn, Verdict
+from contrib_watch.ads.exchange import Answer, LoggedIn, Verdict
 from contrib_watch.config import Ads
 from contrib_watch.errors import NoConnection
 

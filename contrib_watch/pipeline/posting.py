@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from contrib_watch.ads.delivery import Decided, Decision, Delivery, Next
+from contrib_watch.ads.exchange import Answer, Outgoing
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Outcomes, Post, Status, in_columns
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import structlog
 
 from contrib_watch.ads.breaker import Breaker
+from contrib_watch.ads.exchange import Answer, Outgoing
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Status
 from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk

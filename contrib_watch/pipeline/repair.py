@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Delivery
+from contrib_watch.ads.exchange import Answer, Outgoing
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Outgoing
 from contrib_watch.core.model import Action, Post, Status
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.desk import Desk

@@ -21,8 +21,9 @@ import pytest
 from contrib_watch.adapters.connection import Collected, Connection, ConnectionLost
 from contrib_watch.adapters.endpoint import Endpoint, own_ipv4
 from contrib_watch.ads.backoff import Waits
+from contrib_watch.ads.exchange import Answer, LoggedIn, LoginEnded, Notice, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Limits, LoggedIn, Login, LoginEnded, Notice, Outgoing, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields
 from contrib_watch.core.model import Action

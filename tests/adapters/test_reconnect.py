@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from contrib_watch.adapters.connection import Connection, ConnectionLost
 from contrib_watch.adapters.endpoint import Endpoint, Line, open_websocket, own_ipv4
 from contrib_watch.ads.backoff import Waits
+from contrib_watch.ads.exchange import LoggedIn, LoginEnded, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, LoggedIn, Login, LoginEnded, Outgoing, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.errors import LoginRefused, NoConnection

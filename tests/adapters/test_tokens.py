@@ -19,8 +19,9 @@ from contrib_watch.adapters.connection import Collected, Connection, ConnectionL
 from contrib_watch.adapters.tokens import Platform, TokenLogin
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.backoff import Waits
+from contrib_watch.ads.exchange import Answer, LoggedIn, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Limits, LoggedIn, Login, Outgoing, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.ads.tokens import Account, Grant, Host, Token
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost, Endpoint
 from contrib_watch.adapters.trace import Trace, redacted
+from contrib_watch.ads.exchange import Outgoing
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, Login, Outgoing, Session
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.errors import ConfigurationError

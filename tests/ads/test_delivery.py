@@ -20,7 +20,7 @@ from contrib_watch.ads.delivery import (
     Next,
     as_refresh,
 )
-from contrib_watch.ads.session import Answer, Verdict
+from contrib_watch.ads.exchange import Answer, Verdict
 from contrib_watch.core.model import Action, Post, Status
 
 SPEC_NAKS = (

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from contrib_watch.ads.exchange import Notice, Outgoing, Verdict
 from contrib_watch.ads.item_streams import CLOSED, NOT_OPEN, STREAMS
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, Login, Notice, Outgoing, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.core.model import Action
 
 FORM = PostFormat(service="NIPROV", address="127.0.0.1", user_id=1, on_stream=True)

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.delivery import Decision, Delivery, Next
+from contrib_watch.ads.exchange import Answer, CloseConnection, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, CloseConnection, Limits, Login, Outgoing, Phase, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Phase, Session
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields
 from contrib_watch.core.model import Action, Post, Status

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.delivery import Delivery, Next
-from contrib_watch.ads.session import Answer, Limits, Login, Outgoing, Session, Verdict
+from contrib_watch.ads.exchange import Answer, Outgoing, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.core.model import Action, Post
 
 LOGGED_IN = b'{"ID":1,"Type":"Refresh","Domain":"Login","State":{"Stream":"Open","Data":"Ok"}}'

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contrib_watch.ads.exchange import Outgoing
 from contrib_watch.ads.messages import PostFormat, decode, field_texts, item_request
 from contrib_watch.ads.reading import (
     ANSWER_TIMEOUT_S,
@@ -21,7 +22,7 @@ from contrib_watch.ads.reading import (
     ItemRequest,
     Seen,
 )
-from contrib_watch.ads.session import Limits, Login, Outgoing, Phase, Session
+from contrib_watch.ads.session import Limits, Login, Phase, Session
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.simulator.core import SimulatedAds

@@ -11,23 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from contrib_watch.ads.exchange import Answer, CloseConnection, LoggedIn, LoginEnded, Notice, Outgoing, Verdict
 from contrib_watch.ads.messages import MAX_CONVERTED_BYTES, PONG, PostFormat
 from contrib_watch.ads.session import (
     DEFAULT_MAX_MSG_SIZE,
     DEFAULT_PING_TIMEOUT_S,
     LOGIN_TIMEOUT_S,
     RATE_BURST_S,
-    Answer,
-    CloseConnection,
     Limits,
-    LoggedIn,
     Login,
-    LoginEnded,
-    Notice,
-    Outgoing,
     Phase,
     Session,
-    Verdict,
 )
 from contrib_watch.config import load_dictionary
 from contrib_watch.config.settings import Fields

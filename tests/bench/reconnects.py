@@ -29,8 +29,9 @@ from rich.table import Table
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost, Endpoint
 from contrib_watch.ads.backoff import USUAL_WAITS, Waits
+from contrib_watch.ads.exchange import LoggedIn, Outgoing
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, LoggedIn, Login, Outgoing, Session
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.simulator.core import SimulatedAds

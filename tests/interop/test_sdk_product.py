@@ -22,8 +22,9 @@ from price_site import Site
 from sdk_provider import DEADLINE_S, MORE_FIELDS, SERVICE, Provider, RawClient, dictionary_texts, eventually
 
 from contrib_watch.adapters.connection import Connection, Endpoint
+from contrib_watch.ads.exchange import Answer, LoggedIn, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Answer, Limits, LoggedIn, Login, Outgoing, Session, Verdict
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.core.fields import Dictionary, Kind
 from contrib_watch.core.model import Action
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from virtual_site import SERVICE, NewSite, Site, make_feed, script, sheet
 
 from contrib_watch.ads.breaker import ANSWERS, FIRST_WAIT_S, LONGEST_WAIT_S, Breaker
-from contrib_watch.ads.session import Answer, Verdict
+from contrib_watch.ads.exchange import Answer, Verdict
 from contrib_watch.core.model import DropStatus
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.loop import Loop

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrib_watch.ads.delivery import Decided, Decision, Next
-from contrib_watch.ads.session import Answer, Verdict
+from contrib_watch.ads.exchange import Answer, Verdict
 from contrib_watch.core.model import Action, Outcome, Post, Status
 from contrib_watch.pipeline.posting import settled
 

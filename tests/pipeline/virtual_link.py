@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from contrib_watch.adapters.connection import Collected, ConnectionLost
+from contrib_watch.ads.exchange import Answer, CloseConnection, Event, LoginEnded, Outgoing
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.ads.session import Answer, CloseConnection, Event, LoginEnded, Outgoing, Session
+from contrib_watch.ads.session import Session
 from contrib_watch.errors import LoginRefused
 from contrib_watch.simulator.core import Closing, Reactions, ServerSession, SimulatedAds
 
