@@ -8,11 +8,12 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from connections import DEADLINE_S, PROMPT_S, endpoint, simulated, started, until
 from msgspec.structs import replace
 
 from contrib_watch.adapters.connection import Connection, ConnectionLost
@@ -20,48 +21,19 @@ from contrib_watch.adapters.endpoint import Endpoint, Line, open_websocket, own_
 from contrib_watch.ads.backoff import Waits
 from contrib_watch.ads.exchange import LoggedIn, LoginEnded, Outgoing, Verdict
 from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.session import Limits, Login, Session
-from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.errors import LoginRefused, NoConnection
-from contrib_watch.simulator.core import SimulatedAds
-from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
+from contrib_watch.simulator.faults import Fault, FaultKind
 from contrib_watch.simulator.server import SimulatedServer
 
-DEADLINE_S = 15.0
-PROMPT_S = 2.5
-DICTIONARY = load_dictionary(Fields())
 FORM = PostFormat(service="S", address="127.0.0.1", user_id=1)
 POST = Outgoing(1, FORM.text(1, "A=", Action.REFRESH, '{"BID":1}'))
 NOBODY = Endpoint(host="127.0.0.1", port=1)
 
 
-def simulated(*faults: Fault) -> SimulatedAds:
-    return SimulatedAds(DICTIONARY, FaultScript(faults))
-
-
-def endpoint(server: SimulatedServer, *, proxy: str = "") -> Endpoint:
-    return Endpoint(host=server.host, port=server.port, proxy=proxy)
-
-
-@contextmanager
-def started(*endpoints: Endpoint, waits: Waits) -> Iterator[Connection]:
-    session = Session(Login(user="analyst", app_id="256", position="127.0.0.1"), Limits(rate_limit=0))
-    connection = Connection(endpoints, session, connect_timeout_s=5, waits=waits)
-    connection.start()
-    with closing(connection):
-        yield connection
-
-
 def told(connection: Connection, enough: Callable[[list[object]], bool]) -> list[object]:
     """All events, until they are enough."""
-    until_s = time.monotonic() + DEADLINE_S
-    events: list[object] = []
-    while not enough(events):
-        left_s = until_s - time.monotonic()
-        assert left_s > 0, f"waited in vain; so far {events}"
-        events += connection.collect(left_s).events
-    return events
+    return [*until(connection, lambda came: enough([*came.events])).events]
 
 
 def losses(connection: Connection, count: int) -> list[ConnectionLost]:

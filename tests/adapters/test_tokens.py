@@ -44,6 +44,8 @@ CLIENTS = Clients()
 FORM = PostFormat(service="NIPROV", address="127.0.0.1", user_id=1)
 QUICK = Waits(first_s=0.05, longest_s=0.2, first_refused_s=0.1)
 
+pytestmark = pytest.mark.usefixtures("quick_collections", "nothing_is_left")
+
 
 @pytest.fixture(scope="module")
 def certificates() -> Certificates:
@@ -53,14 +55,6 @@ def certificates() -> Certificates:
 @pytest.fixture(scope="module")
 def ca_file(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificates.write(tmp_path_factory.mktemp("ca") / "ca.pem")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """No thread outlives its test."""
-    before = set(threading.enumerate())
-    yield
-    assert {thread.name for thread in threading.enumerate() if thread not in before} == set()
 
 
 Serve = Callable[..., "contextmanager[PlatformServer]"]
