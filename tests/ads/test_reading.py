@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import LOGIN, login_ok, opened
 
 from contrib_watch.ads.exchange import Outgoing
 from contrib_watch.ads.messages import PostFormat, decode, field_texts, item_request
@@ -22,32 +23,13 @@ from contrib_watch.ads.reading import (
     ItemRequest,
     Seen,
 )
-from contrib_watch.ads.session import Limits, Login, Phase, Session
+from contrib_watch.ads.session import Limits, Session
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.core.model import Action
 from contrib_watch.simulator.core import SimulatedAds
 
-LOGIN = Login(user="analyst", app_id="256", position="127.0.0.1")
 FORM = PostFormat(service="S", address="127.0.0.1", user_id=1)
 DICTIONARY = load_dictionary(Fields())
-
-
-def login(*, batches: bool = True, max_msg_size: int = 61_430) -> str:
-    key = {"Name": "analyst", "Elements": {"SupportBatchRequests": 7}} if batches else {"Name": "analyst"}
-    limits = {"MaxMsgSize": max_msg_size, "PingTimeout": 30}
-    state = {"Stream": "Open", "Data": "Ok"}
-    return json.dumps(
-        [{"ID": 1, "Type": "Refresh", "Domain": "Login", "Key": key, "State": state, "Elements": limits}]
-    )
-
-
-def opened(now_s: float = 0.0, **of_login: Any) -> Session:
-    session = Session(LOGIN, Limits(rate_limit=0, window=2))
-    session.connected(now_s)
-    session.receive(login(**of_login), now_s)
-    assert session.phase is Phase.OPEN
-    session.output()
-    return session
 
 
 def names(count: int) -> tuple[str, ...]:
@@ -107,12 +89,12 @@ def test_nothing_before_the_login() -> None:
     session.output()
     session.request(ItemRequest("S", ("A",)), 0.0)
     assert session.output() == []
-    session.receive(login(), 0.0)
+    session.receive(login_ok(), 0.0)
     assert [frame["Key"]["Name"] for frame in asked(session)] == ["A"]
 
 
 def test_single_requests_where_the_login_offers_no_batches() -> None:
-    session = opened(batches=False)
+    session = opened(login=login_ok(batches=False))
     session.request(ItemRequest("S", names(3)), 0.0)
     assert [(frame["ID"], frame["Key"]["Name"]) for frame in asked(session)] == [(2, "R0"), (3, "R1"), (4, "R2")]
 
@@ -127,7 +109,7 @@ def test_a_refused_batch_goes_again_as_single_requests() -> None:
 
 
 def test_no_frame_is_larger_than_the_server_takes() -> None:
-    session = opened(max_msg_size=400)
+    session = opened(login=login_ok(max_msg_size=400))
     session.request(ItemRequest("S", tuple(f"{'X' * 60}{n}" for n in range(10))), 0.0)
     frames = session.output()
     assert max(len(frame.encode()) for frame in frames) <= 400
@@ -135,14 +117,14 @@ def test_no_frame_is_larger_than_the_server_takes() -> None:
 
 
 def test_a_request_that_cannot_fit_is_answered() -> None:
-    session = opened(max_msg_size=256)
+    session = opened(login=login_ok(max_msg_size=256))
     session.request(ItemRequest("S", ("X" * 256, "A")), 0.0)
     assert one(session)[:5] == ("S", "X" * 256, Seen.CLOSED, {}, "TooLarge")
     assert [frame["Key"]["Name"] for frame in asked(session)] == ["A"]
 
 
 def test_posts_keep_their_window_and_requests_do_not_wait_for_it() -> None:
-    session = opened()
+    session = opened(window=2)
     session.post([Outgoing(n, FORM.text(n, f"P{n}", Action.REFRESH, '{"BID":1}')) for n in range(1, 5)], 0.0)
     session.request(ItemRequest("S", ("A",)), 0.0)
     sent = asked(session)
@@ -260,7 +242,7 @@ def test_a_lost_connection_answers_all() -> None:
     assert Counter(answer.seen for answer in answers) == {Seen.LOST: MOST_OUTSTANDING + 5}
     assert {answer.name for answer in answers} == set(names(MOST_OUTSTANDING + 5))
     session.connected(2.0)
-    session.receive(login(), 2.0)
+    session.receive(login_ok(), 2.0)
     assert [frame["ID"] for frame in asked(session)] == [1]  # the login alone
 
 

@@ -5,31 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sessions import login_ok, opened
+
 from contrib_watch.ads.reading import BATCH_ITEMS, ItemRequest, Seen
-from contrib_watch.ads.session import Limits, Login, Phase, Session
+from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.ads.watching import REOPEN_S, STREAMS, Change, ItemChange
 from contrib_watch.config import Fields, load_dictionary
 from contrib_watch.simulator.core import ServerSession, SimulatedAds
 
 FIRST = STREAMS.start
-
-
-def login(*, batches: bool = True, max_msg_size: int = 61_430) -> str:
-    key = {"Name": "analyst", "Elements": {"SupportBatchRequests": 7}} if batches else {"Name": "analyst"}
-    limits = {"MaxMsgSize": max_msg_size, "PingTimeout": 30}
-    state = {"Stream": "Open", "Data": "Ok"}
-    return json.dumps(
-        [{"ID": 1, "Type": "Refresh", "Domain": "Login", "Key": key, "State": state, "Elements": limits}]
-    )
-
-
-def opened(now_s: float = 0.0, **of_login: Any) -> Session:
-    session = Session(Login(user="analyst", app_id="256", position="127.0.0.1"), Limits(rate_limit=0))
-    session.connected(now_s)
-    session.receive(login(**of_login), now_s)
-    assert session.phase is Phase.OPEN
-    session.output()
-    return session
 
 
 def said(session: Session) -> list[Any]:
@@ -97,7 +81,7 @@ def test_many_items_go_in_batches_each_of_one_service_and_view() -> None:
 
 
 def test_a_frame_is_never_above_what_the_server_takes() -> None:
-    session = opened(max_msg_size=600)
+    session = opened(login=login_ok(max_msg_size=600))
     names = tuple("R" * 100 + str(n) for n in range(10))
     session.watch(ItemRequest("S", names), 0.0)
     frames = session.output()
@@ -113,7 +97,7 @@ def test_a_frame_is_never_above_what_the_server_takes() -> None:
 
 
 def test_a_server_without_batches() -> None:
-    session = opened(batches=False)
+    session = opened(login=login_ok(batches=False))
     session.watch(ItemRequest("S", ("A", "B")), 0.0)
     assert [one["Key"]["Name"] for one in said(session)] == ["A", "B"]
     session = opened()  # one that says it takes them, and then does not
@@ -142,7 +126,7 @@ def test_what_is_closed_for_good_stays_closed() -> None:
     assert heard(session, refresh(FIRST, BID=1)) == []  # too late: nobody watches it
     session.disconnected(1.0, "gone")
     session.connected(2.0)
-    session.receive(login(), 2.0)
+    session.receive(login_ok(), 2.0)
     session.output()
     session.tick(2.0 + 2 * REOPEN_S)
     assert said(session) == []
@@ -176,7 +160,7 @@ def test_a_lost_connection_is_told_and_everything_opened_again() -> None:
     session.watch(ItemRequest("S", ("D",)), 1.5)  # while there is none
     assert session.output() == []
     session.connected(2.0)
-    session.receive(login(), 2.0)
+    session.receive(login_ok(), 2.0)
     assert [one["Key"]["Name"] for one in said(session)[1:]] == [["C", "A", "D"]]
 
 
