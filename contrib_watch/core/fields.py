@@ -23,6 +23,16 @@ __all__ = ["Dictionary", "FieldDef", "Kind", "Typed", "read_column", "type_colum
 MAX_CELL_BYTES = 1_000
 """A longer cell holds no field's value: it is refused before anything looks at its text."""
 
+STRUCK_OUT = Complaint(
+    "is struck out, or a part of it or its column's name is",
+    "remove what does not hold any more, or take the strikethrough off",
+)
+ANNOTATED = Complaint(
+    "has a part that is raised or lowered, such as a footnote's sign",
+    "write the value alone, and footnotes in a column that is not contributed",
+)
+"""What people do to a cell's looks that makes another value of it, whatever the field."""
+
 _NO_TOKEN = pa.scalar(None, pa.string())
 
 
@@ -196,6 +206,10 @@ class _WrongKind:
                 )
             case CellKind.BOOLEAN:
                 return Complaint("is TRUE or FALSE, which no field takes", "write the value itself into the cell")
+            case CellKind.STRUCK:
+                return STRUCK_OUT
+            case CellKind.RAISED:
+                return ANNOTATED
             case CellKind.DISGUISED:
                 wanted = "Text" if self._field in (Kind.TEXT, Kind.ENUM) else "Number"
                 return Complaint(

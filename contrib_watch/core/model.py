@@ -134,6 +134,10 @@ class CellKind(IntEnum):
     """A number shown times 100 with a percent sign; its text is the stored number, ``0.045`` for 4.5 %."""
     DISGUISED = 10
     """A value whose format shows another one; its text says both: ``1234 (seen as 1 in the format 0,)``."""
+    STRUCK = 11
+    """A value that is struck out, in part or by the name of its column."""
+    RAISED = 12
+    """A text of which a part is raised or lowered: ``AA`` with a footnote's sign is stored as ``AA1``."""
 
 
 @dataclass(frozen=True, kw_only=True)

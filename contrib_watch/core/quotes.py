@@ -18,7 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contrib_watch.core.columns import Columns, Each, filtered, table_of, text_index
-from contrib_watch.core.fields import Dictionary, FieldDef, Kind, Typed, read_column, type_column
+from contrib_watch.core.fields import (
+    ANNOTATED,
+    STRUCK_OUT,
+    Dictionary,
+    FieldDef,
+    Kind,
+    Typed,
+    read_column,
+    type_column,
+)
 from contrib_watch.core.model import CellKind, Cells, Feed, Problem, Quotes, shown
 from contrib_watch.core.numerals import SAFE_DIGITS
 from contrib_watch.core.readers import (
@@ -358,10 +367,15 @@ def _fits(rics: pa.StringArray) -> pa.BooleanArray:
 
 def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> Complaint:
     kind = CellKind.TEXT if kinds is None else CellKind(kinds[index].as_py())
-    if kind is CellKind.DISGUISED:
-        return Complaint(
-            "is not what a person sees, because of its format", "format the cell as Text and check the RIC"
-        )
+    match kind:
+        case CellKind.DISGUISED:
+            return Complaint(
+                "is not what a person sees, because of its format", "format the cell as Text and check the RIC"
+            )
+        case CellKind.STRUCK:
+            return STRUCK_OUT
+        case CellKind.RAISED:
+            return ANNOTATED
     if kind not in (CellKind.TEXT, CellKind.BLANK):
         return Complaint("is not a text cell, as a RIC must be", "format the cell as Text and type the RIC again")
     if not ric:
@@ -385,10 +399,9 @@ def _repeated_rics(table: _Table) -> dict[str, list[int]]:
     encoded = table.rics.dictionary_encode()
     if len(encoded.dictionary) == len(encoded):
         return {}
-    codes = pd.Series(encoded.indices.to_numpy())
-    repeated = codes.duplicated(keep=False).to_numpy() & table.is_ric.to_numpy(zero_copy_only=False)
+    codes = pd.Series(encoded.indices.to_numpy())[table.is_ric.to_numpy(zero_copy_only=False)]
     groups: dict[str, list[int]] = defaultdict(list)
-    for index in np.flatnonzero(repeated).tolist():
+    for index in codes.index[codes.duplicated(keep=False)].tolist():
         groups[table.rics[index].as_py()].append(index)
     return groups
 
@@ -431,16 +444,19 @@ def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, li
 
 def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
     """Rows whose RIC also stands in a row that is not read, or looks like one that cannot be a RIC (``A=X`` with a
-    no-break space): that row may be another copy of them, with other values.
+    no-break space, 5930 as a number): that row may be another copy of them, with other values. One that is struck out
+    says itself that it is not meant.
     """
     lines: dict[str, list[int]] = defaultdict(list)
     for line in cells.malformed:
         for ric in line.rics:
             lines[ric].append(line.row)
-    others = pc.indices_nonzero(pc.invert(table.is_ric))
-    texts = table.rics.take(others)
-    for index, text, seen in zip(others.to_pylist(), texts.to_pylist(), bare(texts).to_pylist(), strict=True):
-        if seen not in ("", text):  # equal texts are repeated RICs
+    is_other = pc.invert(table.is_ric)
+    if cells.kinds is not None:
+        is_other = pc.and_(is_other, pc.not_equal(cells.kinds[layout.ric], CellKind.STRUCK.value))
+    others = pc.indices_nonzero(is_other)
+    for index, seen in zip(others.to_pylist(), bare(table.rics.take(others)).to_pylist(), strict=True):
+        if seen:
             lines[seen].append(_row(cells, index))
     if not lines:
         return []

@@ -326,37 +326,6 @@ def test_rich_and_phonetic_texts_are_read_once() -> None:
     assert second(by_hand(body(cell))) == ("a b", K.TEXT)
 
 
-@pytest.mark.parametrize(
-    ("look", "pieces", "kind"),
-    [
-        ({"font_script": 1}, ("101.5", "1"), K.DISGUISED),
-        ({"font_script": 2}, ("101.5", "1"), K.DISGUISED),
-        ({"font_strikeout": True}, ("10", "5"), K.DISGUISED),
-        ({"bold": True}, ("101.5", "1"), K.TEXT),
-        ({"font_script": 1}, ("Name", "1"), K.TEXT),
-    ],
-)
-def test_a_number_with_a_footnotes_sign_is_not_what_is_stored(
-    look: dict[str, Any], pieces: tuple[str, str], kind: K
-) -> None:
-    def write(book: Any, sheet: Any) -> None:
-        sheet.write_row(0, 0, ["RIC", "BID"])
-        sheet.write_string(1, 0, "A=X")
-        sheet.write_rich_string(1, 1, pieces[0], book.add_format(look), pieces[1])
-
-    told = " (a part of it is raised, lowered or struck out)" if kind is K.DISGUISED else ""
-    assert second(by_xlsxwriter(write)) == ("".join(pieces) + told, kind)
-
-
-def test_a_raised_part_of_a_text_in_its_cell_is_seen_too() -> None:
-    run = '<r><t>101.5</t></r><r><rPr><vertAlign val="%s"/></rPr><t>1</t></r>'
-    cells = [
-        second(by_hand(body(f'<c r="B2" t="inlineStr"><is>{run % value}</is></c>')))
-        for value in ("superscript", "baseline")
-    ]
-    assert [kind for _, kind in cells] == [K.DISGUISED, K.TEXT]
-
-
 # Layout
 
 

@@ -54,6 +54,7 @@ def sheet_hazards() -> Iterator[Hazard]:
     yield from _numbers()
     yield from _formats()
     yield from _dates()
+    yield from _struck_out()
     yield from _hidden()
     yield from _sheets()
     yield from _extent()
@@ -65,6 +66,7 @@ def _rics() -> Iterator[Hazard]:
     yield book(
         "ric-as-number", "005930 became 5930, and 1E5 became 100000", rows([5930, 1, 2], [1e5, 1, 2]), PUBLISHED
     )
+    yield book("ric-as-number-and-text", "the same RIC as a number and as a text, with other prices", rows([5930, 1, 2], ["5930", 3, 4]), PUBLISHED)  # fmt: skip
     yield book("ric-as-date", "MAR1 became the first of March", rows([date(2026, 3, 1), 1, 2]), PUBLISHED)
     yield book("ric-as-boolean", "TRUE is a boolean", rows([True, 1, 2]), PUBLISHED)
     yield book("ric-as-formula", "=BRT- is a formula without a result", rows(["=BRT-", 1, 2]), PUBLISHED)
@@ -248,6 +250,37 @@ def _of_1904(sheet: Any) -> None:
 def _dated(sheet: Any) -> None:
     for cell in ("B2", "B3", "B4"):
         sheet[cell].number_format = "yyyy-mm-dd"
+
+
+def _struck_out() -> Iterator[Hazard]:
+    given = (["A=X", 1, 2], ["B=X", 3, 4])
+    b = {"B=X": "BID 3 ASK 4"}
+    yield book("struck-out-price", "a price that is struck out", rows(*given, edit=_strike("B2")), {**PUBLISHED, **b})
+    yield book("struck-out-row", "a whole row", rows(*given, edit=_strike("A2", "B2", "C2")), {**PUBLISHED, **b})
+    yield book("struck-out-copy", "an old row, struck out, above the new one of the RIC", rows(*given, ["A=X", 5, 6], edit=_strike("A2", "B2", "C2")), {**PUBLISHED, **b, "A=X": "BID 5 ASK 6"})  # fmt: skip
+    yield book("struck-out-ric", "a RIC that is struck out", rows(*given, edit=_strike("A2")), {**PUBLISHED, **b})
+    yield book("struck-out-column", "the name of a column that is struck out", rows(*given, edit=_strike("C1")))
+    yield book("struck-out-note", "a text that is struck out in a column that is not contributed", lambda: by_openpyxl(["RIC", "BID", "Note"], ["A=X", 1, "check"], edit=_strike("C2")), {"A=X": "BID 1"}, feed={"ignore_columns": ("Note",)})  # fmt: skip
+    yield book("struck-out-by-rule", "conditional formatting that strikes out", written(_with_striking_rule))
+    yield book("footnote-behind-price", "a price as text with a footnote's sign", written(_with_footnote), PUBLISHED)
+
+
+def _strike(*names: str) -> Callable[[Any], None]:
+    def edit(sheet: Any) -> None:
+        for name in names:
+            sheet[name].font = Font(strike=True)
+
+    return edit
+
+
+def _with_striking_rule(workbook: Any, sheet: Any) -> None:
+    struck = workbook.add_format({"font_strikeout": True})
+    sheet.conditional_format("B2:C9", {"type": "cell", "criteria": ">=", "value": 1000, "format": struck})
+
+
+def _with_footnote(workbook: Any, sheet: Any) -> None:
+    sheet.write_string("A3", "A=X")
+    sheet.write_rich_string("B3", "101.5", workbook.add_format({"font_script": 1}), "1")
 
 
 def _hidden() -> Iterator[Hazard]:

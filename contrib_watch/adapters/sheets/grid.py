@@ -83,7 +83,8 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
     kept = _without(body, held)
     ric = names.index(feed.ric_column) if feed.ric_column in names else None
     rics = _rics([row for _, row in kept], ric) if held else set()
-    typed = [_column([row[column] for _, row in kept]) for column in columns]
+    header = grid[feed.header_row - 1]
+    typed = [_column(header[column], [row[column] for _, row in kept]) for column in columns]
     return Cells(
         sheet=sheet,
         header=tuple(names[column] for column in columns),
@@ -174,8 +175,15 @@ def _line(row: list[Any]) -> str:
     return " | ".join(_typed(value)[0] for value in row).strip(" |")
 
 
-def _column(values: list[Any]) -> tuple[pa.Array, pa.Array]:
-    """Texts (null: blank) and kinds of one column."""
+def _column(name: Any, values: list[Any]) -> tuple[pa.Array, pa.Array]:
+    """Texts (null: blank) and kinds of the column below ``name``, which strikes them out where it is struck out."""
+    texts, kinds = _texts_and_kinds(values)
+    if isinstance(name, Special) and name.kind is CellKind.STRUCK:
+        kinds = pc.if_else(pc.equal(kinds, int(CellKind.BLANK)), kinds, pa.scalar(int(CellKind.STRUCK), pa.uint8()))
+    return texts, kinds
+
+
+def _texts_and_kinds(values: list[Any]) -> tuple[pa.Array, pa.Array]:
     types = set(map(type, values))
     if types == {float}:
         return number_texts(values), _repeat(CellKind.NUMBER, len(values))

@@ -8,7 +8,6 @@ same in two passes, at four times the cost, and would then no longer be an indep
 from __future__ import annotations
 
 import math
-import posixpath
 import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
@@ -39,12 +38,16 @@ class BrokenMarkup(ValueError):  # noqa: N818 - reads as what it is
 
 @dataclass(frozen=True)
 class Styles:
-    """The number formats of a workbook that do not show every value as it is stored."""
+    """What a workbook's styles do to the values in its cells."""
 
     cells: Mapping[int, NumberFormat] = field(default_factory=dict)
-    """By a cell's ``s``."""
+    """The formats that do not show every value as it is stored, by a cell's ``s``."""
+    struck: Set[int] = frozenset()
+    """Each ``s`` that strikes a cell out."""
     rules: Mapping[int, NumberFormat] = field(default_factory=dict)
-    """Of conditional formatting, by a rule's ``dxfId``."""
+    """Such formats of conditional formatting, by a rule's ``dxfId``."""
+    striking: Set[int] = frozenset()
+    """Each ``dxfId`` that strikes a cell out."""
     count: int = 1
     """How many styles a cell's ``s`` may choose from; without any definition, there is the one of all cells."""
 
@@ -73,6 +76,8 @@ class Marks:
     """The totals rows of Excel's tables."""
     conditional: list[str] = field(default_factory=list)
     """Number formats of conditional formatting that may show values as others."""
+    strikes_by_rule: bool = False
+    """Conditional formatting strikes values out."""
 
 
 def index_of(text: str) -> int:
@@ -133,38 +138,14 @@ def number_text(number: float) -> str:
     return text
 
 
-def table_parts(sheet: str, relations: bytes) -> list[str]:
-    """The parts of the tables on the sheet in the part ``sheet``, from its relations."""
-    parts: list[str] = []
-
-    def relation(tag: str, attributes: Attributes) -> None:
-        if tag == "Relationship" and attributes.get("Type", "").endswith("/table"):
-            target = posixpath.join("/", posixpath.dirname(sheet), attributes["Target"])
-            parts.append(posixpath.normpath(target)[1:])
-
-    walk(relations, relation)
-    return parts
-
-
-def totals_rows(table: bytes) -> range:
-    """The totals rows of a table of Excel's, from ``xl/tables/table1.xml``; as a rule none or one."""
-    rows = range(0)
-
-    def element(tag: str, attributes: Attributes) -> None:
-        nonlocal rows
-        if tag == "table":
-            last = area(attributes["ref"])[2]
-            rows = range(last - int(attributes.get("totalsRowCount", "0")) + 1, last + 1)
-
-    walk(table, element)
-    return rows
-
-
 def disguising_styles(styles: bytes) -> Styles:
-    """The number formats that do not show every value as it is stored, from ``xl/styles.xml``."""
+    """What the styles in ``xl/styles.xml`` do to values."""
     codes: dict[int, str] = {}
     by_cell: list[int] = []
     by_rule: list[str] = []
+    fonts: list[bool] = []  # struck out?
+    font_of: list[int] = []
+    striking: set[int] = set()
     sections: list[str] = []
 
     def element(tag: str, attributes: Attributes) -> None:
@@ -177,6 +158,14 @@ def disguising_styles(styles: bytes) -> Styles:
                     raise BrokenMarkup(f"its number format {number} has two definitions")
             case "xf", ["cellXfs"]:
                 by_cell.append(index_of(attributes.get("numFmtId", "0")))
+                font_of.append(index_of(attributes.get("fontId", "0")))
+            case "font", ["fonts"]:
+                fonts.append(False)
+            case "strike", ["font"] if _alters(tag, attributes):
+                if "dxf" in sections:
+                    striking.add(len(by_rule) - 1)
+                else:
+                    fonts[-1] = True
             case "dxf", ["dxfs"]:
                 by_rule.append("General")
             case "numFmt", ["dxf"]:
@@ -191,7 +180,9 @@ def disguising_styles(styles: bytes) -> Styles:
     rules = enumerate(map(NumberFormat.of, by_rule))
     return Styles(
         cells={index: formats[number] for index, number in enumerate(by_cell) if not formats[number].is_plain},
+        struck={index for index, font in enumerate(font_of) if fonts[font : font + 1] == [True]},
         rules={index: shown for index, shown in rules if not shown.is_plain},
+        striking=striking,
         count=len(by_cell) or 1,
     )
 
@@ -240,28 +231,30 @@ def has_altered_texts(strings: bytes) -> bool:
     return _ALTERING.search(strings) is not None
 
 
-def altered_texts(part: bytes) -> frozenset[int]:
-    """The numbers of the shared texts of which a part is raised, lowered or struck out: ``101.5`` with a footnote's
-    sign is stored as ``101.51``.
+def altered_texts(part: bytes) -> dict[int, CellKind]:
+    """The numbers of the shared texts of which a part is struck out (STRUCK), raised or lowered (RAISED): ``101.5``
+    with a footnote's sign is stored as ``101.51``.
     """
-    found: set[int] = set()
+    found: dict[int, CellKind] = {}
     number = 0
 
     def element(tag: str, attributes: Attributes) -> None:
-        if _alters(tag, attributes):
-            found.add(number)
+        if kind := _alters(tag, attributes):
+            found[number] = min(kind, found.get(number, kind))
 
     def end(tag: str) -> None:
         nonlocal number
         number += tag == "si"
 
     walk(part, element, end)
-    return frozenset(found)
+    return found
 
 
-def _alters(tag: str, attributes: Attributes) -> bool:
-    value = attributes.get("val", "")
-    return (tag == "strike" and value not in ("0", "false")) or (tag == "vertAlign" and value != "baseline")
+def _alters(tag: str, attributes: Attributes) -> CellKind | None:
+    """What a property of a font makes of a text: STRUCK, RAISED or nothing."""
+    if tag == "strike" and may_be_true(attributes.get("val", "1")):
+        return CellKind.STRUCK
+    return CellKind.RAISED if tag == "vertAlign" and attributes.get("val") != "baseline" else None
 
 
 def _keeps_blanks(text: Attributes) -> bool:
@@ -275,7 +268,7 @@ def _as_shown(text: str) -> str:
 
 
 def scan_sheet(
-    sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool, altered: Set[int] = frozenset()
+    sheet: bytes, strings: list[str], styles: Styles, *, recalculates: bool, altered: Mapping[int, CellKind]
 ) -> Marks:
     """One pass over a worksheet's XML; ``altered`` are the altered_texts among ``strings``.
 
@@ -290,7 +283,9 @@ def scan_sheet(
 class _SheetScanner:
     """expat's callbacks; a cell is decided where it ends."""
 
-    def __init__(self, strings: list[str], styles: Styles, altered: Set[int], *, recalculates: bool) -> None:
+    def __init__(
+        self, strings: list[str], styles: Styles, altered: Mapping[int, CellKind], *, recalculates: bool
+    ) -> None:
         self.marks = Marks()
         self._altered = altered
         self._strings = strings
@@ -305,7 +300,8 @@ class _SheetScanner:
         self._attributes: Attributes = {}
         self._pieces: list[str] = []
         self._taking = self._phonetic = self._formula = self._has_value = False
-        self._keeps_blanks = self._is_altered = False
+        self._keeps_blanks = False
+        self._alteration: CellKind | None = None
         self._text_begin = 0
 
     def element(self, tag: str, attributes: Attributes) -> None:
@@ -347,17 +343,18 @@ class _SheetScanner:
                 self.marks.hidden_columns += _gaps(sorted((*self._wide, *self.marks.hidden_columns)))
             case "sheetView":
                 self._hides_zeros |= may_be_false(attributes.get("showZeros"))
-            case "cfRule" if shown := self._rule(attributes):
-                self.marks.conditional.append(shown.code)
+            case "cfRule" if (number := attributes.get("dxfId")) is not None:
+                shown = self._styles.rules.get(index_of(number))
+                self.marks.conditional += [] if shown is None else [shown.code]
+                self.marks.strikes_by_rule |= int(number) in self._styles.striking
             case "numFmt":  # in a rule of newer programs, which holds its own style
                 code = attributes.get("formatCode", "")
                 self.marks.conditional += [] if NumberFormat.of(code).is_plain else [code]
-            case "strike" | "vertAlign":
-                self._is_altered |= _alters(tag, attributes)
-
-    def _rule(self, attributes: Attributes) -> NumberFormat | None:
-        number = attributes.get("dxfId")
-        return None if number is None else self._styles.rules.get(index_of(number))
+            case "strike" | "vertAlign" if kind := _alters(tag, attributes):
+                if self._has_value:
+                    self._alteration = min(kind, self._alteration or kind)
+                elif kind is CellKind.STRUCK:  # in a rule, too
+                    self.marks.strikes_by_rule = True
 
     def end(self, tag: str) -> None:
         if tag in ("v", "t"):
@@ -368,6 +365,7 @@ class _SheetScanner:
             self._phonetic = False
         elif tag == "c":
             self._end_cell()
+            self._has_value = False
 
     def characters(self, text: str) -> None:
         if self._taking:
@@ -399,7 +397,8 @@ class _SheetScanner:
         if self._style >= self._styles.count:
             raise BrokenMarkup(f"the cell {letters_of(column)}{self._row} has a style that does not exist")
         self._pieces = []
-        self._formula = self._has_value = self._is_altered = False
+        self._formula = self._has_value = False
+        self._alteration = None
 
     def _begin_value(self) -> None:
         if self._has_value:
@@ -443,9 +442,11 @@ class _SheetScanner:
             special = (CellKind.ERROR, text)
         elif kind == "d":
             special = _iso(text)
+        if special == (CellKind.TEXT, ""):
+            return
+        if self._style in self._styles.struck and (special is None or special[1].strip()):
+            special = CellKind.STRUCK, special[1] if special is not None else _stored(text, kind)
         if special is not None:
-            if special == (CellKind.TEXT, ""):
-                return
             self.marks.special[self._row, self._column] = special
         self.marks.filled += 1
 
@@ -463,8 +464,8 @@ class _SheetScanner:
         return kind, shown.disguise(text) if kind is CellKind.DISGUISED else text
 
     def _text(self, text: str) -> tuple[CellKind, str]:
-        if self._is_altered and not any(map(str.isalpha, text)):
-            return CellKind.DISGUISED, f"{text} (a part of it is raised, lowered or struck out)"
+        if self._alteration is not None and text.strip():
+            return self._alteration, text
         shown = self._formats.get(self._style) if self._formats else None
         if shown is None or shown.shows_text or not text:
             return CellKind.TEXT, text
@@ -489,7 +490,7 @@ class _SheetScanner:
         number = index.strip()
         if not re.fullmatch("[0-9]{1,9}", number) or int(number) >= len(self._strings):
             raise BrokenMarkup(f'the shared text "{index}" is not there')
-        self._is_altered = int(number) in self._altered
+        self._alteration = self._altered.get(int(number))
         return unescape(self._strings[int(number)])
 
 
@@ -507,6 +508,13 @@ def _number(text: str) -> float:
     if not _DECIMAL.fullmatch(text):
         raise BrokenMarkup(f'"{text}" is stored as a number')
     return float(text)
+
+
+def _stored(text: str, kind: str) -> str:
+    """A number's or a boolean's text."""
+    if kind == "b":
+        return "FALSE" if text == "0" else "TRUE"
+    return number_text(_number(text))
 
 
 def _iso(text: str) -> tuple[CellKind, str]:

@@ -59,9 +59,9 @@ _ATTRIBUTES = re.compile(rb"(?:%b)*+ ?/?" % _ATTRIBUTE)
 
 _AROUND = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:<\?xml[^<>]*\?>)?"
-    rb"(?:[^<>]++|</?(?!(?:[\w.-]+:)?(?:mergeCell|numFmt)[ />])[A-Za-z][\w:.-]*(?:%b)*+ ?/?>)*+" % _ATTRIBUTE
+    rb"(?:[^<>]++|</?(?!(?:[\w.-]+:)?(?:mergeCell|numFmt|strike)[ />])[A-Za-z][\w:.-]*(?:%b)*+ ?/?>)*+" % _ATTRIBUTE
 )
-"""What stands around the rows: neither merged cells nor number formats of conditional formatting."""
+"""What stands around the rows: neither merged cells nor what conditional formatting does to values."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Extent:
 def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
     """The extent of a sheet without anything that its values do not tell; None where that is not certain.
 
-    ``sheet`` and ``strings`` are the XML of the worksheet and of the shared strings, ``styles`` the formats
-    that do not show every value as it is stored.
+    ``sheet`` and ``strings`` are the XML of the worksheet and of the shared strings, ``styles`` what the styles do to
+    values.
     """
     begin, end = sheet.find(b"<sheetData>"), sheet.rfind(b"</sheetData>")
     if begin < 0 or end < 0 or _has(strings, (b"_x", b"<rPh")) or _BLANK_END.search(strings):
@@ -96,7 +96,7 @@ def plain_extent(sheet: bytes, strings: bytes, styles: Styles) -> Extent | None:
         return None
     if not _are_plain(data, styles):
         return None
-    if styles.rules and _has(sheet, (b" dxfId=",)):
+    if (styles.rules or styles.striking) and _has(sheet, (b" dxfId=",)):
         return None
     if _ROWS.fullmatch(data) is None:
         return None
@@ -151,13 +151,11 @@ def _columns(rows: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], bool]:
 
 
 def _are_plain(data: bytes, styles: Styles) -> bool:
-    """Whether all styles of cells exist and show every value as it is stored."""
+    """Whether all styles of cells exist and show every value as it is stored, and as one that holds."""
     used = set(_STYLE.findall(data))
-    return 0 not in styles.cells and all(
-        len(style) < 10
-        and b"%d" % int(style) == style
-        and int(style) < styles.count
-        and int(style) not in styles.cells
+    telling = styles.cells.keys() | styles.struck
+    return 0 not in telling and all(
+        len(style) < 10 and b"%d" % int(style) == style and int(style) < styles.count and int(style) not in telling
         for style in used
     )
 

@@ -157,6 +157,8 @@ def _typed(cell: Any) -> Typed:
     value = cell.value
     if value is None or value == "":
         return _BLANK
+    if cell.has_style and cell.font.strike:
+        return str(value), int(CellKind.STRUCK)
     match cell.data_type:
         case "n":
             return _number(value), int(kind_shown(cell.number_format, (value > 0) - (value < 0)))

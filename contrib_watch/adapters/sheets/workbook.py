@@ -22,11 +22,10 @@ from contrib_watch.adapters.sheets.markup import (
     letters_of,
     scan_sheet,
     shared_strings,
-    table_parts,
-    totals_rows,
 )
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.adapters.sheets.plain import plain_extent
+from contrib_watch.adapters.sheets.tables import table_parts, totals_rows
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -45,7 +44,7 @@ class _Markup:
 
     def scan(self) -> Marks:
         texts = shared_strings(self.strings) if self.strings else []
-        altered = altered_texts(self.strings) if has_altered_texts(self.strings) else frozenset[int]()
+        altered = altered_texts(self.strings) if has_altered_texts(self.strings) else {}
         return scan_sheet(self.sheet, texts, self.styles, recalculates=self.recalculates, altered=altered)
 
 
@@ -177,6 +176,13 @@ def _check_rules(marks: Marks, package: Package) -> None:
             f'the sheet\'s conditional formatting has the number format "{code}", which shows values as others',
             where=package.filename,
             hint="Remove the number format from the rule (Home, Conditional Formatting, Manage Rules)",
+        )
+    if marks.strikes_by_rule:
+        raise UnreadableFile(
+            "the sheet's conditional formatting strikes values out, and which ones is not stored",
+            where=package.filename,
+            hint="Remove the strikethrough from the rule (Home, Conditional Formatting, Manage Rules),"
+            " and empty the cells that do not hold",
         )
 
 
