@@ -102,7 +102,7 @@ def drops(
 @CSV
 @click.argument("date")
 def day(config_path: Path, as_json: bool, as_csv: bool, date: str) -> None:
-    """What the drops of DATE contributed, by feed; what was excluded, and why; what was missing."""
+    """What the drops of DATE contributed, by feed, what had no answer, what was excluded, and what is missing."""
     from contrib_watch.cli.auditing import one_day, show
 
     with opened(config_path, reading=True) as desk:
@@ -110,14 +110,17 @@ def day(config_path: Path, as_json: bool, as_csv: bool, date: str) -> None:
     show(found, ("feed", "drop", "run", "file", "what", "status", "count", "why", "rics"), as_json, as_csv)
 
 
-@audit.command("as-of", short_help="The values in the market at a time.")
+@audit.command("as-of", short_help="The last acknowledged values at a time.")
 @CONFIG
 @JSON
 @CSV
 @click.argument("time")
 @click.argument("ric", nargs=-1)
 def as_of(config_path: Path, as_json: bool, as_csv: bool, time: str, ric: tuple[str, ...]) -> None:
-    """What the ADS had acknowledged of every item, or of each RIC, at TIME; where that is a date, at its end."""
+    """What the ADS had acknowledged of every item, or of each RIC, at TIME; where that is a date, at its end.
+
+    What it was posted without an answer it may have held instead: `audit ric` shows that as unconfirmed.
+    """
     from contrib_watch.cli.auditing import show, values_as_of
 
     with opened(config_path, reading=True) as desk:

@@ -197,14 +197,16 @@ def _last_moment(given: str) -> str:
 
 
 def _moment(given: str, *, end: bool) -> datetime:
+    hint = "Write 2026-11-22, 2026-11-22T16:30 or 2026-11-22T16:30:00Z"
     try:
         moment = datetime.fromisoformat(given)
+        if end and _is_date(given):
+            moment = datetime.combine(moment.date() + timedelta(days=1), time())
+        return moment.astimezone(UTC)  # one without a time zone is local, by the rules of its date
     except ValueError:
-        hint = "Write 2026-11-22, 2026-11-22T16:30 or 2026-11-22T16:30:00Z"
         raise ConfigurationError(f"{given!r} is no date or time", hint=hint) from None
-    if end and _is_date(given):
-        moment = datetime.combine(moment.date() + timedelta(days=1), time())
-    return moment.astimezone(UTC)  # one without a time zone is local, by the rules of its date
+    except OverflowError:
+        raise ConfigurationError(f"{given!r} is beyond the times that can be told", hint=hint) from None
 
 
 def _is_date(given: str) -> bool:

@@ -41,10 +41,11 @@ def verified(desk: Desk, folders: Iterable[Path]) -> tuple[list[str], bool]:
     ]
     wrong = [str(proven.misfit)] if proven.misfit else []
     wrong += _lost_contents(desk, proven) if not wrong else []
+    written = _recorded(desk)  # before the folders are looked at, while `run` may be writing the next report
     found = {folder: list(map(_looked_at, pages(folder))) for folder in folders}
     lines += [f"{folder}: {plural(len(reports), 'report')} compared" for folder, reports in found.items()]
     if found:
-        wrong += _compared(desk, proven, [report for reports in found.values() for report in reports])
+        wrong += _compared(desk, proven, written, [report for reports in found.values() for report in reports])
     lines += [f"DOES NOT FIT: {one}" for one in wrong] or ["everything fits"]
     return lines, not wrong
 
@@ -80,28 +81,36 @@ def _looked_at(page: Path) -> _Report | _Unreadable:
         return _Unreadable(page, error.strerror or str(error))
 
 
-def _compared(desk: Desk, proven: Proven, there: Sequence[_Report | _Unreadable]) -> list[str]:
-    """What does not fit of the reports, in the order of the records that they name."""
-    wrong = [f"{one.path}: it cannot be read: {one.why}" for one in there if isinstance(one, _Unreadable)]
-    reports = [one for one in there if isinstance(one, _Report)]
-    wrong += _of_others(desk, [one.says for one in reports if one.says.state != desk.state.state_id])
-    recorded = {
+def _recorded(desk: Desk) -> dict[tuple[str, str], int]:
+    """Name and SHA-256 of every report's file that was written, with the number of its record."""
+    return {
         (name, sha256): number
         for number, body in report_records(desk.state)
         for name, sha256 in body["sha256"].items()
     }
-    known = _Known(recorded.keys(), {name for name, _ in recorded}, {sha256 for _, sha256 in recorded})
+
+
+def _compared(
+    desk: Desk, proven: Proven, written: Mapping[tuple[str, str], int], there: Sequence[_Report | _Unreadable]
+) -> list[str]:
+    """What does not fit of the reports, in the order of the records that they name; ``written`` must be there."""
+    wrong = [f"{one.path}: it cannot be read: {one.why}" for one in there if isinstance(one, _Unreadable)]
+    reports = [one for one in there if isinstance(one, _Report)]
+    wrong += _of_others(desk, [one.says for one in reports if one.says.state != desk.state.state_id])
+    # One that is not written to its end is recorded when it is; it may be while this looks.
     under_way = {name.base for drop in desk.drops.unreported() if (name := desk.drops.report(drop))}
+    recorded = _recorded(desk)
+    known = _Known(recorded.keys(), {name for name, _ in recorded}, {sha256 for _, sha256 in recorded})
     for one in sorted(reports, key=lambda one: one.says.number):
-        # One that is not written to its end is recorded when it is.
-        written = one.says.path.name.removesuffix(".ack.html") not in under_way
-        if written and one.says.state == desk.state.state_id:
+        page = one.says.path.name
+        is_whole = page in known.names or page.removesuffix(".ack.html") not in under_way
+        if is_whole and one.says.state == desk.state.state_id:
             misfits = (_misfit(desk, proven, one), *_changed(one, known))
             wrong += next(([misfit] for misfit in misfits if misfit), [])
     # one that fell back to the state's own folder is no less there
     fallen_back = map(_looked_at, pages(reports_folder(desk)))
     found = {file for one in (*there, *fallen_back) if isinstance(one, _Report) for file in one.found.items()}
-    return [*wrong, *_missing(recorded, found)]
+    return [*wrong, *_missing(written, found)]
 
 
 def _of_others(desk: Desk, told: Sequence[Testimony]) -> Iterator[str]:

@@ -179,7 +179,8 @@ class Desk:
             try:
                 found = content(path)
             except FileNotFoundError:
-                found = content(self.settings.state.folder / KEPT / sha256[:2] / sha256)
+                path = self.settings.state.folder / KEPT / sha256[:2] / sha256
+                found = content(path)
         except OSError as error:
             raise StateError(f"a kept file cannot be read: {error.strerror}", where=str(path), hint=hint) from error
         if hashlib.sha256(found).hexdigest() != sha256:

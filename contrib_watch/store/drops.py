@@ -383,6 +383,8 @@ class Drops:
                 "totals": dict(totals),
                 "findings": asdict(findings),
                 "leaves": (leaves or self._leaves(drop))._asdict(),
+                "has_problem_rows": has_problem_rows,
+                "finished_at_utc": utc_text(now_utc),
             }
             record = self._state.append("run", facts, drop.id)
             execute(connection, _NO_RUN, **run_of(drop))
@@ -396,7 +398,7 @@ class Drops:
                 totals=json.dumps(totals),
                 findings=json.dumps(asdict(findings)),
                 has_problem_rows=has_problem_rows,
-                finished_at_utc=utc_text(now_utc),
+                finished_at_utc=facts["finished_at_utc"],
             )
 
     def witness(self, drop: Drop) -> Witness | None:
@@ -477,9 +479,10 @@ class Drops:
             return scalar(connection, _REPORT_NAMED, of_folder=folder, of_base=base) is not None
 
     def report_whole(self, drop: Drop, sha256: Mapping[str, str] | None = None) -> None:
-        """The report is on the disk; ``sha256`` of its files, by their names."""
+        """The report is on the disk, under its reserved name; ``sha256`` of its files, by their names."""
         with self._state.transaction() as connection:
-            body = {"drop": drop.id, "run": drop.run, "sha256": dict(sha256 or {})}
+            folder = first(connection, _REPORT, **run_of(drop)).folder
+            body = {"drop": drop.id, "run": drop.run, "folder": folder, "sha256": dict(sha256 or {})}
             self._state.append("report", body, drop.id)
             execute(connection, _REPORT_WHOLE, **run_of(drop))
 

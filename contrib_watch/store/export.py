@@ -33,11 +33,12 @@ def export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = {}
-        for name, query in _queries(from_utc, to_utc).items():
-            path = folder / f"{name}.parquet"
-            if path.exists():
-                raise StateError("there is such a file already", where=str(path), hint="Name another folder")
-            written[path] = _write(state, query, path, progress)
+        with state.transaction():  # all of one moment, also beside `run`
+            for name, query in _queries(from_utc, to_utc).items():
+                path = folder / f"{name}.parquet"
+                if path.exists():
+                    raise StateError("there is such a file already", where=str(path), hint="Name another folder")
+                written[path] = _write(state, query, path, progress)
     except OSError as error:
         raise StateError(f"the export cannot be written: {error.strerror}", where=str(folder)) from error
     return written

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from contrib_watch.core.model import CLEARED, DropStatus, Status
 from contrib_watch.core.tokens import tokens_of
 from contrib_watch.store import schema
+from contrib_watch.store.drops import PENDING
 from contrib_watch.store.post_ids import next_key, place_of, post_id_of
 from contrib_watch.store.state import State
 
@@ -178,9 +179,10 @@ class History:
 
         What is not over, or older than the record, counts when its file was seen.
 
-        A dict for each drop and kind of outcome: ``what`` is contributed, unchanged, excluded (with ``why``) or
-        missing; ``count`` counts rows, and RICs of what is missing; ``rics`` names the first of them. A file that did
-        not come by the time at which one was due is missing, too, without a drop.
+        A dict for each drop and kind of outcome: ``what`` is contributed, unchanged, unconfirmed, excluded (with
+        ``why``), missing, or under way, which is a drop of which nothing is recorded yet; ``count`` counts rows, and
+        RICs of what is missing; ``rics`` names the first of them. A file that did not come by the time at which one
+        was due is missing, too, without a drop.
         """
         told: list[dict[str, Any]] = []
         with self._state.transaction() as connection:
@@ -410,8 +412,12 @@ def _told_day(drop: _Ended, groups: Collection[Row[Any]]) -> Iterator[dict[str, 
         yield told("unchanged", Status.UNCHANGED, unchanged, "", [])
     for one in groups:
         if one.status != Status.ACKED:
-            yield told("excluded", one.status, one.rows, one.why or drop.reason, [one.ric])
-    if not groups and not unchanged:
+            # What was posted without an answer may be in the market.
+            what = "unconfirmed" if one.status == Status.UNCONFIRMED else "excluded"
+            yield told(what, one.status, one.rows, one.why or drop.reason, [one.ric])
+    if drop.status in PENDING and not groups:
+        yield told("under way", drop.status, 0, "it is not over yet", [])
+    elif not groups and not unchanged:
         yield told("excluded", drop.status, 1, drop.reason or "the file has no rows", [])
     missing = json.loads(drop.findings).get("missing", [])
     if missing:

@@ -8,7 +8,7 @@ what left the machine tells, which are the hashes in the reports on the share.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -35,6 +35,8 @@ _OF_A_DROP = ("feed", "path", "sha256", "owner", "mtime_ns", "size_bytes", "adop
 _OF_A_PAUSE = ("name", "source", "account", "why")
 _SINCE_ORIGIN = {"owner_source": "file owner", "origin": ""}
 """The same of later versions, with what is meant where an older version's record lacks it."""
+_OF_AN_END = ("finished_at_utc", "has_problem_rows")
+"""What the table of drops and the record of a run that is over both say; those of older versions do not."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ class _Seen:
     """What was recorded of each drop."""
     ends: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     """By drop and run: how its last record says that it ended."""
+    runs: dict[tuple[int, int], tuple[str, str, str, int]] = field(default_factory=dict)
+    """By drop and run: Service, sheet, places and number of the record, as the table of runs has them."""
+    reports: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    """By drop and run: what was recorded of its report."""
     contents: dict[str, int] = field(default_factory=dict)
     begun_utc: str = ""
     """When the record began."""
@@ -120,6 +126,7 @@ def prove(state: State, progress: Callable[[int], object] = lambda _: None) -> P
             _check_drops(connection, seen)
             _check_absences(connection, seen)
             _check_runs(connection, seen)
+            _check_reports(connection, seen)
             _check_rows(connection, seen)
             _check_repairs(connection, seen)
             _check_pauses(state, seen)
@@ -196,6 +203,11 @@ def _look_at(connection: Connection, row: Row[Any], body: dict[str, Any], seen: 
         _compare(leaves, body, f"outcomes of drop {body['drop']}, run {body['run']}", number, seen)
         before = seen.ends.get((body["drop"], body["run"]), {})
         seen.ends[body["drop"], body["run"]] = {**before, **body}
+        if kind == "run":
+            places = canonical(body.get("places", {}))
+            seen.runs[body["drop"], body["run"]] = (body["service"], body.get("sheet", ""), places, number)
+    elif kind == "report":
+        seen.reports[body["drop"], body["run"]] = body
     elif kind == "decision":
         _note_decision(body, seen)
     elif kind == "repairs":
@@ -253,6 +265,9 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
             raise _Broken(f"the totals of drop {drop_id} are not those that were recorded")
         if "findings" in end and json.loads(row.findings) != end["findings"]:
             raise _Broken(f"what was found about drop {drop_id} is not what was recorded")
+        for name in _OF_AN_END:
+            if name in end and end[name] != getattr(row, name):
+                raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {end[name]!r} was recorded")
 
 
 def _check_run(drop: Row[Any], seen: _Seen) -> None:
@@ -308,11 +323,29 @@ def _check_absences(connection: Connection, seen: _Seen) -> None:
 
 def _check_runs(connection: Connection, seen: _Seen) -> None:
     """Where the rows of a drop stand, and to which Service they went, is what was recorded."""
-    for row in connection.execute(select(schema.runs)):
-        told = seen.ends.get((row.drop_id, row.run), {})
-        expected = (told.get("service"), told.get("sheet", ""), canonical(told.get("places", {})))
-        if (row.service, row.sheet, row.places) != expected:
-            raise _Broken(f"the table of runs says of drop {row.drop_id}, run {row.run}, what was not recorded")
+    listed = {
+        (row.drop_id, row.run): (row.service, row.sheet, row.places, row.record)
+        for row in connection.execute(select(schema.runs))
+    }
+    for drop_id, run in sorted(listed.keys() | seen.runs.keys()):
+        if listed.get((drop_id, run)) != seen.runs.get((drop_id, run)):
+            raise _Broken(f"the table of runs says of drop {drop_id}, run {run}, what was not recorded")
+
+
+def _check_reports(connection: Connection, seen: _Seen) -> None:
+    """Every report that is on the disk is recorded, and known by the name and in the folder that it has there."""
+    listed = {(row.drop_id, row.run): row for row in connection.execute(select(schema.reports))}
+    whole = {key for key, row in listed.items() if row.whole and row.drop_id > seen.drops_before}
+    for drop_id, run in sorted(whole | seen.reports.keys()):
+        row, told = listed.get((drop_id, run)), seen.reports.get((drop_id, run))
+        if row is None or told is None or not _is_named(row, told):
+            raise _Broken(f"the table of reports says of drop {drop_id}, run {run}, what was not recorded")
+
+
+def _is_named(report: Row[Any], told: Mapping[str, Any]) -> bool:
+    """A report's row has the name, and the folder, of its record; those of older versions tell of no folder."""
+    same_folder = told.get("folder", report.folder) == report.folder
+    return report.whole and same_folder and f"{report.base}.ack.csv" in told["sha256"]
 
 
 def _check_rows(connection: Connection, seen: _Seen) -> None:

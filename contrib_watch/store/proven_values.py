@@ -20,6 +20,19 @@ _POSTED = select(*(bindparam(name).label(name) for name in ("service", "ric", "f
 _IS_ACKED = (_OUTCOMES.c.status == Status.ACKED, _OUTCOMES.c.full != "")  # older than the record: without values
 
 
+class _Acked(NamedTuple):
+    """What was acknowledged last of each item."""
+
+    last: dict[tuple[str, str], int]
+    """The PostID of a drop's post, by Service and RIC."""
+    under_way: dict[tuple[str, str], int]
+    """The same of drops that are not over, by feed and RIC, where nothing tells their Service."""
+    again: dict[tuple[str, str], _Again]
+    """By Service and RIC."""
+    in_order: bool
+    """No PostID has come up twice, so that the higher one was posted later."""
+
+
 class _Again(NamedTuple):
     """The last post that was acknowledged of an item for no drop's sake."""
 
@@ -34,18 +47,18 @@ def unexplained(connection: Connection, drops_before: int) -> Iterator[str]:
 
     ``drops_before``: the drops up to this number are older than the record, which knows no values of theirs.
     """
-    yield from _of_snapshot(connection, drops_before)
+    acked = _Acked(*_last_of_drops(connection), _last_repairs(connection), _post_ids_in_order(connection))
+    yield from _of_snapshot(connection, drops_before, acked)
+    yield from _not_in_doubt(connection, acked)
     bound = {"drops_before": drops_before}
     yield from _of_attempts(connection, schema.dirty, bound, "in doubt")
     for one in in_flight.without_answer(connection):
         yield from _of_attempts(connection, _POSTED, bound | one._asdict(), "in flight")
 
 
-def _of_snapshot(connection: Connection, drops_before: int) -> Iterator[str]:
+def _of_snapshot(connection: Connection, drops_before: int, acked: _Acked) -> Iterator[str]:
     """Every item holds what was acknowledged of it last: by PostID, since a RIC has one outstanding post at most."""
-    last, under_way = _last_of_drops(connection)
-    again = _last_repairs(connection)
-    in_order = _post_ids_in_order(connection)
+    last, under_way, again, in_order = acked
     seen: set[tuple[str, str]] = set()
     owned: set[tuple[str, str]] = set()
     for row in connection.execute(_snapshot_with_posts()):
@@ -64,6 +77,21 @@ def _of_snapshot(connection: Connection, drops_before: int) -> Iterator[str]:
         yield f"{ric} ({service}) was acknowledged, and the snapshot does not have it"
     for feed, ric in sorted(under_way.keys() - owned):
         yield f"{ric} of feed {feed!r} was acknowledged, and the snapshot does not have it"
+
+
+def _not_in_doubt(connection: Connection, acked: _Acked) -> Iterator[str]:
+    """Every item whose last post had no answer is in doubt: only what the ADS acknowledged since ends that."""
+    if not acked.in_order:
+        return
+    unsettled = {ric for _, ric in acked.under_way}
+    doubted = {tuple(row) for row in connection.execute(select(schema.dirty.c.service, schema.dirty.c.ric))}
+    doubted |= {(one.service, one.ric) for one in in_flight.without_answer(connection)}
+    for service, ric, post_id in connection.execute(_unanswered()):
+        item = (service, ric)
+        again = acked.again.get(item)
+        since = max(acked.last.get(item, 0), again.post_id if again else 0)
+        if post_id > since and item not in doubted and ric not in unsettled:
+            yield f"{ric} ({service}) was posted without an answer, and is not in doubt"
 
 
 def _fits(row: Row[Any], last: int, again: _Again | None, in_order: bool) -> bool:
@@ -133,6 +161,16 @@ def _highest_post_ids() -> tuple[Select[Any], Select[Any]]:
     return over, going_on
 
 
+@cache
+def _unanswered() -> Select[Any]:
+    """Service, RIC and PostID of the last post that had no answer, of the runs that are over."""
+    runs = schema.runs
+    of_run = (runs.c.drop_id == _OUTCOMES.c.drop_id) & (runs.c.run == _OUTCOMES.c.run)
+    item = (runs.c.service, _OUTCOMES.c.ric)
+    is_unanswered = (_OUTCOMES.c.status == Status.UNCONFIRMED, _OUTCOMES.c.post_id.is_not(None))
+    return select(*item, func.max(_OUTCOMES.c.post_id)).join(runs, of_run).where(*is_unanswered).group_by(*item)
+
+
 def _last_repairs(connection: Connection) -> dict[tuple[str, str], _Again]:
     query = select(_REPAIRS).where(_REPAIRS.c.status == Status.ACKED).order_by(_REPAIRS.c.id)
     found: dict[tuple[str, str], _Again] = {}
@@ -144,7 +182,6 @@ def _last_repairs(connection: Connection) -> dict[tuple[str, str], _Again]:
 
 
 def _post_ids_in_order(connection: Connection) -> bool:
-    """No PostID has come up twice, so that the higher one was posted later."""
     meta = schema.meta
     key = connection.scalar(select(meta.c.value).where(meta.c.key == "next_post_key"))
     return int(key or 1) <= LAST_POST_ID

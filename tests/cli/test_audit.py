@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -23,7 +24,10 @@ from openpyxl import Workbook
 
 from contrib_watch.adapters.folder import content
 from contrib_watch.cli import main
+from contrib_watch.cli.options import opened
+from contrib_watch.cli.verifying import verified
 from contrib_watch.core.chain import canonical
+from contrib_watch.store.export import export
 
 
 @pytest.fixture
@@ -123,6 +127,26 @@ def test_a_day(audited: Site) -> None:
     assert "is no date" in no_day.stderr
 
 
+def test_what_a_day_does_not_know(audited: Site) -> None:
+    """What was posted without an answer is not told as excluded, nor a drop that waits as a file without rows."""
+    with ads({"kind": "lose_ack"}) as server:
+        audited.configure(server.address, ack_timeout_s=1, retries=0)
+        audited.drop("prices.csv", sheet("A=T,23"))
+        assert audited.once()[0] == 4
+    assert audited.invoke("withdraw", "B=T").exit_code == 0  # which waits for the next run
+    last = asked(audited, "drops")[-1]
+    told = {(one["drop"], one["what"]): one for one in asked(audited, "day", last["seen_at_utc"][:10])}
+    (lost,), (waits,) = ([one for (drop, _), one in told.items() if drop == number] for number in (3, 4))
+    assert (lost["what"], lost["status"], lost["count"]) == ("unconfirmed", "unconfirmed", 1)
+    assert (waits["what"], waits["status"], waits["count"]) == ("under way", "waiting", 0)
+
+
+@pytest.mark.parametrize("words", [("drops", "--to", "9999-12-31"), ("as-of", "9999-12-31")])
+def test_a_time_beyond_all_that_can_be_told(audited: Site, words: tuple[str, ...]) -> None:
+    done = audited.invoke("audit " + words[0], *words[1:])
+    assert (done.exit_code, "'9999-12-31' is beyond the times that can be told" in done.stderr) == (2, True)
+
+
 def test_the_market_as_of_a_time(audited: Site) -> None:
     first, second = asked(audited, "ric", "A=T", "--field", "BID")
 
@@ -179,6 +203,13 @@ def test_a_kept_file_that_was_changed(audited: Site) -> None:
     (audited.database.parent / "spool" / found[:2] / found).write_bytes(b"other")
     code, text = verify(audited)
     assert (code, "does not have the SHA-256" in text) == (2, True)
+
+
+def test_a_kept_configuration_that_was_changed(audited: Site) -> None:
+    run = asked(audited, "drop", "1")[0]["events"][1]["body"]
+    kept = audited.database.parent / "kept" / run["config"][:2] / run["config"]
+    kept.write_bytes(b"other")
+    assert f"{kept}: a kept file does not have the SHA-256" in verify(audited)[1]
 
 
 def tampered(site: Site, *statements: str) -> None:
@@ -255,6 +286,29 @@ def test_reports_that_were_changed_or_removed(audited: Site) -> None:
     assert "missing: 2 files of reports that were written, not in these folders" in text
     assert second.name in text
     assert first.name not in text.partition("missing:")[2]
+
+
+def test_a_changed_report_that_is_said_to_be_unwritten(audited: Site) -> None:
+    tampered(audited, "UPDATE reports SET whole = 0")
+    report = Path(asked(audited, "drops")[0]["report"])
+    report.write_text(report.read_text().replace("22.1", "22.2"))
+    code, text = verify(audited, "--reports", str(audited.inbox))
+    assert (code, f"{report}: it is not the CSV that was written with its page" in text) == (2, True), text
+
+
+def test_a_report_that_is_written_after_its_folder_was_looked_at(audited: Site) -> None:
+    """As ``run`` may do meanwhile: it is not missing."""
+
+    def looked_at() -> Iterator[Path]:
+        yield audited.inbox
+        with ads() as server:
+            audited.configure(server.address)
+            audited.drop("prices.csv", sheet("A=T,30"))
+            assert audited.once()[0] == 0
+
+    with opened(audited.config, reading=True) as desk:
+        assert verified(desk, looked_at())[1]
+    assert verify(audited, "--reports", str(audited.inbox))[1].count("3 reports compared") == 1
 
 
 def test_reports_that_cannot_be_read(audited: Site) -> None:
@@ -411,3 +465,23 @@ def test_the_export_gives_duckdb_the_same_answers(audited: Site) -> None:
     assert (again.exit_code, "there is such a file already" in again.stderr) == (2, True)
     shutil.rmtree(folder)
     assert audited.invoke("audit export", str(folder), "--to", "2020-01-01").exit_code == 0
+
+
+def test_an_export_is_of_one_moment(audited: Site) -> None:
+    """Also where a drop is processed while it is written."""
+    folder, meanwhile = audited.home / "export", [audited.once]
+
+    def written(_rows: int) -> None:
+        while meanwhile:
+            meanwhile.pop()()
+
+    with ads() as server:
+        audited.configure(server.address)
+        audited.drop("prices.csv", sheet("A=T,30"))
+        with opened(audited.config, reading=True) as desk:
+            export(desk.state, folder, progress=written)
+    assert len(asked(audited, "drops")) == 3
+    with duckdb.connect() as database:
+        query = f"SELECT max(id) FROM read_parquet('{folder}/drops.parquet') "
+        query += f"UNION ALL SELECT max(drop_id) FROM read_parquet('{folder}/record.parquet')"
+        assert database.execute(query).fetchall() == [(2,), (2,)]

@@ -53,6 +53,7 @@ def processed(state: State, *values: str, path: str = "/in/prices.csv") -> Drop:
         Drop(**{**vars(drop), "status": DropStatus.DONE}), totals={"acked": len(values)}, findings=Findings(),
         has_problem_rows=False, now_utc=NOW, service="TEST",
     )  # fmt: skip
+    drops.reserve_report(done, folder="/in", base="prices.csv")
     drops.report_whole(done, {"prices.csv.ack.csv": "00" * 32})
     return done
 
@@ -158,11 +159,36 @@ TAMPERING: dict[str, tuple[list[str], int | None, str]] = {
         None,
         "no file of feed 'desk' came on 2026-11-20",
     ),
+    "when it was over": (
+        ["UPDATE drops SET finished_at_utc = '2020' WHERE id = 2"],
+        None,
+        "finished_at_utc of drop 2 is '2020'",
+    ),
+    "whether it would be tried again": (
+        ["UPDATE drops SET has_problem_rows = 1 WHERE id = 2"],
+        None,
+        "has_problem_rows of drop 2 is True, and False was recorded",
+    ),
     "what became of it": (["UPDATE drops SET status = 'held' WHERE id = 2"], None, "drop 2 is held (), and done"),
     "its totals": (["""UPDATE drops SET totals = '{"acked":2}' WHERE id = 2"""], None, "the totals of drop 2"),
     "a drop removed": (["DELETE FROM drops WHERE id = 1"], None, "drop 1 has no row"),
     "a drop smuggled in": (["UPDATE drops SET id = 3 WHERE id = 2"], None, "drop 2 has no row"),
     "where it stood": (["UPDATE runs SET sheet = 'Other' WHERE drop_id = 2"], None, "runs says of drop 2, run 1"),
+    "where nothing stood": (["DELETE FROM runs WHERE drop_id = 2"], None, "runs says of drop 2, run 1"),
+    "another record of it": (["UPDATE runs SET record = 1 WHERE drop_id = 2"], None, "runs says of drop 2, run 1"),
+    "where its report is": (["UPDATE reports SET folder = '/tmp'"], None, "reports says of drop 1, run 1"),
+    "what its report is called": (
+        ["UPDATE reports SET base = 'x' WHERE drop_id = 2"],
+        None,
+        "reports says of drop 2",
+    ),
+    "a report that is not written": (["UPDATE reports SET whole = 0"], None, "reports says of drop 1, run 1"),
+    "a report left out": (["DELETE FROM reports WHERE drop_id = 2"], None, "reports says of drop 2, run 1"),
+    "a report made up": (
+        ["INSERT INTO reports VALUES (2, 2, '/in', 'prices.csv', 1)"],
+        None,
+        "reports says of drop 2, run 2",
+    ),
     "a repair": (["UPDATE repairs SET fields = '{}'"], 8, "the repairs 1 to 1 are not those"),
     "a repair added": (
         [
@@ -237,6 +263,31 @@ def forge(state: State, change: Callable[[str], str]) -> None:
             values = {"t": forged, "h": previous, "n": number}
             connection.execute(text("UPDATE record SET text = :t, sha256 = :h WHERE number = :n"), values)
     state.put("record_head", f"{number} {previous}")
+
+
+def test_a_doubt_that_is_taken_away(state: State) -> None:
+    """An item whose post had no answer is in doubt until the ADS acknowledges it, and no longer."""
+    drops, ledger = Drops(state), Ledger(state)
+    drop = drops.accept(feed="desk", path="/in/x", sha256="", size_bytes=1, mtime_ns=1, owner="ann", seen_at_utc=NOW)
+    post = Post(2, "R4", Action.UPDATE, '{"BID":5}', '{"BID":5}', "BID 3 -> 5", "BID")
+    (post_id,) = ledger.in_flight(drop, "TEST", [post])
+    lost = Outcome(2, "R4", Status.UNCONFIRMED, "Update", post_id, full='{"BID":5}', changed="BID", attempts=1)
+    ledger.unknown("TEST", ["R4"])
+    ledger.record(drop, in_columns([lost]))
+    drops.finish(
+        Drop(**{**vars(drop), "status": DropStatus.DONE}), totals={"unconfirmed": 1}, findings=Findings(),
+        has_problem_rows=True, now_utc=NOW, service="TEST",
+    )  # fmt: skip
+    assert prove(state).misfit is None
+    sql(state, "CREATE TABLE kept AS SELECT * FROM dirty", "DELETE FROM dirty")
+    assert "R4 (TEST) was posted without an answer, and is not in doubt" in str(prove(state).misfit)
+    sql(state, "INSERT INTO dirty SELECT * FROM kept")
+    repairs, again = Repairs(state), Post(0, "R4", Action.REFRESH, '{"BID":5}', '{"BID":5}', "")
+    (post_id,) = repairs.in_flight("TEST", [again], repairs.wanted("TEST", ["R4"]))
+    repairs.landed("TEST", [again], [ACKED_AT])
+    acked = Outcome(0, "R4", Status.ACKED, "Refresh", post_id, "", "", "", ACKED_AT, ACKED_AT, 1, '{"BID":5}')
+    repairs.record("TEST", in_columns([acked]), {"R4": "a person asked"})
+    assert prove(state).misfit is None
 
 
 def test_what_is_undone_is_not_recorded(state: State) -> None:
