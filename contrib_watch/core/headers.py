@@ -213,6 +213,17 @@ def guesses(header: str, dictionary: Dictionary) -> list[Guess]:
     return found or _spelled_alike(header, dictionary)
 
 
+def names_a_column(text: str) -> bool:
+    """Whether a text is nothing but words by which price sheets name columns: ``Bid px``, not ``%`` nor ``susp.``"""
+    words = [word for word in _words(text) if word not in _FILLING]
+    of_columns = _WORD_OF.keys() | _RIC_WORDS
+    return (
+        words != ["percent"] * len(words)
+        and all(word in of_columns or word in _OF_ANOTHER_TIME or word in _SCALES for word in words)
+        and not of_columns.isdisjoint(words)
+    )
+
+
 def is_known(header: str) -> bool:
     """Whether a word of the header is one that price sheets use."""
     return any(word in _WORD_OF or word in _RIC_WORDS for word in _words(header))

@@ -79,7 +79,7 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
             hint="Check header_row, if the data begins elsewhere",
         )
     table = _typed(cells, layout, feed, each)
-    table.refusals.extend(_below_another_header(cells, layout, table))
+    table.refusals.extend(_below_another_header(cells, layout, table, dictionary))
     refused = _indices(table.refusals)
     groups = _repeated_rics(table)
     twins, conflicts = _compare_copies(table, groups, refused)
@@ -473,12 +473,12 @@ def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refu
     ]
 
 
-def _below_another_header(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
+def _below_another_header(cells: Cells, layout: _Layout, table: _Table, dictionary: Dictionary) -> list[_Refusal]:
     """The readable rows that stand below a second table's header."""
     refused: dict[int, set[int]] = defaultdict(set)
     for refusal in table.refusals:
         refused[refusal.column].add(refusal.index)
-    header = row_of_another_header(cells, layout.ric, layout.fields, refused)
+    header = row_of_another_header(cells, layout.ric, layout.fields, refused, dictionary)
     if header is None:
         return []
     below = pc.and_(table.is_ric, pc.greater(cells.rows, header))

@@ -6,30 +6,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contrib_watch.core.dictionary import Dictionary, FieldDef
+from contrib_watch.core.headers import guesses, names_a_column
 from contrib_watch.core.model import Cells
+from contrib_watch.core.readers import matches
 
 _BETWEEN_CELLS = re.compile(r'[|;,\t"]')
 """What may stand between the cells of a line that was not taken apart."""
 
+_LONGEST_NAME = 60
+"""Bytes of what may be a column's name in plain words."""
+_LOOKED_AT = 1_000
+"""So many different texts of a column, and so many lines, are looked at for such names."""
+
 
 def row_of_another_header(
-    cells: Cells, ric: int, fields: Iterable[int], refused: Mapping[int, set[int]]
+    cells: Cells, ric: int, fields: Mapping[int, FieldDef], refused: Mapping[int, set[int]], dictionary: Dictionary
 ) -> int | None:
     """The row number of the first line below the header that names the columns otherwise; None: there is none.
 
     ``ric`` and ``fields`` are the columns that are read; ``refused`` has the indices of the rows whose cell of such a
     column cannot be read. Such a line has a name where another value should be: that of another column, or any
-    where the RIC should be the RIC column's own name. The header once more, as on each page of a report, is none.
+    where the RIC should be the RIC column's own name; or, below a row that is read, it has words of price sheets that
+    name something else (``Instrument, Offer, Bid px``). The header once more, as on each page of a report, is none.
     """
     names = {column: _name(cells.header[column]) for column in (ric, *fields)}
-    found = [line.row for line in cells.malformed if _is_header(line.text, names[ric])]
+    found = [*_in_other_words(cells, fields, refused, dictionary)]
+    found += [line.row for line in cells.malformed if _is_header(line.text, names[ric])]
     for column, indices in refused.items():
-        if column == ric:
+        if column not in fields:
             continue
         rows = pa.array(sorted(indices), pa.int64())
         texts, rics = _names(cells.columns[column].take(rows)), _names(cells.columns[ric].take(rows))
@@ -39,6 +49,42 @@ def row_of_another_header(
         if (first := pc.index(is_name, True).as_py()) >= 0:
             found.append(cells.rows[rows[first].as_py()].as_py())
     return min(found, default=None)
+
+
+def _in_other_words(
+    cells: Cells, fields: Mapping[int, FieldDef], refused: Mapping[int, set[int]], dictionary: Dictionary
+) -> Iterator[int]:
+    """The row numbers of lines below a row that is read, and so no part of the header, that name other columns."""
+    not_read = set[int]().union(*refused.values())
+    top = next((index for index in range(len(cells.rows)) if index not in not_read), None)
+    if top is None:
+        return
+    first_row = cells.rows[top].as_py()
+    lines = (line for line in cells.malformed if line.row > first_row)
+    yield from (line.row for line in lines if _are_names(_BETWEEN_CELLS.split(line.text)))
+    candidates: set[int] = set()
+    for column, definition in fields.items():
+        rows = pa.array(sorted(index for index in refused.get(column, ()) if index > top), pa.int64())
+        texts = pc.ascii_trim(cells.columns[column].take(rows).cast(pa.string()).fill_null(""), characters=" ")
+        is_short = pc.less_equal(pc.binary_length(texts), _LONGEST_NAME)
+        words = pc.unique(texts.filter(pc.and_(is_short, matches(texts, "[A-Za-z]"))))[:_LOOKED_AT].to_pylist()
+        others = [
+            text
+            for text in words
+            if _name(text) != _name(cells.header[column])
+            and names_a_column(text)
+            and definition.acronym not in (guess.acronym for guess in guesses(text, dictionary))
+        ]
+        candidates.update(rows.filter(pc.is_in(texts, value_set=pa.array(others, pa.string()))).to_pylist())
+    for index in sorted(candidates)[:_LOOKED_AT]:
+        if _are_names([column[index].as_py() or "" for column in cells.columns]):
+            yield cells.rows[index].as_py()
+
+
+def _are_names(texts: list[str]) -> bool:
+    """Whether there is no number among the texts of a line, but two names of columns."""
+    written = {_name(text) for text in texts} - {""}
+    return sum(map(names_a_column, written)) > 1 and all(any(map(str.isalpha, text)) for text in written)
 
 
 def _is_header(line: str, ric: str) -> bool:

@@ -426,18 +426,6 @@ def by_sheet_format(xml: str, sheet_data: str) -> bytes:
     return rezipped(by_hand(sheet_data), edit)
 
 
-def test_the_totals_row_of_a_table_is_no_quote() -> None:
-    def write(book: Any, sheet: Any) -> None:
-        columns = [{"header": "RIC", "total_string": "Total"}, {"header": "BID", "total_string": "2"}]
-        sheet.add_table("B3:C6", {"data": [["A=X", 1], ["B=X", 2]], "columns": columns, "total_row": True})
-
-    cells = read(by_xlsxwriter(write), header_row=3)
-    assert list(rows(cells)) == [4, 5]
-    assert [(bad.row, bad.text, bad.cause) for bad in cells.malformed] == [
-        (6, "Total | 2", "is the totals row of a table, not a RIC")
-    ]
-
-
 def test_a_name_that_is_merged_into_the_header_from_above_is_none_of_its_names() -> None:
     lines = ["RIC", "Price", None], [None, "BID", "ASK"], ["A=X", 1, 2]
     cells = read(by_openpyxl(*lines, edit=lambda sheet: sheet.merge_cells("A1:A2")), header_row=2)

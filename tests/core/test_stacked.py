@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import PurePath
 
@@ -50,6 +51,53 @@ def test_a_header_of_another_width_is_one_too(text: str) -> None:
 def test_a_line_of_another_width_without_names_is_no_header(text: str) -> None:
     line = Malformed(2, text, "has 4 cells, and the header has 3", "write the missing cells")
     assert read("RIC,Bid,Ask", ",,", "B=X,4,3", malformed=(line,))["B=X"] == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Instrument,Brief,Geld",
+        "Code,Offer px,Bid px",
+        "Kennung,Prev Bid,Prev Ask",
+        "Name,High,Low",
+        "x,Mid (EUR),Bid",
+        ",Briefkurs,Geldkurs",
+    ],
+)
+def test_a_header_in_words_that_the_first_one_does_not_have_is_one_too(header: str) -> None:
+    found = read("RIC,Bid,Ask", "A=X,1,2", header, "B=X,4,3")
+    assert found["A=X"] == ""
+    assert "stands below another header, in row 3" in found["B=X"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Instrument,Geld,Brief",  # the same in other words, as on a page in another language
+        "Instrument,Geldkurs,Ask",
+        "EUR=,Close,Close",
+        "EUR=,Last,suspended",
+        "EUR=,Last,2",
+        "Total,%,in %",
+        ",EUR,USD",
+    ],
+)
+def test_a_line_of_the_same_names_in_other_words_or_of_remarks_is_no_header(line: str) -> None:
+    found = read("RIC,Bid,Ask", "A=X,1,2", line, "B=X,3,4")
+    assert found["A=X"] == found["B=X"] == ""
+
+
+def test_a_second_line_of_a_header_is_no_other_header() -> None:
+    assert read("RIC,Bid,Ask", "Code,Price,Yield", "A=X,1,2")["A=X"] == ""
+
+
+def test_a_header_in_other_words_that_is_wider_is_one_too() -> None:
+    wider = Malformed(
+        3, "Kennung | Brief | Geld | Bemerkung", "has a value outside the header's columns", "delete it"
+    )
+    note = replace(wider, text="B=X | | | price by phone, volume 5")
+    assert "in row 3" in read("RIC,Bid,Ask", "A=X,1,2", ",,", "B=X,4,3", malformed=(wider,))["B=X"]
+    assert read("RIC,Bid,Ask", "A=X,1,2", ",,", "B=X,4,3", malformed=(note,))["B=X"] == ""
 
 
 def test_a_ric_of_both_tables_is_read_from_neither() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.adapters.sheets.markup import BrokenMarkup, Marks, letters_of, number_text
+from contrib_watch.adapters.sheets.markup import BrokenMarkup, Marks, SheetTable, letters_of, number_text
 from contrib_watch.core.model import CellKind, Cells, Feed, Malformed, shown
 from contrib_watch.core.readers import bare
 from contrib_watch.errors import UnreadableFile
@@ -47,6 +47,10 @@ _TOTAL = _Held(
     "is the totals row of a table, not a RIC",
     "turn the table's totals row off (Table Design), or keep it on another sheet",
 )
+_OTHER_TABLE = _Held(
+    "belongs to another table of the sheet, whose header names the columns otherwise",
+    "give that table a sheet of its own, or the same columns as the first",
+)
 _BEYOND = _Held("has a value outside the header's columns", "delete it, or give its column a name in the header")
 
 
@@ -72,7 +76,9 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
         )
     _refuse_hidden_columns(body, marks, where)
     held = dict.fromkeys(_beneath_merged(grid, marks), _BENEATH)
-    held |= {number: _TOTAL for number, _ in body if any(number in rows for rows in marks.totals)}
+    held |= {number: _TOTAL for number, _ in body if any(number in table.totals for table in marks.tables)}
+    for table in _other_tables(grid, marks, names, feed):
+        held |= {number: _OTHER_TABLE for number, _ in body if number in table.rows}
     held |= dict.fromkeys(marks.hidden_rows, _HIDDEN)
     named = [column for column, name in enumerate(names) if name]
     columns = list(range(named[0], named[-1] + 1))
@@ -149,6 +155,19 @@ def _beneath_merged(grid: Grid, marks: Marks) -> set[int]:
             if covered.count("") != len(covered):
                 rows.add(number)
     return rows
+
+
+def _other_tables(grid: Grid, marks: Marks, names: Sequence[str], feed: Feed) -> Iterator[SheetTable]:
+    """Excel's tables below a row of values whose headers have other names than the columns they stand in."""
+    unread = {"", *set(feed.ignore_columns) - set(feed.columns)}
+    for table in marks.tables:
+        above = grid[feed.header_row : max(table.header_row - 1, 0)]
+        if table.header_row > len(grid) or all(row.count("") == len(row) for row in above):
+            continue
+        header = [_typed(value)[0].strip(" ").lower() for value in grid[table.header_row - 1]]
+        pairs = [(names[at - 1], header[at - 1]) for at in table.columns if at <= len(names)]
+        if any(name not in unread and name.lower() != other for name, other in pairs):
+            yield table
 
 
 def _outside(body: Body, columns: Sequence[int]) -> tuple[list[int], set[int]]:

@@ -52,6 +52,19 @@ class Styles:
     """How many styles a cell's ``s`` may choose from; without any definition, there is the one of all cells."""
 
 
+@dataclass(frozen=True)
+class SheetTable:
+    """A table of Excel's (Insert, Table); rows and columns are counted from 1."""
+
+    columns: range
+    header_row: int
+    """0 where it shows none."""
+    rows: range
+    """Those of its data."""
+    totals: range
+    """Those of its totals; as a rule none or one."""
+
+
 @dataclass
 class Marks:
     """What one sheet's XML says beyond its values; cells are keyed by (row, column), both counted from 1."""
@@ -72,8 +85,7 @@ class Marks:
     """First and last column of each hidden run."""
     merged: list[tuple[int, int, int, int]] = field(default_factory=list)
     """First row, first column, last row, last column."""
-    totals: list[range] = field(default_factory=list)
-    """The totals rows of Excel's tables."""
+    tables: list[SheetTable] = field(default_factory=list)
     conditional: list[str] = field(default_factory=list)
     """Number formats of conditional formatting that may show values as others."""
     strikes_by_rule: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from contrib_watch.adapters.sheets.markup import Attributes, area, walk
+from contrib_watch.adapters.sheets.markup import Attributes, BrokenMarkup, SheetTable, area, walk
 
 
 def table_parts(sheet: str, relations: bytes) -> list[str]:
@@ -20,15 +20,23 @@ def table_parts(sheet: str, relations: bytes) -> list[str]:
     return parts
 
 
-def totals_rows(table: bytes) -> range:
-    """The totals rows of a table of Excel's, from ``xl/tables/table1.xml``; as a rule none or one."""
-    rows = range(0)
+def sheet_table(part: bytes) -> SheetTable:
+    """The table in a part such as ``xl/tables/table1.xml``.
+
+    Raises:
+        BrokenMarkup: not well-formed, or not a table.
+    """
+    found: list[SheetTable] = []
 
     def element(tag: str, attributes: Attributes) -> None:
-        nonlocal rows
         if tag == "table":
-            last = area(attributes["ref"])[2]
-            rows = range(last - int(attributes.get("totalsRowCount", "0")) + 1, last + 1)
+            top, left, bottom, right = area(attributes["ref"])
+            headers = int(attributes.get("headerRowCount", "1"))
+            end = bottom - int(attributes.get("totalsRowCount", "0")) + 1
+            columns, rows = range(left, right + 1), range(top + headers, end)
+            found.append(SheetTable(columns, top if headers else 0, rows, range(end, bottom + 1)))
 
-    walk(table, element)
-    return rows
+    walk(part, element)
+    if len(found) != 1:
+        raise BrokenMarkup("a table's part does not hold one table")
+    return found[0]

@@ -15,6 +15,7 @@ from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS, Grid, Special, sh
 from contrib_watch.adapters.sheets.markup import (
     BrokenMarkup,
     Marks,
+    SheetTable,
     Styles,
     altered_texts,
     disguising_styles,
@@ -25,7 +26,7 @@ from contrib_watch.adapters.sheets.markup import (
 )
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.adapters.sheets.plain import plain_extent
-from contrib_watch.adapters.sheets.tables import table_parts, totals_rows
+from contrib_watch.adapters.sheets.tables import sheet_table, table_parts
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -63,7 +64,7 @@ def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
         book = read_book(package)
         entry = _choose(book, filename, feed)
         grid, marks = _read_sheet(content, package, book, entry)
-        marks.totals = _totals(package, entry)
+        marks.tables = _tables(package, entry)
         return sheet_cells(grid, marks, f"{filename}, sheet {entry.name}", entry.name, feed)
     except BrokenMarkup as error:
         raise package.refuse(f"the workbook is damaged: {error}") from error
@@ -160,13 +161,13 @@ def _with_known_errors(content: bytes, package: Package, entry: SheetEntry, mark
     return file.getvalue()
 
 
-def _totals(package: Package, entry: SheetEntry) -> list[range]:
-    """The totals rows of the sheet's tables."""
+def _tables(package: Package, entry: SheetEntry) -> list[SheetTable]:
+    """The tables on the sheet."""
     folder, name = posixpath.split(entry.part)
     relations = f"{folder}/_rels/{name}.rels"
     if relations not in package:
         return []
-    return [totals_rows(package.read_xml(part)) for part in table_parts(entry.part, package.read_xml(relations))]
+    return [sheet_table(package.read_xml(part)) for part in table_parts(entry.part, package.read_xml(relations))]
 
 
 def _check_rules(marks: Marks, package: Package) -> None:
