@@ -385,9 +385,18 @@ def test_hidden_rows_are_held_back() -> None:
     assert [(bad.row, bad.text, bad.cause) for bad in cells.malformed] == [(3, "B=X | 2", "is hidden")]
 
 
-def test_a_row_without_height_is_hidden() -> None:
-    cells = read(by_hand(body('<c r="B2"><v>1</v></c>', attributes=' ht="0" customHeight="1"')))
+@pytest.mark.parametrize("height", ["0", "0.75"])
+def test_a_row_without_height_or_of_one_pixel_is_hidden(height: str) -> None:
+    cells = read(by_hand(body('<c r="B2"><v>1</v></c>', attributes=f' ht="{height}" customHeight="1"')))
     assert [(bad.row, bad.cause) for bad in cells.malformed] == [(2, "is hidden")]
+
+
+@pytest.mark.parametrize(("width", "is_hidden"), [("0.08", True), ("0.9", True), ("1", False)])
+def test_a_column_without_room_for_a_digit_is_hidden(width: str, is_hidden: bool) -> None:
+    columns = f'<cols><col min="2" max="2" width="{width}" customWidth="1"/></cols>'
+    content = by_hand(body('<c r="B2"><v>1</v></c>'), before=columns)
+    assert not is_hidden or "column B is hidden" in refusal(content).what
+    assert is_hidden or rows(read(content))[2][1] == ("1", K.NUMBER)
 
 
 def test_rows_without_a_height_of_their_own_are_as_high_as_the_sheet_says() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Context, Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -263,7 +263,9 @@ def _kinds(sections: Sequence[_Section]) -> tuple[CellKind, CellKind, CellKind]:
         # Excel writes the minus sign itself.
         negative = disguised if "+" in "".join(sections[0].affixes) else positive
     else:
-        negative = _kind(sections[1], _Sign.NEGATIVE)
+        # Red tells the negative numbers only where the positive ones are not red, too.
+        is_told_by_red = sections[1].is_red and not sections[0].is_red
+        negative = _kind(replace(sections[1], is_red=is_told_by_red), _Sign.NEGATIVE)
     return positive, negative, _kind(sections[2 if len(sections) > 2 else 0], _Sign.ZERO)
 
 

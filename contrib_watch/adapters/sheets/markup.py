@@ -345,12 +345,12 @@ class _SheetScanner:
                 self.marks.merged.append(area(attributes.get("ref", "")))
             case "col":
                 columns = int(attributes["min"]), int(attributes["max"])
-                is_hidden = may_be_true(attributes.get("hidden")) or _is_zero(attributes.get("width"))
+                is_hidden = may_be_true(attributes.get("hidden")) or _shows_nothing(attributes.get("width"))
                 (self.marks.hidden_columns if is_hidden else self._wide).append(columns)
             case "sheetFormatPr":
                 # zeroHeight hides only rows that are not written, which have no cells.
-                self._is_flat = _is_zero(attributes.get("defaultRowHeight"))
-                self._is_narrow = _is_zero(attributes.get("defaultColWidth"))
+                self._is_flat = _shows_nothing(attributes.get("defaultRowHeight"))
+                self._is_narrow = _shows_nothing(attributes.get("defaultColWidth"))
             case "sheetData" if self._is_narrow:
                 self.marks.hidden_columns += _gaps(sorted((*self._wide, *self.marks.hidden_columns)))
             case "sheetView":
@@ -389,7 +389,9 @@ class _SheetScanner:
             raise BrokenMarkup(f"row {row} stands after row {self._row}")
         self._row, self._column = row, 0
         self._calculated = [results for results in self._calculated if results[2] >= row]
-        if may_be_true(attributes.get("hidden")) or _is_zero(attributes.get("ht", "0" if self._is_flat else None)):
+        if may_be_true(attributes.get("hidden")) or _shows_nothing(
+            attributes.get("ht", "0" if self._is_flat else None)
+        ):
             self.marks.hidden_rows.add(row)
 
     def _begin_results(self, reference: str) -> None:
@@ -537,10 +539,12 @@ def _iso(text: str) -> tuple[CellKind, str]:
     return (CellKind.TIME, time[1]) if time is not None else (CellKind.DATETIME, text)
 
 
-def _is_zero(text: str | None) -> bool:
-    """Whether a width or a height leaves nothing to be seen; one that is no number may be such."""
+def _shows_nothing(text: str | None) -> bool:
+    """Whether a height (in points) or a width (in characters) leaves nothing to be read; one that is no number may
+    be such.
+    """
     try:
-        return text is not None and not float(text) > 0
+        return text is not None and not float(text) >= 1
     except ValueError:
         return True
 

@@ -69,6 +69,8 @@ def kind_shown(code: str, sign: int) -> CellKind:
     if any(re.search("[<>=]", part.brackets) for part in parts):
         kinds = {part.kind(each, alone=True) for part in parts for each in (0, 1)}
         return kinds.pop() if len(kinds) == 1 and sign >= 0 else CellKind.DISGUISED
+    if "[red]" in parts[0].brackets and len(parts) > 1:
+        parts[1].brackets = ""
     index = {1: 0, -1: 1, 0: 2}[sign]
     return parts[index if index < len(parts) else 0].kind(sign, alone=len(parts) == 1)
 
