@@ -187,6 +187,8 @@ _SCALES = frozenset(
     "bp bps bips k m mm mn mio mln million millions bn mia mrd tsd teur thousand thousands tausend permille".split()  # noqa: SIM905
 )
 """Words that make another number of it: ``Coupon (bp)`` is no COUPN_RATE, whose 325 would be 3.25."""
+_FACTOR = re.compile(r"(?<![0-9.,])1(?:00|(?:[ .,'\u2019]?000)+)(?![0-9.,])")
+"""A factor as people write it below a name: ``x1000``, ``1'000``, ``in 100``."""
 _RIC_WORDS = frozenset({"ric", "rics", "reuters", "refinitiv", "instrument", "identifier", "kennung"})
 _DAYS_BEFORE = re.compile(r"\bT ?[-\u2013] ?[1-9]\b", re.IGNORECASE)
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
@@ -211,6 +213,11 @@ def guesses(header: str, dictionary: Dictionary) -> list[Guess]:
             found += [Guess(name, doubt) for name in _FIELDS_OF[meaning] if dictionary.get(name) is not None]
     found = list(dict.fromkeys(found))  # two meanings may be of one field
     return found or _spelled_alike(header, dictionary)
+
+
+def speaks_of_scale(unit: str) -> bool:
+    """Whether a unit makes another number of those that it is of: ``bp``, ``in Tsd``, ``x1000``, but not ``EUR``."""
+    return not _SCALES.isdisjoint(_words(unit)) or _FACTOR.search(unit) is not None
 
 
 def names_a_column(text: str) -> bool:

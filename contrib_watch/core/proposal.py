@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from contrib_watch.core.dictionary import Dictionary, FieldDef, Kind
 from contrib_watch.core.fields import read_column
-from contrib_watch.core.headers import guesses, speaks_of_rics
+from contrib_watch.core.headers import guesses, speaks_of_rics, speaks_of_scale
 from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints, declaration
 from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes, shown
 from contrib_watch.core.numerals import MARKS
@@ -165,6 +165,12 @@ def _mapping(
         header = cells.header[index]
         if index == ric or header in mapped or not meant:
             continue
+        if unit := _scale_below(cells, ric, index):
+            left_out.append(
+                f'"{header}" sounds like {meant[0].acronym}, '
+                f'but "{unit}" below it speaks of another scale: it is ignored'
+            )
+            continue
         fitting = [guess for guess in meant if not _misfit(cells, index, dictionary.fields[guess.acronym], feed)]
         free = [guess for guess in fitting if guess.acronym not in mapped.values()]
         if free:
@@ -184,6 +190,13 @@ def _mapping(
                 f'"{header}" sounds like {meant[0].acronym}, but its cells do not fit ("{misfit}"): it is ignored'
             )
     return {header: mapped[header] for header in cells.header if header in mapped}, column_doubts, left_out
+
+
+def _scale_below(cells: Cells, ric: int | None, index: int) -> str:
+    """What stands between a name and the first RIC, where it speaks of another scale, as a line of units may."""
+    first = 0 if ric is None else pc.index(_is_written(cells, ric), True).as_py()
+    texts = cells.columns[index].cast(pa.string())[: max(first, 0)].drop_null().to_pylist()
+    return next((shown(text.strip()) for text in texts if speaks_of_scale(text)), "")
 
 
 def _second_table(cells: Cells, ric: int | None) -> tuple[set[int], list[str]]:

@@ -121,6 +121,19 @@ def test_a_value_of_another_time_or_scale_is_not_mapped(header: str) -> None:
     assert guesses(header, DICTIONARY) == []
 
 
+@pytest.mark.parametrize("unit", ["x1000", "in Tsd", "bp", "in bp.", "Mio EUR", "1'000", "per 1,000,000", "x 100"])
+def test_a_column_with_another_scale_in_the_line_below_its_name_is_not_mapped(unit: str) -> None:
+    found = proposed(csv("RIC;Bid;Ask", ["", unit, "EUR"], ["A=X", "1.5", "1.6"], ["B=X", "2.5", "2.6"]))
+    assert found.feed.columns == {"Ask": "ASK"}
+    assert f'"Bid" sounds like BID, but "{unit}" below it speaks of another scale: it is ignored' in found.doubts
+
+
+@pytest.mark.parametrize("unit", ["%", "in %", "EUR", "(EUR)", "p.a.", "10 Y", "30/360", "2010"])
+def test_other_units_below_a_name_are_no_scale(unit: str) -> None:
+    found = proposed(csv("RIC;Bid;Ask", ["", unit, ""], ["A=X", "1.5", "1.6"], ["B=X", "2.5", "2.6"]))
+    assert found.feed.columns == {"Bid": "BID", "Ask": "ASK"}
+
+
 def test_a_certain_name_goes_before_a_doubtful_one_on_its_left() -> None:
     found = proposed(csv("RIC;Ask;Model Bid;Bid", ["A=X", "3", "1", "2"]))
     assert list(found.feed.columns.items()) == [("Ask", "ASK"), ("Bid", "BID")]
