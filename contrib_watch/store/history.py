@@ -417,7 +417,7 @@ def _told_day(drop: _Ended, groups: Collection[Row[Any]]) -> Iterator[dict[str, 
             yield told(what, one.status, one.rows, one.why or drop.reason, [one.ric])
     if drop.status in PENDING and not groups:
         yield told("under way", drop.status, 0, "it is not over yet", [])
-    elif not groups and not unchanged:
+    elif drop.status == DropStatus.FAILED or not (groups or unchanged):  # what failed half-way has rows, and others
         yield told("excluded", drop.status, 1, drop.reason or "the file has no rows", [])
     missing = json.loads(drop.findings).get("missing", [])
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields
@@ -44,7 +45,12 @@ def test_what_is_half_sent_is_not_mixed_with_what_another_configuration_asks_for
         assert (code, drop["status"]) == (4, "failed")
         rows = {row["ric"]: row["status"] for row in site.rows("prices.csv")}
         assert (rows.pop("A=T"), rows.pop("B=T")) == ("acked", "unconfirmed")
-        assert told in site.status()["failed"][0]["reason"]
+        (failed,) = site.status()["failed"]
+        assert told in failed["reason"]
+        day = json.loads(site.invoke("audit day", failed["seen_at_utc"][:10], "--json").stdout)
+        assert {(one["what"], one["status"]) for one in day} == {
+            ("contributed", "acked"), ("unconfirmed", "unconfirmed"), ("excluded", "failed"),
+        }  # fmt: skip
         assert held(server) == {"A=T": "1", "B=T": "2"}
         assert verified(site)
         site.invoke("retry", "1")

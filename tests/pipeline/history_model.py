@@ -8,11 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
+from itertools import chain
 
 from virtual_site import Item, Site, not_blank, read_report
 
 from contrib_watch.core.model import Drop
 from contrib_watch.core.posts import KEPT_NEWER
+from contrib_watch.core.tokens import tokens_of
+from contrib_watch.store.history import History as Past
 
 FIELDS = ("BID", "ASK", "BIDSIZE")
 CLEAR = "#CLEAR"
@@ -158,6 +161,34 @@ def check_snapshot(site: Site, *, may_lack: bool, forgot: bool, unseen: bool = F
     assert not {item for item in site.wrong() if not may_lack or (item in cache and item not in lied)}
     unexplained = {item for item, fields in cache.items() if fields} - set(snapshot) - dirty
     assert forgot or not unexplained
+
+
+def check_audit(site: Site, rics: Collection[str], *, by_time: bool) -> None:
+    """What the record says was acknowledged went on the wire like that, once, and adds up to the market at any time.
+
+    ``by_time``: nobody has set the clock.
+    """
+    sent = {post.post_id: post for post in site.posts}
+    acked: dict[tuple[object, ...], dict[str, str]] = defaultdict(dict)
+    with site.desk() as desk:
+        past = Past(desk.state)
+        for one in chain.from_iterable(map(past.of_ric, rics)):
+            if one.status == "acked":
+                post = (one.post_id, one.acked_at_utc, one.service, one.ric, one.drop, one.run)
+                acked[post][one.field] = one.value
+        assert len({post_id for post_id, *_ in acked}) == len(acked), "a PostID is told twice"
+        for (post_id, _, *item, _, _), fields in acked.items():
+            post = sent[post_id]
+            assert [post.service, post.ric, dict(post.fields)] == [*item, fields], f"PostID {post_id}"
+        for until_utc in sorted({"9999", *(at_utc for _, at_utc, *_ in acked if by_time)}):
+            market: dict[Item, dict[str, str]] = {}
+            for (post_id, at_utc, service, ric, *_), fields in sorted(acked.items(), key=lambda one: one[0][0]):
+                if at_utc <= until_utc:
+                    before = market.get((service, ric), {}) if sent[post_id].kind == "Update" else {}
+                    market[service, ric] = {**before, **fields}
+            told = {(one.service, one.ric): tokens_of(one.fields) for one in past.as_of(until_utc)}
+            assert told == market, f"as of {until_utc}"
+        assert told.keys() == site.snapshot().keys()
 
 
 def check_prices(

@@ -13,6 +13,7 @@ from typing import Any
 from history_model import (
     Table,
     check_approvals,
+    check_audit,
     check_drops,
     check_prices,
     check_reports,
@@ -158,6 +159,7 @@ class History:
         check_drops(site)
         check_reports(site, self._tables)
         check_verified(site, self._tables)
+        check_audit(site, RICS, by_time=not any(step.jump_s for step in self._world.history))
         lost = {"may_lack": self._may_lack, "unseen": self._unseen, "emptied": self._emptied}
         check_snapshot(site, **lost, forgot=self._restored)
         sharing = 1 if self._world.two_services else len(self._feeds)
