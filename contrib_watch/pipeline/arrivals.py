@@ -40,7 +40,9 @@ def _decide(desk: Desk, feed: str, file: CompleteFile, *, feed_is_new: bool) -> 
     judgement = judge(
         file.sha256,
         file.signature.mtime_ns,
-        latest=desk.drops.latest(feed, str(file.path)) or _before_a_move(desk, feed, file),
+        latest=desk.drops.latest(feed, str(file.path))
+        or _before_a_move(desk, feed, file)
+        or _before_a_renaming(desk, feed, file),
         feed_is_new=feed_is_new,
         taken_ns=int(now.timestamp() * 1_000_000_000),
         max_age_s=desk.feeds[feed].max_age_s,
@@ -92,6 +94,16 @@ def _before_a_move(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | No
         return None
     was_sent = desk.drops.drop(latest.id).status is DropStatus.DONE
     return latest if was_sent and _service_of(desk, latest.id) == desk.feeds[feed].service else None
+
+
+def _before_a_renaming(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | None:
+    """The drop that sent this very file under another name, where a newer drop came since; None: there is none.
+
+    Who tidies a folder, or restores a file from elsewhere, asks for no older prices over the newer ones.
+    """
+    sent = desk.drops.sent_as(feed, file.sha256, file.signature.mtime_ns)
+    is_older = sent is not None and not sent.is_feed_latest
+    return sent if sent and is_older and _service_of(desk, sent.id) == desk.feeds[feed].service else None
 
 
 def _service_of(desk: Desk, drop_id: int) -> str:

@@ -50,6 +50,13 @@ _RECENT = select(schema.drops).order_by(_drops.id.desc()).limit(bindparam("most"
 _LATEST = (
     select(schema.drops).where(_IS_FEED, _drops.path == bindparam("of_path")).order_by(_drops.id.desc()).limit(1)
 )
+_SENT_AS = (
+    select(schema.drops)
+    .where(_drops.sha256 == bindparam("of_content"), _drops.mtime_ns == bindparam("of_mtime"), _IS_FEED)
+    .where(_drops.status == DropStatus.DONE, _drops.origin == "")
+    .order_by(_drops.id.desc())
+    .limit(1)
+)
 _NEWEST = select(func.max(_drops.id)).where(_IS_FEED)
 _NEEDED = select(_drops.sha256).where(_drops.status.in_((*PENDING, DropStatus.HELD)))
 _IN_BACKLOG = select(schema.files.c.sha256).where(schema.files.c.state == Verdict.BACKLOG)
@@ -246,11 +253,18 @@ class Drops:
 
     def latest(self, feed: str, path: str) -> LatestDrop | None:
         """The newest drop of a path, with what decides whether its content may come again."""
+        return self._latest(_LATEST, of_feed=feed, of_path=path)
+
+    def sent_as(self, feed: str, sha256: str, mtime_ns: int) -> LatestDrop | None:
+        """The newest drop of the feed by which a file with this content and mtime was sent, under whatever name."""
+        return self._latest(_SENT_AS, of_feed=feed, of_content=sha256, of_mtime=str(mtime_ns))
+
+    def _latest(self, query: Executable, *, of_feed: str, **values: str) -> LatestDrop | None:
         with self._state.transaction() as connection:
-            row = first(connection, _LATEST, of_feed=feed, of_path=path)
+            row = first(connection, query, of_feed=of_feed, **values)
             if row is None:
                 return None
-            newest = scalar(connection, _NEWEST, of_feed=feed)
+            newest = scalar(connection, _NEWEST, of_feed=of_feed)
         return LatestDrop(
             id=row.id,
             sha256=row.sha256,

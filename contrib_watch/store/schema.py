@@ -83,6 +83,7 @@ drops = Table(
     Column("finished_at_utc", String),
     Index("drops_by_status", "status", "feed"),
     Index("drops_by_path", "feed", "path"),
+    Index("drops_by_content", "feed", "sha256", "mtime_ns"),
     sqlite_autoincrement=True,
 )
 
@@ -278,6 +279,11 @@ def with_batches(connection: Connection) -> None:
     in_flight.create(connection)
 
 
+def _with_contents(connection: Connection) -> None:
+    for index in drops.indexes:
+        index.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _first,
     _with_repairs,
@@ -285,6 +291,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _with_held_because,
     _with_origin,
     with_batches,
+    _with_contents,
 )
 """Step N brings schema version N to N + 1; a new state takes them all."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from virtual_site import NewSite, Site, make_feed, script, sheet
 
@@ -12,6 +16,7 @@ from contrib_watch.simulator.faults import Fault, FaultKind
 
 DAY_S = 86400.0
 OLD_S = 8 * DAY_S
+Tidy = Callable[[Path, Path], object]
 
 
 def states(site: Site) -> dict[str, str]:
@@ -49,6 +54,32 @@ def test_a_file_saved_again_after_a_later_drop_is_a_drop_again(site: Site) -> No
     site.run()
     site.save(sheet("RIC,BID", "A=,1"), "a.csv")
     site.run()
+    assert site.value("A=", "BID") == 1
+
+
+@pytest.mark.parametrize("tidy", [Path.rename, shutil.copy2], ids=["renamed", "copied with its time"])
+def test_an_older_file_by_another_name_is_not_sent_over_newer_prices(site: Site, tidy: Tidy) -> None:
+    older = site.save(sheet("RIC,BID", "A=,1"), "monday.csv")
+    site.run()
+    site.save(sheet("RIC,BID", "A=,2"), "tuesday.csv")
+    site.run()
+    tidy(older, older.with_name("monday_old.csv"))
+    assert site.run() == []
+    assert states(site)["monday_old.csv"] == Verdict.SAME
+    assert site.value("A=", "BID") == 2
+    site.save(sheet("RIC,BID", "A=,1"), "monday_old.csv")
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
+def test_a_file_that_was_not_sent_is_read_anew_by_another_name(site: Site) -> None:
+    refused = site.save(sheet("RIC,BID", "A=,1"), "prices.xlsx")
+    site.run()
+    site.save(sheet("RIC,BID", "B=,1"), "others.csv")
+    site.run()
+    refused.rename(refused.with_suffix(".csv"))
+    site.run()
+    assert [drop.status for drop in site.drops()] == [DropStatus.REJECTED, DropStatus.DONE, DropStatus.DONE]
     assert site.value("A=", "BID") == 1
 
 

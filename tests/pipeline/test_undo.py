@@ -93,6 +93,17 @@ def test_drops_are_reverted_one_after_the_other(site: Site) -> None:
         assert site.value("A=", "BID") == price
 
 
+def test_a_file_that_was_undone_does_not_come_back_by_another_name(site: Site) -> None:
+    for bid in (1, 2):
+        wrong = site.save(sheet("RIC,BID", f"A=,{bid}"))
+        site.run()
+    revert(site, 2)
+    site.run()
+    wrong.rename(wrong.with_name("wrong.csv"))
+    assert site.run() == []
+    assert site.value("A=", "BID") == 1
+
+
 def test_a_revert_can_be_reverted(site: Site) -> None:
     for price in (1, 2, 3):
         send(site, f"A=,{price}")

@@ -169,6 +169,17 @@ def test_a_newer_state_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert version == (str(schema.VERSION + 1),)
 
 
+def test_an_older_state_gets_the_index_by_which_a_renamed_file_is_found(tmp_path: Path) -> None:
+    with opened(tmp_path) as state, state.transaction() as connection:
+        connection.exec_driver_sql("DROP INDEX drops_by_content")
+        state.put("schema_version", "6")
+    opened(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.db") as raw:
+        indexes = raw.execute("select name from pragma_index_list('drops')").fetchall()
+    raw.close()
+    assert ("drops_by_content",) in indexes
+
+
 def garbage(path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 64)
 
