@@ -20,7 +20,7 @@ from contrib_watch.core.headers import guesses, speaks_of_rics, speaks_of_scale
 from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints, declaration
 from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes, shown
 from contrib_watch.core.numerals import MARKS
-from contrib_watch.core.quotes import fields_by_column, read_quotes
+from contrib_watch.core.quotes import TOTALS, fields_by_column, read_quotes
 from contrib_watch.core.readers import ERROR_TEXT, matches
 from contrib_watch.errors import UnreadableFile
 
@@ -127,13 +127,14 @@ def _share(texts: pa.StringArray, pattern: str) -> float:
 
 
 def _rics_and_others(cells: Cells, ric: int) -> tuple[list[str], list[int]]:
-    """The texts that are RICs, and the indices of those that look like none among many that do (``Average``)."""
+    """The texts that are RICs, and the indices of those that look like none among many that do (``Basket``)."""
     texts = pc.ascii_trim(cells.columns[ric].cast(pa.string()).fill_null(""), characters=" ")
     written = _is_written(cells, ric)
     alike = pc.and_(written, matches(texts, _RIC_LIKE))
     if 2 * (pc.sum(alike).as_py() or 0) <= (pc.sum(written).as_py() or 0):
         return texts.filter(written).to_pylist(), []
-    return texts.filter(alike).to_pylist(), pc.indices_nonzero(pc.and_not(written, alike)).to_pylist()
+    others = pc.and_not(written, pc.or_(alike, matches(texts, TOTALS)))  # totals are rejected anyway
+    return texts.filter(alike).to_pylist(), pc.indices_nonzero(others).to_pylist()
 
 
 def _ric_pattern(rics: Sequence[str]) -> str:
@@ -144,12 +145,12 @@ def _ric_pattern(rics: Sequence[str]) -> str:
 
 
 def _doubt_about(cells: Cells, ric: int, others: Sequence[int], feed: Feed) -> str:
-    """Rows such as totals and notes, whose values would go out under a name that is no RIC."""
+    """Rows such as notes, whose values would go out under a name that is no RIC."""
     first = f'{cells.address(others[0], ric)} "{shown(cells.columns[ric][others[0]].as_py())}"'
     what = f"{first} and {len(others) - 1:,} more look like no RICs" if others[1:] else f"{first} looks like no RIC"
     if feed.ric_pattern:
-        return f"{what}, and ric_pattern rejects such rows: are they totals and notes?"
-    return f"{what}, and values in such a row are posted: take totals and notes out, or set ric_pattern"
+        return f"{what}, and ric_pattern rejects such rows: are they notes?"
+    return f"{what}, and values in such a row are posted: take such rows out, or set ric_pattern"
 
 
 def _mapping(

@@ -49,6 +49,12 @@ MAX_RIC_BYTES = 255
 _RIC = r"^[ !#-\[\]-~]+$"
 """Printable ASCII but the two characters that JSON escapes: the ADS does not unescape ``Key.Name``."""
 
+TOTALS = (
+    r"(?i)^(?:(?:grand |sub-?)?total|average|gesamt(?:ergebnis|summe)?|(?:zwischen)?summe|durchschnitt|mittelwert)"
+    r"(?:[ :].*)?$"
+)
+"""What stands in the column of RICs beside the sum or the mean of the others: those of pivot tables, too."""
+
 MAX_NAME_LENGTH = 255
 """Characters of a column's name, which messages and pages have to show."""
 
@@ -341,7 +347,8 @@ def _typed(cells: Cells, layout: _Layout, feed: Feed, each: Each) -> _Table:
 
     columns = each(typed, layout.fields.items())  # perhaps under way from here on
     rics = _rics(cells, layout.ric)
-    is_ric = pc.and_not(pc.and_(matches(rics, _RIC), _fits(rics)), matches(rics, ERROR_TEXT))
+    is_ric = pc.and_(matches(rics, _RIC), _fits(rics))
+    is_ric = pc.and_not(is_ric, pc.or_(matches(rics, ERROR_TEXT), matches(rics, TOTALS)))
     if feed.ric_pattern:
         is_ric = pc.and_(is_ric, matches(rics, shell_pattern(feed.ric_pattern)))
     if cells.kinds is not None:
@@ -386,6 +393,8 @@ def _ric_complaint(ric: str, kinds: pa.Array | None, index: int, feed: Feed) -> 
         return Complaint(complaint.cause, "type the RIC again with the characters of a plain English keyboard")
     if len(ric) > MAX_RIC_BYTES:
         return Complaint(f"is longer than the {MAX_RIC_BYTES} bytes of a RIC", "check the RIC")
+    if re.match(TOTALS, ric):
+        return Complaint("is the row of a total or a mean, not a RIC", "take the row out, or onto another sheet")
     if re.match(_RIC, ric):
         return Complaint(
             f'is not a RIC of this feed, whose ric_pattern is "{feed.ric_pattern}"',

@@ -258,11 +258,12 @@ def test_what_looks_like_no_ric(texts: list[str]) -> None:
     ("ending", "pattern", "told"),
     [("=X", "*=X", "and ric_pattern rejects such rows"), (".L", "", "and values in such a row are posted")],
 )
-def test_totals_among_rics_are_a_doubt(ending: str, pattern: str, told: str) -> None:
-    rows = [[f"A{ending}", "1"], [f"B{ending}", "2"], [f"C{ending}", "3"], ["Average", "2"], ["Total", "6"]]
+def test_notes_among_rics_are_a_doubt(ending: str, pattern: str, told: str) -> None:
+    rics = [f"{name}{ending}" for name in "ABCD"]
+    rows = [[ric, "1"] for ric in (*rics, "Basket", "Desk", "Total")]
     found = proposed(csv("RIC;Bid", *rows))
     assert found.feed.ric_pattern == pattern
-    assert f'row 5, RIC "Average" and 1 more look like no RICs, {told}' in found.doubts[0]
+    assert f'row 6, RIC "Basket" and 1 more look like no RICs, {told}' in found.doubts[0]
 
 
 # formats

@@ -79,6 +79,29 @@ def causes(quotes: Quotes) -> list[tuple[str, str]]:
 # the table
 
 
+@pytest.mark.parametrize(
+    ("ric", "is_one"),
+    [
+        ("Total", False),
+        ("GRAND TOTAL", False),
+        ("Sub-total EUR", False),
+        ("Average:", False),
+        ("Gesamtergebnis", False),
+        ("Zwischensumme", False),
+        ("Mittelwert", False),
+        ("TOTAL=X", True),
+        ("TOTF.PA", True),
+        ("SUM", True),
+        ("AVG", True),
+    ],
+)
+def test_a_total_is_no_ric(ric: str, is_one: bool) -> None:
+    quotes = read(csv("RIC,BID", ("A=X", "1"), (ric, "2")))
+    assert (ric in quotes.values.index) is is_one
+    told = [] if is_one else ["is the row of a total or a mean, not a RIC"]
+    assert [problem.cause for problem in quotes.problems] == told
+
+
 def test_values_are_tokens_by_ric_and_field_in_file_order() -> None:
     cells = csv("ASK,RIC,CURRENCY,BID", ["2.50", "B", "USD", None], ["", "A", "", "#CLEAR"])
     quotes = read(cells)

@@ -104,6 +104,7 @@ def _shape() -> Iterator[Hazard]:
     yield Hazard("one-trailing-comma", "one row ends in a comma", lines(HEADER, GOOD, "B=X,1,2,"), PUBLISHED)
     yield Hazard("short-row", "a row lacks its last cell", lines(HEADER, "B=X,1", GOOD), PUBLISHED)
     yield Hazard("footer", "a note below the table", lines(HEADER, GOOD, "Source: desk 4"), PUBLISHED)
+    yield Hazard("totals", "the sum and the mean of the rows above", lines(HEADER, GOOD, "Total,22.1,22.3", "Average:,22.1,22.3"), PUBLISHED)  # fmt: skip
     yield Hazard(
         "comment",
         "a line that begins with a number sign",
