@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -31,6 +32,8 @@ _TEXT = pa.string()
 _STR = pd.StringDtype(na_value=np.nan)
 """What pandas takes a ``str`` column for."""
 
+_TAKEN_APART = 65_536
+"""JSON objects at one time: what they are split into is as large as they are."""
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",}]+)'
 _NAME = re.compile(r'"([^"]+)"')
 _MEMBER = re.compile(rf'"([^"]+)":{_VALUE}')
@@ -65,6 +68,11 @@ def filtered(columns: Columns, mask: pa.BooleanArray) -> dict[str, pa.Array]:
     return {name: column.filter(mask) for name, column in columns.items()}
 
 
+def filtered_index(index: pd.Index[str], mask: pa.BooleanArray) -> pd.Index[str]:
+    """The same of an index."""
+    return index if mask.true_count == len(mask) else index[mask.to_numpy(zero_copy_only=False)]
+
+
 def repeated(value: str | bool, rows: int) -> pa.Array:
     """A column of one value."""
     return pa.repeat(pa.scalar(value), rows)
@@ -81,10 +89,11 @@ def differs(given: pa.StringArray, held: pa.StringArray) -> pa.BooleanArray:
 
 
 def only(texts: pa.StringArray, marks: pa.BooleanArray) -> pa.StringArray:
-    """The texts that are marked, all others missing; where all are, nothing is copied."""
-    if marks.true_count == len(marks):
+    """The texts that are marked, all others missing; where all are, or none is, nothing is copied."""
+    marked = marks.true_count
+    if marked == len(marks):
         return texts
-    return pc.if_else(marks, texts, None)
+    return pc.if_else(marks, texts, None) if marked else pa.nulls(len(texts), _TEXT)
 
 
 def joined(*parts: str | pa.Array) -> pa.StringArray:
@@ -124,11 +133,23 @@ def token_columns(objects: pa.StringArray, first: Collection[str]) -> dict[str, 
 
     ``objects`` may have missing and empty elements: rows without any value. Each token stays as it is written.
     """
+    starts = range(0, len(objects), _TAKEN_APART) or range(1)
+    parts = [_taken_apart(objects.slice(start, _TAKEN_APART)) for start in starts]
+    names = dict.fromkeys(chain(first, *parts))
+    if len(parts) == 1:
+        nothing = pa.nulls(len(objects), _TEXT)
+        return {name: parts[0].get(name, nothing) for name in names}
+    absent = pa.nulls(_TAKEN_APART, _TEXT)
+    sizes = [min(len(objects) - start, _TAKEN_APART) for start in starts]
+    return {
+        name: pa.concat_arrays([part.pop(name, absent[:rows]) for part, rows in zip(parts, sizes, strict=True)])
+        for name in names
+    }
+
+
+def _taken_apart(objects: pa.StringArray) -> dict[str, pa.StringArray]:
     found = _alike(objects)
-    if found is None:
-        found = dict(_extracted(objects))
-    nothing = pa.nulls(len(objects), pa.string())
-    return {name: found.get(name, nothing) for name in dict.fromkeys([*first, *found])}
+    return dict(_extracted(objects)) if found is None else found
 
 
 def _alike(objects: pa.StringArray) -> dict[str, pa.StringArray] | None:

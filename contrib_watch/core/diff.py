@@ -1,8 +1,7 @@
 """Quotes against the snapshot: what has changed, what is new, and what must be sent again.
 
 The two are joined by RIC, once; all else is done to whole columns (core.columns). Equal values are equal
-tokens (see core.model), so a row whose fields, joined in the file's order, are the very text that the snapshot holds
-is unchanged, and is not looked at again; the rest is compared field by field.
+tokens (see core.model). Rows that are the very text of what the snapshot holds (:func:`row_texts`) may be left out.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from contrib_watch.core.columns import (
     arrow_column,
     differs,
     filtered,
+    filtered_index,
     joined,
     marked_names,
     object_column,
     only,
-    repeated,
     text_columns,
     token_columns,
 )
@@ -70,9 +69,10 @@ class Changes:
     held: Columns
     """Tokens that the ADS holds as far as anybody knows: attempted before acknowledged. A superset of the fields."""
     facts: Columns
-    """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields``, ``carried``, ``acked_on`` of
-    the snapshot, ``newer``: the fields that keep a newer drop's value, with a comma between, and ``heir_of``: the
-    feed that had the RIC and has it no more, where that alone is why it is posted, else empty."""
+    """``row``, ``attempts`` (int64), ``new``, ``dirty`` (bool), and as text ``fields`` where the RIC is in doubt,
+    ``carried`` and ``acked_on`` of the snapshot, ``newer``: the fields that keep a newer drop's value, with a comma
+    between, and ``heir_of``: the feed that had the RIC and has it no more, where that alone is why it is posted, else
+    empty."""
     problems: tuple[Problem, ...] = ()
     """Rows that only the snapshot shows to be wrong: another feed's RIC, a new RIC without a value."""
     replaced: tuple[tuple[int, str], ...] = ()
@@ -95,6 +95,11 @@ class Changes:
             return self.held
         acked = token_columns(self.facts["fields"], first=self.held)
         return {name: pc.if_else(dirty, acked[name], column) for name, column in self.held.items()}
+
+    def acknowledged_before(self) -> pa.BooleanArray:
+        """Of which RICs to post the ADS has acknowledged anything."""
+        new, dirty = self.facts["new"], self.facts["dirty"]
+        return pc.or_(pc.invert(pc.or_(new, dirty)), pc.is_valid(self.facts["fields"]))
 
     def rejecting(self, problems: Sequence[Problem]) -> Changes:
         """The same changes without the RICs of these problems, which are added to the others."""
@@ -154,7 +159,7 @@ def diff(
     rows = _beside(quotes, snapshot, same)
     foreign = _foreign(rows, {other: pattern for other, pattern in configured.items() if other != feed})
     problems = [_foreign_row(quotes, ric, f"feed {owner!r}") for _, ric, owner in rows.marked(foreign)]
-    rows = rows.where(pc.invert(pc.or_(foreign, rows.are_unchanged(feed))))
+    rows = rows.where(pc.invert(foreign))
     asked = _asked(rows, feed, later)
     problems += [_empty_row(quotes, row, ric) for row, ric, _ in rows.marked(asked.empty)]
     replaced = tuple((row, ric) for row, ric, _ in rows.marked(asked.replaced))
@@ -165,7 +170,7 @@ def diff(
         if column.null_count
     }
     return Changes(
-        rics=rows.rics[asked.posted.to_numpy(zero_copy_only=False)],
+        rics=filtered_index(rows.rics, asked.posted),
         given=filtered(asked.given, asked.posted),
         held=filtered(asked.held, asked.posted),
         facts=filtered(facts, asked.posted),
@@ -198,21 +203,13 @@ class _Rows:
         """Those that are marked."""
         if marks.true_count == len(marks):
             return self
-        rics = self.rics[marks.to_numpy(zero_copy_only=False)]
+        rics = filtered_index(self.rics, marks)
         return _Rows(rics, self.numbers.filter(marks), filtered(self.given, marks), filtered(self.known, marks))
 
     def marked(self, marks: pa.BooleanArray) -> Iterator[tuple[int, str, str]]:
         """The number, the RIC and its feed of those that are marked."""
         for index in pc.indices_nonzero(marks).to_pylist():
             yield self.numbers[index].as_py(), str(self.rics[index]), self.known["feed"][index].as_py()
-
-    def are_unchanged(self, feed: str) -> pa.BooleanArray:
-        """Which are the very text that the ADS acknowledged for this feed, and are not in doubt."""
-        fields = self.known["fields"]
-        if fields.null_count == len(self):
-            return repeated(False, len(self))
-        same = pc.and_(pc.equal(object_column(self.given, len(self)), fields), pc.equal(self.known["feed"], feed))
-        return pc.and_not(pc.fill_null(same, False), pc.is_valid(self.known["attempted"]))
 
 
 def _beside(quotes: Quotes, snapshot: pa.RecordBatch, same: pa.BooleanArray | None) -> _Rows:
@@ -258,7 +255,7 @@ class _Asked(NamedTuple):
 def _asked(rows: _Rows, feed: str, later: Later | None) -> _Asked:
     known, count = rows.known, len(rows)
     dirty = pc.is_valid(known["attempted"])
-    base = pc.coalesce(known["attempted"], known["fields"])
+    base = pc.coalesce(known["attempted"], known["fields"]) if dirty.true_count else known["fields"]  # a copy of all
     new = pc.is_null(base)
     held = token_columns(base, first=rows.given)
     given = {name: _without_idle_clears(column, held[name]) for name, column in rows.given.items()}
@@ -284,7 +281,7 @@ def _facts(rows: _Rows, asked: _Asked) -> Columns:
         "row": rows.numbers,
         "new": asked.new,
         "dirty": asked.dirty,
-        "fields": known["fields"],
+        "fields": only(known["fields"], asked.dirty),  # ``held`` has those of all others
         "carried": known["carried"],
         "acked_on": known["acked_on"],
         "newer": marked_names(asked.newer, len(rows)),

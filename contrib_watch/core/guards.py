@@ -225,7 +225,7 @@ def _of_rows(guards: Guards, quotes: Quotes, changes: Changes, around: Circumsta
         known = changes.acknowledged()
         changed = pc.and_(
             any_of((differs(column, known[name]) for name, column in changes.given.items()), len(changes.rics)),
-            pc.is_valid(facts["fields"]),
+            changes.acknowledged_before(),
         ).true_count
         yield from _too_many(
             "max_changed_rows", changed, read - new, guards.max_changed_rows, "known rows", "changed"

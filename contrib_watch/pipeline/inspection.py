@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from contrib_watch.core.diff import Changes, Later, diff
 from contrib_watch.core.findings import Findings
 from contrib_watch.core.model import Cells, Drop, DropStatus, Feed, Outcomes, Quotes, Status, in_columns
@@ -14,7 +16,7 @@ from contrib_watch.pipeline.desk import Desk, Reading
 from contrib_watch.pipeline.later import newer_words
 from contrib_watch.pipeline.ruling import Ruling, rule
 from contrib_watch.pipeline.second_look import SecondLook, second_look
-from contrib_watch.pipeline.unchanged import Held, look_ahead, look_up, unchanged
+from contrib_watch.pipeline.unchanged import look_ahead, look_up, unchanged
 from contrib_watch.pipeline.undo import moved_on
 from contrib_watch.pipeline.unsent import beyond, rejected, replaced, stopped, with_twins
 
@@ -25,9 +27,9 @@ def examine(
     quotes: Quotes,
     claimed: Mapping[str, str] | None = None,
     stated: Mapping[str, frozenset[str]] | None = None,
-    held: Held | None = None,
+    same: pa.BooleanArray | None = None,
 ) -> Changes:
-    """What a drop changes; ``held`` is what the snapshot has of its rows, where that is known already.
+    """What a drop changes; ``same`` are the rows that are unchanged, where that is known already.
 
     RICs that another feed is just posting for the first time (``claimed``: RIC to feed) are not its. ``stated`` has
     the fields for which newer drops that are over gave a value: those keep it, as does what a newer drop brought.
@@ -36,8 +38,8 @@ def examine(
     newer = newer_words(desk, drop) if drop.id else []
     stated = {**(stated or {}), **moved_on(desk, drop, quotes)}
     rics = quotes.values.index
-    # Most rows of most drops: of them, the snapshot's other columns need not be brought.
-    same = unchanged(desk.ledger, feed, quotes, held)
+    if same is None:  # most rows of most drops: of them, the snapshot's other columns need not be brought
+        same = unchanged(desk.ledger, feed, quotes)
     changes = diff(
         quotes,
         desk.ledger.snapshot(feed.service, rics[~same.to_numpy(zero_copy_only=False)], drop),
@@ -90,7 +92,9 @@ def inspecting(
     cells = yield reading
     held = look_up(desk.ledger, feed, cells, whole)
     quotes: Quotes = yield typing
-    changes = examine(desk, drop, quotes, claimed(), stated, held)
+    same = unchanged(desk.ledger, feed, quotes, held)
+    del whole, held  # as long as the file
+    changes = examine(desk, drop, quotes, claimed(), stated, same)
     to_post = () if to_end else changes.rics
     look: SecondLook = yield lambda: second_look(desk, *desk.file_of(drop), Reading(cells, quotes), to_post)
     return Inspection(quotes, look.applied(changes), look.facts)

@@ -129,7 +129,9 @@ class Ledger:
             lost, *attempted = _columns(pieces, 1 + len(_ATTEMPTED))
         new = lost.filter(pc.invert(pc.is_in(lost, value_set=known)))  # in doubt since its first post
         found = pa.concat_arrays([known, new])
-        feed, fields, carried, acked_on = (pa.concat_arrays([one, pa.nulls(len(new), _TEXT)]) for one in held)
+        if len(new):  # else to put nothing behind them would copy them all
+            held = [pa.concat_arrays([one, pa.nulls(len(new), _TEXT)]) for one in held]
+        feed, fields, carried, acked_on = held
         at = pc.index_in(found, value_set=lost)
         their_feed, values, by, attempts = (one.take(at) for one in attempted)
         columns = [
@@ -361,5 +363,5 @@ def _has_any(connection: Connection, service: str) -> bool:
 
 def _columns(pieces: Iterable[list[pa.Array]], count: int) -> list[pa.StringArray]:
     """Columns of texts that came in pieces."""
-    found = list(pieces)
-    return [pa.concat_arrays([piece[number] for piece in found] or [_NOTHING]) for number in range(count)]
+    found = [*zip(*pieces, strict=True)] or [(_NOTHING,)] * count
+    return [pa.concat_arrays(found.pop(0)) for _ in range(count)]  # no column is there twice for longer than it takes

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from row_by_row import AWKWARD, NAMES, json_object, tokens
 
+from contrib_watch.core import columns as columns_module
 from contrib_watch.core.columns import enumeration, object_column, token_columns
 
 Row = dict[str, str]
@@ -24,9 +25,12 @@ BLANKS = st.none() | st.just("") | st.sampled_from(AWKWARD)
 @example([{"BID": "1", "ASK": "2"}, {"BID": '","'}])
 @example([{"DSPLY_NAME": '"a"', "BID": "1"}, {"DSPLY_NAME": r'",\"BID\":3"'}])
 @given(alike | different)
-def test_each_object_is_taken_apart_into_the_tokens_it_was_made_of(rows: list[Row | None]) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 65_536])
+def test_each_object_is_taken_apart_into_the_tokens_it_was_made_of(at_once: int, rows: list[Row | None]) -> None:
     objects = pa.array([None if row is None else json_object(row) for row in rows], pa.string())
-    found = token_columns(objects, first=["ASK", "YIELD"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(columns_module, "_TAKEN_APART", at_once)
+        found = token_columns(objects, first=["ASK", "YIELD"])
     assert list(found)[:2] == ["ASK", "YIELD"]
     assert found.keys() == {"ASK", "YIELD"}.union(*(row or {} for row in rows))
     for name, column in found.items():
