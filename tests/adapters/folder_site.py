@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +76,18 @@ def let_time_tick(inbox: Path) -> None:
     while probe.stat().st_ctime_ns == first_ns:
         assert time.monotonic() < deadline_s
         probe.write_bytes(b"")
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    """Another file system is mounted on the folder."""
+    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("to mount needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from folder_site import (
     SETTLE_S,
     Clock,
     contents,
+    mounted,
     open_folder,
     posix_only,
     scan_settled,
@@ -52,6 +53,20 @@ def test_after_an_outage_a_half_settled_file_starts_anew(folder: Folder, inbox: 
 def test_a_file_in_the_place_of_the_folder_is_an_outage(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "inbox").write_bytes(b"x")
     assert "is not a folder" in open_folder(tmp_path / "inbox", clock).scan().outage
+
+
+@posix_only
+def test_a_mount_point_without_its_share_is_an_outage_and_never_empty(
+    folder: Folder, inbox: Path, clock: Clock
+) -> None:
+    with mounted(inbox):
+        (inbox / "prices.csv").write_bytes(b"x")
+        assert contents(scan_settled(folder, clock)) == {"prices.csv": b"x"}
+    scan = folder.scan()
+    assert f"nothing is mounted on folder {inbox} any more" in scan.outage
+    assert scan.states == {}
+    with mounted(inbox):
+        assert folder.scan().outage == ""
 
 
 # --- known files, and the spool

@@ -19,6 +19,10 @@ _OWNER_IS_THE_MOUNTS = re.compile(
 )
 
 
+class UnmountedError(OSError):
+    """A folder on which a share was mounted is the bare mount point now."""
+
+
 def file_system(folder: Path, table: Path = _MOUNT_TABLE) -> str:
     """The type of the file system that holds ``folder`` (``ext4``, ``cifs``, ...); empty where it cannot be told.
 

@@ -106,6 +106,7 @@ class Folder:
         self._ahead = ahead
         self._waits: dict[str, Wait] = {}
         self._forgotten: deque[str] = deque()
+        self._mount_point = ""  # the folder's real path, once it was seen to be one
 
     def forget(self, name: str) -> None:
         """Have the next scans treat the file as one that was never seen, so that it is handed out again."""
@@ -142,6 +143,7 @@ class Folder:
     def _list(self) -> _Listing:
         with os.scandir(self.path) as entries:
             names = {entry.name for entry in entries if not entry.name.startswith(settle.OWN_PREFIX)}
+        self._refuse_unmounted()
         self._answered()
         files: dict[str, Signature] = {}
         marked_ns: dict[str, int] = {}
@@ -158,6 +160,14 @@ class Folder:
                     told[name] = state
             self._answered()
         return _Listing(files, marked_ns, told)
+
+    def _refuse_unmounted(self) -> None:
+        """Raise UnmountedError where a share was mounted on the folder, and is not any more."""
+        place = os.path.realpath(self.path)
+        if os.path.ismount(place):
+            self._mount_point = place
+        elif place == self._mount_point:
+            raise mounts.UnmountedError
 
     def _look(self, name: str, *, is_marker: bool) -> Signature | FileState | None:
         """The signature of a file that can be a drop or a marker, the state of any other; None: it vanished."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from contrib_watch.adapters.folder.mounts import UnmountedError
 from contrib_watch.core.settle import Signature, Wait
 
 
@@ -89,6 +90,8 @@ def marker(of: str, names: set[str]) -> FileState:
 
 def outage(folder: Path, error: OSError) -> str:
     """Why a folder cannot be read."""
+    if isinstance(error, UnmountedError):
+        return f"nothing is mounted on folder {folder} any more: mount its share; if it has none now, restart"
     if isinstance(error, FileNotFoundError):
         return f"folder {folder} does not exist: was it deleted, or its share unmounted?"
     if isinstance(error, NotADirectoryError):
