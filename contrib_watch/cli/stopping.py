@@ -43,18 +43,26 @@ class Stopping:
             call()
 
 
+def _terminations() -> Iterator[int]:
+    """SIGTERM, and SIGHUP where there is such a signal and nohup does not ask to survive it."""
+    yield signal.SIGTERM
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        yield hangup
+
+
 @contextmanager
 def signals(stop_all: Callable[[], object]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C stop in good order; a second one stops at once."""
+    """SIGTERM, Ctrl-C and a terminal that is closed stop in good order; a second of the former stops at once."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, _leave)
+        for each in before:  # a terminal that is closed may say so twice
+            signal.signal(each, _leave if each in (signal.SIGINT, signal.SIGTERM) else signal.SIG_IGN)
         log.info("stopping; once more stops at once", signal=signal.Signals(number).name)
         # In a thread of its own, because the loop's locks may be held by the very code that was interrupted.
         threading.Thread(target=stop_all, name="stop").start()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, *_terminations())}
     try:
         yield
     finally:
@@ -64,15 +72,16 @@ def signals(stop_all: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt as Ctrl-C does: whoever holds a connection logs out.
+    """SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does: whoever holds a connection logs out.
 
     An ADS that is left without a logout may refuse the next login for minutes.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _terminations()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

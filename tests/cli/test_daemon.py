@@ -176,7 +176,7 @@ def test_a_refused_login_ends_it(site: Site) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_idle_daemon_stops_at_once(site: Site, number: signal.Signals) -> None:
     site.configure(CLOSED)
     with site.running() as process:

@@ -22,6 +22,7 @@ IN_GOOD_ORDER_S = 2 * FAREWELL_S + 5.0
 """A stop may take this long, whatever hangs, even where the machine has much else to do."""
 AT_ONCE_S = 2.0
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ALL = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 ROWS = [f"R{n}=T,{n}" for n in range(800)]
 
 
@@ -86,6 +87,35 @@ def test_twice_while_answers_are_waited_for(site: Site, number: signal.Signals) 
         every_row_once(site, len(ROWS))
         ids = [record.post_id for record in posts(server)]
         assert len(ids) == len(set(ids))
+
+
+def test_a_terminal_that_is_closed_and_says_so_twice(site: Site) -> None:
+    with ads({"kind": "lose_ack"}) as server:
+        site.configure(server.address, ack_timeout_s=60)
+        site.drop("prices.csv", sheet("A=T,1"))
+        with site.running() as process:
+            eventually(lambda: posts(server), "it sends")
+            process.send_signal(signal.SIGHUP)
+            eventually(lambda: "signal=SIGHUP" in site.log.read_text(), "it is stopping")
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(DEADLINE_S) == 0
+        with server.inspect() as simulated:
+            assert simulated.logouts == 1
+
+
+def test_a_daemon_that_is_to_survive_its_terminal_does(site: Site) -> None:
+    with ads() as server:
+        site.configure(server.address)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        try:
+            with site.running() as process:
+                eventually(lambda: "logged in" in site.log.read_text(), "it runs")
+                process.send_signal(signal.SIGHUP)
+                site.drop("prices.csv", sheet("A=T,1"))
+                eventually(lambda: held(server) == {"A=T": "1"}, "it goes on")
+                stop(process)
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for_long(site: Site) -> None:
@@ -240,7 +270,7 @@ def test_the_trace_of_a_run(site: Site) -> None:
     assert "cannot be written" in refused.stderr
 
 
-@BOTH
+@ALL
 def test_a_command_that_posts_ends_with_a_logout(site: Site, number: signal.Signals) -> None:
     with ads({"kind": "lose_ack", "nth": 2}) as server:
         site.configure(server.address)
