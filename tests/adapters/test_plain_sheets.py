@@ -13,8 +13,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from contrib_watch.adapters.sheets import read_cells
-from contrib_watch.adapters.sheets.markup import Styles
 from contrib_watch.adapters.sheets.plain import Extent, plain_extent
+from contrib_watch.adapters.sheets.styles import Styles
 from contrib_watch.core.model import Feed
 from contrib_watch.errors import UnreadableFile
 

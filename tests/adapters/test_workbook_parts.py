@@ -10,9 +10,9 @@ import pytest
 import xlsxwriter
 
 from contrib_watch.adapters.sheets import read_cells
-from contrib_watch.adapters.sheets.markup import Styles
 from contrib_watch.adapters.sheets.outline import outline
 from contrib_watch.adapters.sheets.plain import plain_extent
+from contrib_watch.adapters.sheets.styles import Styles
 from contrib_watch.core.model import CellKind, Feed
 from contrib_watch.errors import UnreadableFile
 

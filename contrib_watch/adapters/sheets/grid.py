@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contrib_watch.adapters.sheets.markup import BrokenMarkup, Marks, SheetTable, letters_of, number_text
+from contrib_watch.adapters.sheets.markup import BrokenMarkup, letters_of, number_text
+from contrib_watch.adapters.sheets.scanner import Marks
+from contrib_watch.adapters.sheets.tables import SheetTable
 from contrib_watch.core.model import CellKind, Cells, Feed, Malformed, shown
 from contrib_watch.core.readers import bare
 from contrib_watch.errors import UnreadableFile

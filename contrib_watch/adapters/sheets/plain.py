@@ -1,6 +1,6 @@
 """Whether a sheet is so plain that its values tell everything, decided by searching its XML, not by parsing it.
 
-Most sheets are, and then the pass over every cell (markup.scan_sheet) is saved. What is
+Most sheets are, and then the pass over every cell (scanner.scan_sheet) is saved. What is
 not written exactly as programs write it is not plain.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contrib_watch.adapters.sheets.markup import Styles, has_altered_texts
+from contrib_watch.adapters.sheets.strings import has_altered_texts
+from contrib_watch.adapters.sheets.styles import Styles
 
 _ROW = re.compile(rb'<row r="(\d+)"([^>]*)>')
 _CELL = (

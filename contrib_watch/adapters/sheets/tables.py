@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass
 
-from contrib_watch.adapters.sheets.markup import Attributes, BrokenMarkup, SheetTable, area, walk
+from contrib_watch.adapters.sheets.markup import Attributes, BrokenMarkup, area, walk
+
+
+@dataclass(frozen=True)
+class SheetTable:
+    """A table of Excel's (Insert, Table); rows and columns are counted from 1."""
+
+    columns: range
+    header_row: int
+    """0 where it shows none."""
+    rows: range
+    """Those of its data."""
+    totals: range
+    """Those of its totals; as a rule none or one."""
 
 
 def table_parts(sheet: str, relations: bytes) -> list[str]:

@@ -12,21 +12,13 @@ from xml.sax.saxutils import escape
 
 from contrib_watch.adapters.sheets.book import Book, SheetEntry, opened, read_book
 from contrib_watch.adapters.sheets.grid import MAX_GRID_CELLS, Grid, Special, sheet_cells
-from contrib_watch.adapters.sheets.markup import (
-    BrokenMarkup,
-    Marks,
-    SheetTable,
-    Styles,
-    altered_texts,
-    disguising_styles,
-    has_altered_texts,
-    letters_of,
-    scan_sheet,
-    shared_strings,
-)
+from contrib_watch.adapters.sheets.markup import BrokenMarkup, letters_of
 from contrib_watch.adapters.sheets.package import Package
 from contrib_watch.adapters.sheets.plain import plain_extent
-from contrib_watch.adapters.sheets.tables import sheet_table, table_parts
+from contrib_watch.adapters.sheets.scanner import Marks, scan_sheet
+from contrib_watch.adapters.sheets.strings import altered_texts, has_altered_texts, shared_strings
+from contrib_watch.adapters.sheets.styles import Styles, read_styles
+from contrib_watch.adapters.sheets.tables import SheetTable, sheet_table, table_parts
 from contrib_watch.core.model import CellKind, Cells, Feed
 from contrib_watch.errors import UnreadableFile
 
@@ -129,7 +121,7 @@ def _markup(package: Package, book: Book, entry: SheetEntry) -> _Markup:
     return _Markup(
         sheet=package.read_xml(entry.part),
         strings=optional("xl/sharedStrings.xml"),
-        styles=disguising_styles(styles) if styles else Styles(),
+        styles=read_styles(styles) if styles else Styles(),
         recalculates=book.recalculates,
     )
 
