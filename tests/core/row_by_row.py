@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from contrib_watch.core.diff import SNAPSHOT
+from contrib_watch.core.diff import SNAPSHOT, Later
 from contrib_watch.core.model import Problem, Quotes
 from contrib_watch.core.tokens import TOKENS
 
 FEED = "desk"
-CONFIGURED = {FEED: "", "other desk": ""}
+CONFIGURED = {FEED: "", "other desk": "", "a desk with short RICs": "?"}
 FOREIGN = "belongs to another feed"
 EMPTY = "is a new RIC without any value"
 
@@ -31,6 +32,7 @@ class Known:
     attempted: Tokens | None = None
     feed: str = FEED
     acked_on: str | None = "2026-11-20"
+    attempted_by: str = "1"
     carried: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 0
 
@@ -45,6 +47,7 @@ class Case:
     owned: set[str] | None = None
     refused: tuple[str, ...] = ()
     """RICs of rows that could not be read."""
+    later: Later | None = None
 
     def quotes(self) -> Quotes:
         return quotes(self.columns, self.rows, self.refused)
@@ -66,24 +69,27 @@ class ExpectedPost(NamedTuple):
     in_doubt: bool
     gains: bool
     heir_of: str = ""
+    newer: tuple[str, ...] = ()
 
 
 @dataclass
 class Expected:
     posts: list[ExpectedPost] = field(default_factory=list)
     problems: list[tuple[int, str, str]] = field(default_factory=list)
+    replaced: list[tuple[int, str]] = field(default_factory=list)
     unchanged: int = 0
     kept_blanks: int = 0
     kept_since: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
 
 
-def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected:
+def row_by_row(case: Case, configured: Mapping[str, str] = CONFIGURED) -> Expected:
     """What diff and plan have to find."""
     expected = Expected()
     for number, (ric, cells) in enumerate(case.rows.items(), start=2):
         known = case.known.get(ric, Known(acked_on=None))
-        if ric in case.known and known.feed != FEED and known.feed in configured:
+        pattern = configured.get(known.feed)
+        if ric in case.known and known.feed != FEED and pattern is not None and fnmatchcase(ric, pattern or "*"):
             expected.problems.append((number, ric, FOREIGN))
             continue
         is_new = known.fields is None and known.attempted is None
@@ -93,19 +99,25 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
         if is_new and not given:
             expected.problems.append((number, ric, EMPTY))
             continue
+        acked = known.fields or {}
+        asks = is_new or any(held.get(name) != token for name, token in given.items())
+        newer = tuple(name for name in given if _is_later(name, ric, known, held, case.later))
+        given = {name: token for name, token in given.items() if name not in newer}
         for name in case.columns:
-            if name not in given and held.get(name, "null") != "null":
+            if name not in given and name not in newer and held.get(name, "null") != "null":
                 expected.kept_blanks += 1
                 if known.acked_on is not None:
                     expected.kept_since.add(known.carried.get(name, known.acked_on))
         changed = {name: token for name, token in given.items() if held.get(name) != token}
         gains = any(name not in held for name in given)
         heir_of = "" if is_new or in_doubt or changed else known.feed
-        if heir_of == FEED:
-            expected.unchanged += 1
+        if heir_of == FEED or (is_new and not given):
+            if asks and newer:
+                expected.replaced.append((number, ric))
+            else:
+                expected.unchanged += 1
             continue
         full = {**held, **given}
-        acked = known.fields or {}
         refresh = is_new or in_doubt or gains or bool(heir_of)
         carried = {name: known.carried.get(name, known.acked_on) for name in held if name not in given}
         expected.posts.append(
@@ -127,11 +139,24 @@ def row_by_row(case: Case, configured: Collection[str] = CONFIGURED) -> Expected
                 in_doubt=in_doubt,
                 gains=gains and not is_new,
                 heir_of=heir_of,
+                newer=newer,
             )
         )
     if case.owned is not None:
         expected.missing = {ric for ric in case.owned if ric not in case.rows and ric not in case.refused}
     return expected
+
+
+def _is_later(name: str, ric: str, known: Known, held: Tokens, later: Later | None) -> bool:
+    """Whether a newer drop has given this value: it brought or attempted it, or found it to be there."""
+    if later is None:
+        return False
+    drops = {str(drop) for drop in later.drops}
+    since = known.carried.get(name, known.acked_on) if name in held else None
+    brought = since is not None and since.partition(" ")[2] in drops
+    tried = name in held and held[name] != (known.fields or {}).get(name)
+    attempted = known.attempted is not None and known.attempted_by in drops and tried
+    return brought or attempted or name in later.stated.get(ric, ())
 
 
 def change_text(name: str, before: str | None, after: str) -> str:
@@ -194,7 +219,7 @@ def snapshot(known: Mapping[str, Known]) -> pa.RecordBatch:
             json.dumps(one.carried, separators=(",", ":")) if one.carried else "",
             one.acked_on if one.fields is not None else None,
             text(one.attempted),
-            None if one.attempted is None else "1",
+            None if one.attempted is None else one.attempted_by,
             one.attempts,
         )
         for ric, one in known.items()
@@ -206,7 +231,7 @@ def snapshot(known: Mapping[str, Known]) -> pa.RecordBatch:
 
 NAMES = ("BID", "ASK", "BID_1", "DSPLY_NAME", "CURRENCY")
 RICS = ("A", "a", "NA", "NULL", "nan", "1E5", "005930", "=BRT-", "X;Y")
-DATES = st.sampled_from(["2026-11-01", "2026-11-03", "2026-11-20"])
+DATES = st.sampled_from(["2026-11-01 1", "2026-11-03 12", "2026-11-03 3", "2026-11-20 4"])
 AWKWARD = ('","BID":1,"', '"', "\\", '\\"', "; ", " -> ", "null", "", "22.1", '{"BID":3}', ',"ASK":', "}", ":", "[")
 
 numbers = st.sampled_from(
@@ -233,7 +258,14 @@ def cases(draw: st.DrawFn) -> Case:
             rows[ric] = draw(cells(list(columns), known.get(ric)))
     refused = tuple(ric for ric in rics if ric not in rows and draw(st.booleans()))
     owned = {ric for ric, one in known.items() if one.fields is not None and one.feed == FEED}
-    return Case(list(columns), rows, known, draw(st.sampled_from([None, owned])), refused)
+    return Case(list(columns), rows, known, draw(st.sampled_from([None, owned])), refused, draw(st.none() | laters))
+
+
+laters = st.builds(
+    Later,
+    st.lists(st.sampled_from([2, 3, 4, 12]), unique=True),
+    st.dictionaries(st.sampled_from(RICS), st.frozensets(st.sampled_from(NAMES))),
+)
 
 
 @st.composite
@@ -245,9 +277,10 @@ def knowledge(draw: st.DrawFn) -> Known:
         names = draw(st.permutations([*dict.fromkeys([*(fields or {}), *tried])]))
         attempted = {name: {**(fields or {}), **tried}[name] for name in names}
     carried = draw(st.dictionaries(st.sampled_from(sorted(fields)), DATES)) if fields else {}
-    feed = draw(st.sampled_from([FEED, FEED, FEED, "other desk", "a desk that is gone"]))
+    feed = draw(st.sampled_from([FEED, FEED, FEED, *list(CONFIGURED)[1:], "a desk that is gone"]))
     acked_on = draw(DATES) if fields is not None else None
-    return Known(fields, attempted, feed, acked_on, carried, draw(st.integers(0, 3)) if attempted else 0)
+    attempted_by, attempts = draw(st.sampled_from(["1", "2", "12"])), draw(st.integers(0, 3)) if attempted else 0
+    return Known(fields, attempted, feed, acked_on, attempted_by, carried, attempts)
 
 
 @st.composite

@@ -18,7 +18,7 @@ NO_COLUMNS = Case([], {"A": {}, "NA": {}}, {"A": Known(attempted={"BID": "1"}, a
 
 
 def changes(case: Case) -> Changes:
-    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned)
+    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned, later=case.later)
 
 
 def posted(case: Case) -> list[str]:
@@ -34,7 +34,9 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
     assert [(p.row, p.ric, p.cause) for p in found.problems] == expected.problems
     assert found.unchanged == expected.unchanged
     assert found.kept_blanks == expected.kept_blanks
-    assert found.oldest_kept == min(expected.kept_since, default="")
+    assert found.oldest_kept == min(expected.kept_since, default="").partition(" ")[0]
+    assert list(found.replaced) == expected.replaced
+    assert found.facts["newer"].to_pylist() == [",".join(post.newer) for post in expected.posts]
     assert found.missing == tuple(sorted(expected.missing))
     assert found.facts["row"].to_pylist() == [post.row for post in expected.posts]
     assert found.facts["attempts"].to_pylist() == [post.attempts for post in expected.posts]
@@ -42,7 +44,7 @@ def test_columns_find_what_a_look_at_each_row_finds(case: Case) -> None:
     assert list(found.rics) == [post.ric for post in expected.posts]
     for column in (*found.given.values(), *found.held.values(), *found.facts.values()):
         assert len(column) == len(found.rics)
-    assert len(case.rows) == len(found.problems) + found.unchanged + len(found.rics)
+    assert len(case.rows) == len(found.problems) + found.unchanged + len(found.replaced) + len(found.rics)
 
 
 @given(cases())
@@ -59,7 +61,7 @@ def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> Non
     at_once = set(sheet.values.index[same])
     rest = pa.RecordBatch.from_pylist([one for one in known if one["ric"] not in at_once], SNAPSHOT)
     marks = pa.array(same, pa.bool_())
-    found = diff(sheet, rest, feed=FEED, configured=CONFIGURED, owned=case.owned, same=marks)
+    found = diff(sheet, rest, feed=FEED, configured=CONFIGURED, owned=case.owned, later=case.later, same=marks)
     assert list(found.rics) == list(whole.rics)
     for name in ("given", "held", "facts"):
         assert getattr(found, name) == getattr(whole, name)
@@ -70,6 +72,7 @@ def test_rows_that_are_known_to_be_unchanged_need_no_snapshot(case: Case) -> Non
 @given(cases())
 def test_what_was_acknowledged_is_unchanged_at_once(case: Case) -> None:
     """Whatever a drop posted, the same drop after its Acks posts nothing."""
+    case = replace(case, later=None)
     posts = {post.ric: post for post in row_by_row(case).posts}
     acked = {ric: Known(dict(post.full), carried=post.carried) for ric, post in posts.items()}
     found = changes(replace(case, known=acked, rows={ric: row for ric, row in case.rows.items() if ric in posts}))

@@ -13,11 +13,11 @@ from row_by_row import CONFIGURED, FEED, NAMES, Case, Known, cases, exactly, jso
 
 from contrib_watch.core.diff import Changes, diff
 from contrib_watch.core.model import Action, Post
-from contrib_watch.core.posts import CHUNK_ROWS, Coverage, plan, posts
+from contrib_watch.core.posts import CHUNK_ROWS, KEPT_NEWER, Coverage, plan, posts
 
 
 def changes_of(case: Case) -> Changes:
-    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned)
+    return diff(case.quotes(), case.snapshot(), feed=FEED, configured=CONFIGURED, owned=case.owned, later=case.later)
 
 
 def planned(case: Case) -> pa.Table:
@@ -52,6 +52,9 @@ def test_each_post_carries_what_the_rules_say(case: Case) -> None:
         assert bool(one.carried) == bool(rule.carried)
         assert one.attempts == rule.attempts
         assert not one.alone
+        if rule.newer:
+            assert one.note == f"{KEPT_NEWER}: {','.join(rule.newer)}"
+            continue
         assert ("not answered" in one.note) == rule.in_doubt
         assert ("taken over" in one.note) == bool(rule.heir_of)
         assert rule.heir_of in one.note
