@@ -49,7 +49,8 @@ def restore_backup(settings: Settings, file: Path) -> str:
 @contextmanager
 def recorded_run(desk: Desk, *, once: bool) -> Iterator[None]:
     """Say in the record when a run starts, and when and why it ends; one without an end was killed."""
-    begun = desk.state.append("start", {"pid": os.getpid(), "host": platform.node(), "once": once})
+    told = {"pid": os.getpid(), "host": platform.node(), "once": once, **desk.environment.facts()}
+    begun = desk.state.append("start", told)
     try:
         yield
     except StateError:

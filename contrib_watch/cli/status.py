@@ -19,8 +19,10 @@ from contrib_watch.pipeline.brake import paused
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.expected import absences
 from contrib_watch.pipeline.inbox import SeenState, Sight, last_sight, sights
-from contrib_watch.store import Lock, SeenFile, daily_backups, utc_text
+from contrib_watch.store import Lock, SeenFile, daily_backups, last_of_kind, utc_text
 
+_FACTS = {"version": "program", "config": "configuration", "dictionary": "dictionary", "holidays": "holidays"}
+"""What a process goes by as it was at its start, by its name in the record."""
 NOT_SEEN_YET = "not seen yet"
 NOT_WATCHED = "not watched"
 NOT_THERE = "not there"
@@ -30,8 +32,9 @@ def status_of(desk: Desk) -> dict[str, Any]:
     """The feeds with their files, the newest drops, what is held, what failed, and the connection, as JSON.
 
     ``state`` has its ``folder`` and ``id``, ``shortage`` (why no file is taken for want of room, or empty), and the
-    newest daily ``backup`` (or empty). ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try
-    is made, ``next_try_utc``; so has each of ``services_down``, by Service: posts for it wait, because its source
+    newest daily ``backup`` (or empty). ``changed_since_start`` names what the running process does not know of as it
+    is now: ``program``, ``configuration``, ``dictionary``, ``holidays``.
+    ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try is made, ``next_try_utc``; so has each of ``services_down``, by Service: posts for it wait, because its source
     takes none. ``running`` is the pid of the process that sends, or null: nobody sends.
     ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``, ``fine``, ``suspect``
     (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of it could not be
@@ -59,6 +62,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
             "target": desk.settings.ads.target,
             "state": _state(desk),
             "running": running,
+            "changed_since_start": _changed_since_start(desk, running),
             "now_utc": utc_text(desk.clock.utc()),
             "connection": json.loads(desk.state.get("connection") or '{"state": "never tried"}'),
             "services_down": json.loads(desk.state.get("services_down") or "{}"),
@@ -123,6 +127,14 @@ def _unlisted(found: Mapping[str, Any], here: Sequence[Mapping[str, Any]], path:
 def _same_folder(folder: str, path: Path) -> bool:
     # The path's folder is resolved and not the path, which may be a link.
     return Path(folder).resolve() == path.absolute().parent.resolve()
+
+
+def _changed_since_start(desk: Desk, running: int | None) -> list[str]:
+    begun = last_of_kind(desk.state, "start")
+    if begun is None or begun["pid"] != running:  # a command that posts is none, and its configuration is of just now
+        return []
+    now = desk.environment.facts()
+    return [what for fact, what in _FACTS.items() if begun.get(fact, now[fact]) != now[fact]]
 
 
 def _state(desk: Desk) -> dict[str, str]:

@@ -202,7 +202,10 @@ def _connection(found: Mapping[str, Any]) -> str:
 
 
 def _alerts(found: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps prices from going out, or leaves their fate unknown."""
+    """What keeps prices from going out, leaves their fate unknown, or is not as somebody may believe."""
+    if found["changed_since_start"]:
+        what = ", ".join(found["changed_since_start"])
+        yield f"[yellow]changed since the process started, which goes on by what was then: {what}; restart it[/]"
     for service, down in found["services_down"].items() if found["running"] else ():
         yield (
             f"[bold red]Service {escape(service)} is down[/] since {_moment(down['since_utc'])} UTC, its posts wait: "

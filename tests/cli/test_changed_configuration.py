@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from cli_site import CLOSED, SERVICE, Site, ads, held, posts, sheet
+from cli_site import CLOSED, SERVICE, Site, ads, eventually, held, posts, sheet
 
 from contrib_watch.core.model import Feed
 from contrib_watch.core.restating import ABOUT_READING
@@ -218,6 +218,26 @@ def test_a_guard_that_was_set_after_an_approval_is_tried(site: Site) -> None:
         assert site.invoke("approve", "1", "--as", "bob").exit_code == 0  # now it was seen
         assert site.once()[0] == 0
         assert held(server) == {"A=T": "1"}
+
+
+def test_what_the_running_process_does_not_know_of_is_told(site: Site) -> None:
+    holidays = site.home / "holidays.txt"
+    holidays.write_text("2026-12-25\n", encoding="utf-8")
+    feed = {"calendar": {"holidays": "holidays.txt"}}
+    with ads() as server:
+        site.configure(server.address, feed=feed)
+        with site.running():
+            eventually(lambda: site.status()["connection"]["state"] == "up", "it runs")
+            assert site.status()["changed_since_start"] == []
+            holidays.write_text("2026-12-25\n2026-12-26\n", encoding="utf-8")
+            site.configure(server.address, feed={**feed, "guards": {"max_move": {"BID": "1%"}}})
+            assert site.status()["changed_since_start"] == ["configuration", "holidays"]
+            told = "changed since the process started, which goes on by what was then: configuration, holidays"
+            assert told in site.invoke("status", COLUMNS="200").stdout
+        assert site.status()["changed_since_start"] == []
+        with site.running():
+            eventually(lambda: site.status()["running"], "it runs again")
+            assert site.status()["changed_since_start"] == []
 
 
 def test_each_key_of_a_feed_decides_how_its_file_is_read_or_does_not() -> None:

@@ -25,6 +25,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
             "target": "ads-london",
             "state": {"folder": "/state", "id": "s1", "shortage": "", "backup": ""},
             "running": 4711,
+            "changed_since_start": [],
             "now_utc": NOW,
             "connection": {"state": "up", "since_utc": EARLIER},
             "services_down": {},
