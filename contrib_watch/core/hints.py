@@ -22,8 +22,8 @@ from contrib_watch.core.fields import read_column
 from contrib_watch.core.layout import Layout
 from contrib_watch.core.model import CellKind, Cells, Feed, shown
 from contrib_watch.core.numerals import MARKS
-from contrib_watch.core.quotes import fields_by_column
 from contrib_watch.core.readers import ISO_DATE
+from contrib_watch.core.sheet_columns import sheet_columns
 
 MAX_CELLS = 1_000
 """So many refused cells of a column are tried with each declaration; the winners are tried with all cells."""
@@ -92,7 +92,7 @@ def cell_hints(cells: Cells, feed: Feed, dictionary: Dictionary) -> tuple[Hint, 
     """
     columns = [
         _Column.of(cells, index, definition, feed)
-        for index, definition in fields_by_column(cells, feed, dictionary).items()
+        for index, definition in sheet_columns(cells, feed, dictionary).fields.items()
     ]
     numbers = [column for column in columns if column.definition.kind in (Kind.REAL, Kind.UINT, Kind.INT)]
     dates = [column for column in columns if column.definition.kind is Kind.DATE]

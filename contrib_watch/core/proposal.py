@@ -20,8 +20,9 @@ from contrib_watch.core.headers import guesses, speaks_of_rics, speaks_of_scale
 from contrib_watch.core.hints import BLANKS, DATE_FORMATS, Keys, agreed_keys, cell_hints, declaration
 from contrib_watch.core.model import SET_ME, CellKind, Cells, Feed, Quotes, shown
 from contrib_watch.core.numerals import MARKS
-from contrib_watch.core.quotes import TOTALS, fields_by_column, read_quotes
+from contrib_watch.core.quotes import TOTALS, read_quotes
 from contrib_watch.core.readers import ERROR_TEXT, matches
+from contrib_watch.core.sheet_columns import sheet_columns
 from contrib_watch.errors import UnreadableFile
 
 SAMPLE_CELLS = 200
@@ -286,7 +287,7 @@ def _with_formats(
 
 def _other_readings(cells: Cells, feed: Feed, dictionary: Dictionary) -> Iterator[str]:
     """Marks by which every number is read as well, and one of them as another: ``1.234`` may be meant as 1234."""
-    fields = fields_by_column(cells, feed, dictionary)
+    fields = sheet_columns(cells, feed, dictionary).fields
     numbers = {index: one for index, one in fields.items() if one.kind in (Kind.REAL, Kind.UINT, Kind.INT)}
     today = {index: _tokens(cells, index, definition, feed) for index, definition in numbers.items()}
     for decimal, thousands in MARKS:
@@ -316,7 +317,7 @@ def _guessed_groups(cells: Cells, feed: Feed, dictionary: Dictionary) -> list[st
     mark, found = feed.thousands, ""
     if mark not in (".", ","):
         return []
-    for index, definition in fields_by_column(cells, feed, dictionary).items():
+    for index, definition in sheet_columns(cells, feed, dictionary).fields.items():
         if definition.kind not in (Kind.REAL, Kind.UINT, Kind.INT):
             continue
         tokens = _tokens(cells, index, definition, feed)

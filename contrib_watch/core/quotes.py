@@ -1,12 +1,11 @@
-"""Raw cells -> Quotes: which column is which field, which row is which RIC, and every value typed or refused.
+"""Raw cells -> Quotes: which row is which RIC, and every value typed or refused.
 
-The header decides whether the file can be trusted at all: a doubt about it rejects the file (UnreadableFile). A
+The header decides whether the file can be trusted at all: a doubt about it rejects the file (core.sheet_columns). A
 doubt about a cell rejects its row, with a Problem for each such cell.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -39,6 +38,7 @@ from contrib_watch.core.readers import (
     matches,
     shell_pattern,
 )
+from contrib_watch.core.sheet_columns import SheetColumns, header_address, headers_of, is_written, sheet_columns
 from contrib_watch.core.stacked import row_of_another_header
 from contrib_watch.core.tokens import TOKENS
 from contrib_watch.errors import UnreadableFile
@@ -55,11 +55,6 @@ TOTALS = (
 )
 """What stands in the column of RICs beside the sum or the mean of the others: those of pivot tables, too."""
 
-MAX_NAME_LENGTH = 255
-"""Characters of a column's name, which messages and pages have to show."""
-
-_NAMES_SHOWN = 20
-"""So many columns' names are listed in a message; a header can have thousands."""
 
 _DAY = FieldDef("AS_OF", 0, Kind.DATE, "DATE", 10, "DATE", 0)
 """Types the guards' ``as_of`` column, whatever field it is, if any."""
@@ -76,12 +71,12 @@ def read_quotes(cells: Cells, feed: Feed, dictionary: Dictionary, *, each: Each 
     Rows that hold nothing but ASCII spaces are not counted. Raises UnreadableFile where the header leaves a doubt
     (a column that is neither RIC, field nor ignored; two columns for one field; no field), or no data row is there.
     """
-    layout = _layout(cells, feed, dictionary)
+    layout = sheet_columns(cells, feed, dictionary)
     cells = _without_empty_rows(cells, layout)
     if not len(cells.rows) and not cells.malformed:
         raise UnreadableFile(
             "there is no data row below the header",
-            where=_header_address(cells),
+            where=header_address(cells),
             hint="Check header_row, if the data begins elsewhere",
         )
     table = _typed(cells, layout, feed, each)
@@ -127,186 +122,19 @@ def written_rics(cells: Cells, feed: Feed) -> pa.StringArray:
 
     Known before anything is typed, so that it can be looked up meanwhile. All empty where there is no such column.
     """
-    headers = _headers(cells)
+    headers = headers_of(cells)
     if feed.ric_column not in headers:
         return pa.repeat("", len(cells.rows))
     rics = _rics(cells, headers.index(feed.ric_column))
     return pc.if_else(_fits(rics), rics, "")
 
 
-def fields_by_column(cells: Cells, feed: Feed, dictionary: Dictionary) -> Mapping[int, FieldDef]:
-    """The columns that give values, by their indices; raises UnreadableFile as ``read_quotes`` does."""
-    return _layout(cells, feed, dictionary).fields
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the header says: column indices of the RIC and of each field, in file order."""
-
-    ric: int
-    fields: Mapping[int, FieldDef]
-    missing: Mapping[str, str]
-    """Headers that the feed maps and the file lacks, with their fields."""
-
-    def warnings(self) -> list[str]:
-        return [
-            f'the column "{header}" is missing: nothing is contributed to {acronym}'
-            for header, acronym in self.missing.items()
-        ]
-
-
-def _layout(cells: Cells, feed: Feed, dictionary: Dictionary) -> _Layout:
-    headers = _headers(cells)
-    _refuse_endless_headers(cells, headers)
-    _refuse_repeated_headers(cells, headers)
-    if feed.ric_column not in headers:
-        raise UnreadableFile(
-            f'there is no column "{feed.ric_column}" for the RICs',
-            where=_header_address(cells),
-            hint=_hint_of_another_delimiter(cells, feed)
-            or f"Set ric_column or header_row of the feed; the headers are {_listed(headers)}",
-        )
-    ric = headers.index(feed.ric_column)
-    acronyms = {
-        column: feed.columns.get(header, header)
-        for column, header in enumerate(headers)
-        if column != ric and not _is_unused(cells, column, header, feed)
-    }
-    _refuse_unknown(cells, headers, acronyms, feed, dictionary)
-    fields = {column: dictionary.fields[acronym] for column, acronym in acronyms.items()}
-    _refuse_unusable(cells, headers, fields)
-    present = set(acronyms.values())
-    missing = {header: acronym for header, acronym in feed.columns.items() if acronym not in present}
-    return _Layout(ric, fields, missing)
-
-
-def _hint_of_another_delimiter(cells: Cells, feed: Feed) -> str:
-    """How the header line would have the column of the RICs; empty where no usual delimiter gives it one."""
-    if cells.kinds is not None:
-        return ""
-    line = feed.delimiter.join(_headers(cells))
-    for delimiter in ";,\t|":
-        if delimiter != feed.delimiter and feed.ric_column in line.split(delimiter):
-            return f"Set delimiter = {json.dumps(delimiter)}: the header line looks separated so"
-    return ""
-
-
-def _headers(cells: Cells) -> list[str]:
-    return [header.strip(" \ufeff") for header in cells.header]
-
-
-def _refuse_endless_headers(cells: Cells, headers: Sequence[str]) -> None:
-    for column, header in enumerate(headers):
-        if len(header) > MAX_NAME_LENGTH:
-            raise UnreadableFile(
-                f"the name of column {column + 1} has {len(header):,} characters, and the limit is {MAX_NAME_LENGTH}",
-                where=_header_address(cells, column),
-                hint="Check that it is the right file, and header_row",
-            )
-
-
-def _refuse_repeated_headers(cells: Cells, headers: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for column, header in enumerate(headers):
-        if header and header in seen:
-            raise UnreadableFile(
-                f'the header "{header}" stands twice',
-                where=_header_address(cells, column),
-                hint="Remove or rename one of the two columns; names in rows above, such as of groups, are not read",
-            )
-        seen.add(header)
-
-
-def _is_unused(cells: Cells, column: int, header: str, feed: Feed) -> bool:
-    """Whether the column gives no values: ignored, or without a header and wholly blank."""
-    if header:
-        return header in feed.ignore_columns and header not in feed.columns
-    if pc.any(_is_written(cells, column)).as_py():
-        raise UnreadableFile(
-            f"column {column + 1} has values but no header",
-            where=_header_address(cells, column),
-            hint="Give it a header, and name that in ignore_columns if the column is not to be contributed",
-        )
-    return True
-
-
-def _refuse_unknown(
-    cells: Cells, headers: Sequence[str], acronyms: Mapping[int, str], feed: Feed, dictionary: Dictionary
-) -> None:
-    unknown = [column for column, acronym in acronyms.items() if dictionary.get(acronym) is None]
-    for column in unknown:
-        header, acronym = headers[column], acronyms[column]
-        if header in feed.columns:
-            near = dictionary.nearest(acronym)
-            raise UnreadableFile(
-                f'the feed maps the column "{header}" to {acronym}, which is no field of the dictionary',
-                where=_header_address(cells, column),
-                hint=f"Did you mean {near}?" if near else "Correct columns in the feed",
-            )
-    if unknown:
-        names = [headers[column] for column in unknown]
-        nearest = ", ".join(f'"{name}" = "{dictionary.nearest(name) or "FIELD"}"' for name in names[:_NAMES_SHOWN])
-        raise UnreadableFile(
-            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} neither a field, mapped to one, nor ignored",
-            where=_header_address(cells, unknown[0]),
-            hint=f"Map in the feed (the nearest: columns = {{ {nearest} }}), rename, or add to ignore_columns",
-        )
-
-
-def _refuse_unusable(cells: Cells, headers: Sequence[str], fields: Mapping[int, FieldDef]) -> None:
-    if not fields:
-        raise UnreadableFile(
-            "no column holds a field",
-            where=_header_address(cells),
-            hint="Name the columns like fields, or map them with columns in the feed",
-        )
-    column_of: dict[str, int] = {}
-    for column, definition in fields.items():
-        first = column_of.setdefault(definition.acronym, column)
-        if first != column:
-            raise UnreadableFile(
-                f'the columns "{headers[first]}" and "{headers[column]}" are both {definition.acronym}',
-                where=_header_address(cells, column),
-                hint="Name one of them in ignore_columns, or remove it",
-            )
-        if definition.kind is Kind.UNSUPPORTED:
-            raise UnreadableFile(
-                f'"{headers[column]}" is the field {definition.acronym} of type {definition.rwf_type}, '
-                "which cannot be contributed from a sheet",
-                where=_header_address(cells, column),
-                hint="Name it in ignore_columns",
-            )
-
-
-def _header_address(cells: Cells, column: int | None = None) -> str:
-    """The header row, or one cell of it in a workbook."""
-    letter = cells.letters[column] if cells.sheet and column is not None else ""
-    return f"{cells.sheet}!{letter}{cells.header_row}" if cells.sheet else f"row {cells.header_row}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    quoted = [f'"{name}"' for name in names[:_NAMES_SHOWN]]
-    if len(names) > _NAMES_SHOWN:
-        quoted.append(f"{len(names) - _NAMES_SHOWN:,} more")
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _is_written(cells: Cells, column: int) -> pa.BooleanArray:
-    """Which cells hold anything but ASCII spaces; an error or a lost result is something."""
-    text = pc.ascii_trim(cells.columns[column].cast(pa.string()), characters=" ")
-    written = pc.not_equal(text.fill_null(""), "")
-    if cells.kinds is None:
-        return written
-    harmless = pc.is_in(cells.kinds[column], value_set=pa.array([CellKind.BLANK, CellKind.TEXT], pa.uint8()))
-    return pc.or_(written, pc.invert(harmless))
-
-
-def _without_empty_rows(cells: Cells, layout: _Layout) -> Cells:
-    empty = pc.invert(_is_written(cells, layout.ric))
+def _without_empty_rows(cells: Cells, layout: SheetColumns) -> Cells:
+    empty = pc.invert(is_written(cells, layout.ric))
     for column in range(len(cells.columns)):
         if not pc.any(empty).as_py():  # after the RIC's column already, as a rule
             return cells
-        empty = pc.and_not(empty, _is_written(cells, column))
+        empty = pc.and_not(empty, is_written(cells, column))
     kept = pc.invert(empty)
     return replace(
         cells,
@@ -337,7 +165,7 @@ class _Table:
     refusals: list[_Refusal]
 
 
-def _typed(cells: Cells, layout: _Layout, feed: Feed, each: Each) -> _Table:
+def _typed(cells: Cells, layout: SheetColumns, feed: Feed, each: Each) -> _Table:
     def kinds_of(column: int) -> pa.Array | None:
         return None if cells.kinds is None else cells.kinds[column]
 
@@ -435,7 +263,7 @@ def _compare_copies(
     return twins, conflicts
 
 
-def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, list[int]]) -> list[_Refusal]:
+def _conflict_refusals(cells: Cells, layout: SheetColumns, conflicts: Mapping[str, list[int]]) -> list[_Refusal]:
     refusals = []
     for copies in conflicts.values():
         rows = [_row(cells, index) for index in copies]
@@ -451,7 +279,7 @@ def _conflict_refusals(cells: Cells, layout: _Layout, conflicts: Mapping[str, li
     return refusals
 
 
-def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refusal]:
+def _doubtful_copies(cells: Cells, layout: SheetColumns, table: _Table) -> list[_Refusal]:
     """Rows whose RIC also stands in a row that is not read, or looks like one that cannot be a RIC (``A=X`` with a
     no-break space, 5930 as a number): that row may be another copy of them, with other values. One that is struck out
     says itself that it is not meant.
@@ -482,7 +310,9 @@ def _doubtful_copies(cells: Cells, layout: _Layout, table: _Table) -> list[_Refu
     ]
 
 
-def _below_another_header(cells: Cells, layout: _Layout, table: _Table, dictionary: Dictionary) -> list[_Refusal]:
+def _below_another_header(
+    cells: Cells, layout: SheetColumns, table: _Table, dictionary: Dictionary
+) -> list[_Refusal]:
     """The readable rows that stand below a second table's header."""
     refused: dict[int, set[int]] = defaultdict(set)
     for refusal in table.refusals:
@@ -531,7 +361,7 @@ def _as_of(
     cells: Cells, feed: Feed, accepted: np.typing.NDArray[np.bool_], index: pd.Index[str]
 ) -> pd.Series[str] | None:
     """The dates of the guards' ``as_of`` column, which need be no field; what is no date is missing."""
-    headers = _headers(cells)
+    headers = headers_of(cells)
     names = [feed.guards.as_of, *(header for header, acronym in feed.columns.items() if acronym == feed.guards.as_of)]
     column = next((headers.index(name) for name in names if name and name in headers), None)
     if column is None:
