@@ -24,6 +24,9 @@ OWN_REPORT = "a report of this program"
 OTHER_WORKBOOK = "a spreadsheet in a format that is not read (.xls, .xlsb, .ods): save it as .xlsx"
 """Why a workbook that the feed would take as .xlsx is no drop: somebody expects its prices to go out."""
 
+NO_UNICODE = "its name is not valid UTF-8: rename it"
+"""Why a file that the feed would take by a name in another encoding is no drop."""
+
 OWN_PREFIX = ".contrib-watch-"
 """What the program keeps for itself in a feed's folder begins with this: its lease, and files that it is writing."""
 
@@ -141,14 +144,15 @@ def candidate(name: str, patterns: Iterable[str]) -> str:
     ``patterns`` are shell patterns such as ``*.csv``; upper and lower case are the same. An ending that no sheet
     has must be spelt out in the pattern: ``*`` takes neither ``prices.csv~`` nor Excel's temporary ``5A3F2B10``.
     """
-    return _never(name) or _mismatch(name.lower(), tuple(patterns))
+    reason = _never(name) or _mismatch(name.lower(), tuple(patterns))
+    if _is_unicode(name):
+        return reason
+    return reason.encode(errors="backslashreplace").decode() or NO_UNICODE
 
 
 def _never(name: str) -> str:
     """Why a file of this name is no drop in any feed."""
     lower = name.lower()
-    if not _is_unicode(name):
-        return "its name is not valid UTF-8: rename it"
     if REPORT_NAME.fullmatch(name):
         return OWN_REPORT
     if name.startswith("~$"):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from contrib_watch.adapters.folder import FileState, FileStatus, Folder, Scan, Watch
+from contrib_watch.adapters.folder import REFUSED, FileState, FileStatus, Folder, Scan, Watch
 from contrib_watch.adapters.sheets import is_whole
 from contrib_watch.core.model import Feed
-from contrib_watch.core.settle import OTHER_WORKBOOK, Signature, Verdict, judge
+from contrib_watch.core.settle import Signature, Verdict, judge
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.store import utc_text
 
@@ -40,7 +40,7 @@ class LeftFile:
     feed: str
     name: str
     state: FileStatus
-    """``unreadable``, ``waiting for its marker``, ``postponed``; ``ignored``: a format that is not read."""
+    """``unreadable``, ``waiting for its marker``, ``postponed``; ``ignored``, for one of the reasons in REFUSED."""
     reason: str
 
 
@@ -134,7 +134,7 @@ class Inbox:
 
 def _left(feed: str, scan: Scan) -> Iterator[LeftFile]:
     for name, state in sorted(scan.states.items()):
-        if state.state in _LEFT or state.reason == OTHER_WORKBOOK:
+        if state.state in _LEFT or state.reason in REFUSED:
             yield LeftFile(feed, name, state.state, state.reason)
 
 

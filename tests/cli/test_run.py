@@ -370,6 +370,23 @@ def test_3_a_workbook_in_a_format_that_is_not_read(site: Site) -> None:
     assert "save it as .xlsx" in site.invoke("status", "prices.xls").stdout
 
 
+def test_3_a_name_in_another_encoding_and_a_link_out_of_the_folder(site: Site) -> None:
+    for name in (b"M\xe4rz.csv", b"M\xe4rz.docx"):
+        (site.inbox / os.fsdecode(name)).write_text(sheet("A=T,1"))
+    outside = site.home / "outside.csv"
+    outside.write_text(sheet("A=T,1"))
+    (site.inbox / "linked.csv").symlink_to(outside)
+    (site.inbox / "archive").symlink_to(site.home)
+    site.configure(CLOSED)
+    done = site.invoke("run", "--once")
+    assert done.exit_code == 3
+    told = [line.removeprefix("not taken: ") for line in done.stderr.splitlines() if line.startswith("not taken: ")]
+    assert told == [
+        "M\\xe4rz.csv (prices): its name is not valid UTF-8: rename it",
+        "linked.csv (prices): a symbolic link that leaves the folder: copy the file itself into the folder",
+    ]
+
+
 def test_5_a_refused_login_with_its_code_and_text(site: Site) -> None:
     refusal = {"kind": "refuse_login", "code": "UserUnknownToPermSys", "text": "tester is unknown"}
     with ads(refusal) as server:

@@ -17,10 +17,11 @@ from contrib_watch.adapters.folder.spool import (
     packed,
     remove_leftovers,
 )
-from contrib_watch.adapters.folder.states import FileState, FileStatus
+from contrib_watch.adapters.folder.states import REFUSED, FileState, FileStatus
 from contrib_watch.adapters.folder.watch import Watch
 
 __all__ = [
+    "REFUSED",
     "CompleteFile",
     "FileState",
     "FileStatus",

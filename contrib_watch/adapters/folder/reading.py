@@ -13,6 +13,10 @@ for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
     _READ_FLAGS |= getattr(os, _flag, 0)
 
 
+LINK_OUT = "a symbolic link that leaves the folder: copy the file itself into the folder"
+LINK_NOWHERE = "a symbolic link that leads to no file"
+
+
 class LinkRefusedError(Exception):
     """A symbolic link that must not be followed; the text says why."""
 
@@ -39,9 +43,9 @@ def target(folder: Path, name: str) -> Path:
         return path
     file = Path(os.path.realpath(path))
     if not file.is_relative_to(os.path.realpath(folder)):
-        raise LinkRefusedError("a symbolic link that leaves the folder: copy the file itself into the folder")
+        raise LinkRefusedError(LINK_OUT)
     if file.is_symlink() or not file.exists():
-        raise LinkRefusedError("a symbolic link that leads to no file")
+        raise LinkRefusedError(LINK_NOWHERE)
     return file
 
 

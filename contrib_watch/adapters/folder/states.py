@@ -8,7 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from contrib_watch.adapters.folder.mounts import UnmountedError
-from contrib_watch.core.settle import Signature, Wait
+from contrib_watch.adapters.folder.reading import LINK_NOWHERE, LINK_OUT
+from contrib_watch.core.settle import NO_UNICODE, OTHER_WORKBOOK, Signature, Wait
+
+REFUSED = frozenset({OTHER_WORKBOOK, NO_UNICODE, LINK_OUT, LINK_NOWHERE})
+"""Why files are ignored whose prices somebody may expect to go out: each has a name that the feed asks for."""
 
 
 class FileStatus(StrEnum):
