@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import structlog
 
 from contrib_watch.adapters.folder import CompleteFile, Scan
@@ -97,13 +99,19 @@ def _before_a_move(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | No
 
 
 def _before_a_renaming(desk: Desk, feed: str, file: CompleteFile) -> LatestDrop | None:
-    """The drop that sent this very file under another name, where a newer drop came since; None: there is none.
+    """The drop of this very file by another name, where a newer drop came since; None: there is none.
 
-    Who tidies a folder, or restores a file from elsewhere, asks for no older prices over the newer ones.
+    Who tidies a folder, or restores a file from elsewhere, asks for no older prices over the newer ones, nor decides
+    about what is held. What was refused may have had an ending by which it could not be read.
     """
-    sent = desk.drops.sent_as(feed, file.sha256, file.signature.mtime_ns)
-    is_older = sent is not None and not sent.is_feed_latest
-    return sent if sent and is_older and _service_of(desk, sent.id) == desk.feeds[feed].service else None
+    earlier = desk.drops.of_content(feed, file.sha256, file.signature.mtime_ns) if file.sha256 else None
+    if earlier is None or earlier.is_feed_latest:
+        return None
+    drop = desk.drops.drop(earlier.id)
+    was_refused = drop.status in (DropStatus.REJECTED, DropStatus.FAILED)
+    if was_refused and Path(drop.path).suffix.lower() != file.path.suffix.lower():
+        return None
+    return earlier if _service_of(desk, drop.id) in ("", desk.feeds[feed].service) else None
 
 
 def _service_of(desk: Desk, drop_id: int) -> str:

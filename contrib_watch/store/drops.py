@@ -50,10 +50,10 @@ _RECENT = select(schema.drops).order_by(_drops.id.desc()).limit(bindparam("most"
 _LATEST = (
     select(schema.drops).where(_IS_FEED, _drops.path == bindparam("of_path")).order_by(_drops.id.desc()).limit(1)
 )
-_SENT_AS = (
+_OF_CONTENT = (
     select(schema.drops)
-    .where(_drops.sha256 == bindparam("of_content"), _drops.mtime_ns == bindparam("of_mtime"), _IS_FEED)
-    .where(_drops.status == DropStatus.DONE, _drops.origin == "")
+    .where(_IS_FEED, _drops.sha256 == bindparam("of_content"), _drops.mtime_ns == bindparam("of_mtime"))
+    .where(_drops.origin == "")
     .order_by(_drops.id.desc())
     .limit(1)
 )
@@ -255,9 +255,9 @@ class Drops:
         """The newest drop of a path, with what decides whether its content may come again."""
         return self._latest(_LATEST, of_feed=feed, of_path=path)
 
-    def sent_as(self, feed: str, sha256: str, mtime_ns: int) -> LatestDrop | None:
-        """The newest drop of the feed by which a file with this content and mtime was sent, under whatever name."""
-        return self._latest(_SENT_AS, of_feed=feed, of_content=sha256, of_mtime=str(mtime_ns))
+    def of_content(self, feed: str, sha256: str, mtime_ns: int) -> LatestDrop | None:
+        """The same of the newest drop of a file with this content and mtime, whatever its name was."""
+        return self._latest(_OF_CONTENT, of_feed=feed, of_content=sha256, of_mtime=str(mtime_ns))
 
     def _latest(self, query: Executable, *, of_feed: str, **values: str) -> LatestDrop | None:
         with self._state.transaction() as connection:

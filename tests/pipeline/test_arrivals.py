@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from virtual_site import NewSite, Site, make_feed, script, sheet
 
+from contrib_watch.core.limits import Guards, Limit
 from contrib_watch.core.model import DropStatus
 from contrib_watch.core.settle import Verdict
-from contrib_watch.errors import ContribWatchError
+from contrib_watch.errors import ContribWatchError, NoConnection
 from contrib_watch.simulator.faults import Fault, FaultKind
 
 DAY_S = 86400.0
@@ -72,7 +74,35 @@ def test_an_older_file_by_another_name_is_not_sent_over_newer_prices(site: Site,
     assert site.value("A=", "BID") == 1
 
 
-def test_a_file_that_was_not_sent_is_read_anew_by_another_name(site: Site) -> None:
+def test_an_older_file_that_waits_does_not_overtake_a_newer_one_by_another_name(site: Site) -> None:
+    site.wire.reachable = False
+    older = site.save(sheet("RIC,BID", "A=,1"), "monday.csv")
+    with pytest.raises(NoConnection):
+        site.run()
+    site.save(sheet("RIC,BID", "A=,2"), "tuesday.csv")
+    with pytest.raises(NoConnection):
+        site.run()
+    older.rename(older.with_name("monday_old.csv"))
+    site.wire.reachable = True
+    site.run()
+    assert site.value("A=", "BID") == 2
+
+
+def test_what_is_held_is_not_judged_anew_by_another_name(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx", guards=Guards(max_move={"BID": Limit(Decimal(50), percent=True)})))
+    site.save(sheet("RIC,BID", "A=,10"))
+    site.run()
+    held = site.save(sheet("RIC,BID", "A=,20"), "jump.csv")
+    site.run()
+    site.save(sheet("RIC,BID", "A=,14"))
+    site.run()
+    held.rename(held.with_name("again.csv"))
+    assert site.run() == []
+    assert [drop.status for drop in site.drops()] == [DropStatus.DONE, DropStatus.HELD, DropStatus.DONE]
+    assert site.value("A=", "BID") == 14
+
+
+def test_a_file_that_was_not_read_is_read_anew_by_another_name(site: Site) -> None:
     refused = site.save(sheet("RIC,BID", "A=,1"), "prices.xlsx")
     site.run()
     site.save(sheet("RIC,BID", "B=,1"), "others.csv")
