@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-import openpyxl
 import pytest
 import xlsxwriter
 from openpyxl.worksheet.table import Table
+from workbooks import by_openpyxl
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.core.model import Cells, Feed
@@ -21,16 +20,6 @@ FEED = Feed(name="bonds", folder=PurePath("bonds"), service="NIPROV", ignore_col
 
 def read(content: bytes) -> Cells:
     return read_cells(content, "prices.xlsx", FEED)
-
-
-def saved(*rows: list[Any], edit: Callable[[Any], None]) -> bytes:
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    edit(book.active)
-    file = io.BytesIO()
-    book.save(file)
-    return file.getvalue()
 
 
 def test_the_totals_row_of_a_table_is_no_quote() -> None:
@@ -54,7 +43,7 @@ def two_tables(*names: str) -> bytes:
         sheet.add_table(Table(displayName="Second", ref="A5:C7"))
 
     first, second = [["A=X", 1, "x"], ["B=X", 2, "y"]], [["C=X", 3, "x"], ["D=X", 4, "y"]]
-    return saved(["RIC", "BID", "Note"], *first, [], list(names), *second, edit=edit)
+    return by_openpyxl(["RIC", "BID", "Note"], *first, [], list(names), *second, edit=edit)
 
 
 @pytest.mark.parametrize("names", [("Code", "Wert", "Note"), ("RIC", "BID*", "Note"), ("BID", "RIC", "Note")])
@@ -72,5 +61,5 @@ def test_a_second_table_with_the_same_names_is_read(names: tuple[str, str, str])
 
 def test_a_table_right_below_the_header_is_the_first_one() -> None:
     lines = ["RIC", "BID"], ["Code", "Wert"], ["A=X", 1]
-    content = saved(*lines, edit=lambda sheet: sheet.add_table(Table(displayName="Only", ref="A2:B3")))
+    content = by_openpyxl(*lines, edit=lambda sheet: sheet.add_table(Table(displayName="Only", ref="A2:B3")))
     assert read(content).rows.to_pylist() == [2, 3]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
-import openpyxl
 import pytest
 import xlsxwriter
 from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.formatting.rule import FormulaRule
 from openpyxl.styles import Font
+from workbooks import by_openpyxl, rezipped
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.second import read_again
@@ -30,23 +29,9 @@ STRUCK = Font(strike=True)
 Kinds = list[list[CellKind]]
 
 
-def saved(*rows: list[Any], edit: Callable[[Any], object] = lambda sheet: None) -> bytes:
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    edit(book.active)
-    file = io.BytesIO()
-    book.save(file)
-    return file.getvalue()
-
-
 def rewritten(content: bytes, part: str, change: Callable[[bytes], bytes]) -> bytes:
     """The workbook with one of its parts changed."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, change(old.read(name)) if name == part else old.read(name))
-    return file.getvalue()
+    return rezipped(content, lambda name, found: change(found) if name == part else found)
 
 
 def struck(*cells: str) -> Callable[[Any], None]:
@@ -72,24 +57,24 @@ def rich(*pieces: tuple[str, dict[str, Any]]) -> CellRichText:
     ("value", "text"), [(1.5, "1.5"), (-2, "-2"), ("1.5", "1.5"), (True, "TRUE"), (False, "FALSE"), ("x", "x")]
 )
 def test_a_cell_that_is_struck_out_does_not_hold(value: object, text: str) -> None:
-    cells = read_cells(saved(HEADER, ["A=X", value], ROW, edit=struck("B2")), "prices.xlsx", FEED)
+    cells = read_cells(by_openpyxl(HEADER, ["A=X", value], ROW, edit=struck("B2")), "prices.xlsx", FEED)
     assert cells.kinds is not None
     assert (cells.columns[1][0].as_py(), cells.kinds[1].to_pylist()) == (text, [K.STRUCK, K.NUMBER])
 
 
 def test_a_struck_out_cell_without_a_value_is_blank() -> None:
-    content = saved(HEADER, ["A=X", None], ["B=X", " "], edit=struck("B2", "B3"))
+    content = by_openpyxl(HEADER, ["A=X", None], ["B=X", " "], edit=struck("B2", "B3"))
     found = read_cells(content, "prices.xlsx", FEED)
     assert (found.columns[1].to_pylist(), kinds(content)[0][1]) == ([None, " "], K.BLANK)
     assert K.STRUCK not in kinds(content)[1]
 
 
 def test_a_struck_out_ric_is_told() -> None:
-    assert kinds(saved(HEADER, ROW, ROW, edit=struck("A2"))) == [[K.STRUCK, K.NUMBER], [K.TEXT, K.NUMBER]]
+    assert kinds(by_openpyxl(HEADER, ROW, ROW, edit=struck("A2"))) == [[K.STRUCK, K.NUMBER], [K.TEXT, K.NUMBER]]
 
 
 def test_the_values_below_a_name_that_is_struck_out_are(tmp_path: Path) -> None:
-    content = saved(HEADER, ROW, ["B=X", None], ["C=X", "x"], edit=struck("B1"))
+    content = by_openpyxl(HEADER, ROW, ["B=X", None], ["C=X", "x"], edit=struck("B1"))
     assert [row[1] for row in kinds(content)] == [K.STRUCK, K.BLANK, K.STRUCK]
     file = tmp_path / "prices.xlsx"
     file.write_bytes(content)
@@ -100,7 +85,7 @@ def test_a_struck_out_style_of_all_cells_is_seen() -> None:
     def change(part: bytes) -> bytes:
         return re.sub(rb"<font><name", b"<font><strike/><name", part, count=1)
 
-    content = rewritten(saved(HEADER, ROW), "xl/styles.xml", change)
+    content = rewritten(by_openpyxl(HEADER, ROW), "xl/styles.xml", change)
     assert kinds(content) == [[K.STRUCK, K.STRUCK]]
 
 
@@ -109,14 +94,14 @@ def test_a_font_may_say_that_it_strikes_nothing_out(value: str) -> None:
     def change(part: bytes) -> bytes:
         return re.sub(rb'<strike val="1" ?/>', f'<strike val="{value}"/>'.encode(), part)
 
-    content = saved(HEADER, ROW, edit=struck("B2"))
+    content = by_openpyxl(HEADER, ROW, edit=struck("B2"))
     assert kinds(rewritten(content, "xl/styles.xml", change)) == [[K.TEXT, K.NUMBER]]
     assert kinds(content) == [[K.TEXT, K.STRUCK]]
 
 
 def test_a_second_program_sees_it_too(tmp_path: Path) -> None:
     file = tmp_path / "prices.xlsx"
-    file.write_bytes(saved(HEADER, ROW, ROW, edit=struck("B2")))
+    file.write_bytes(by_openpyxl(HEADER, ROW, ROW, edit=struck("B2")))
     again = read_again(file, file.name, FEED, HEADER, [2, 3]).kinds
     assert again is not None
     assert again[1].to_pylist() == [K.STRUCK, K.NUMBER]
@@ -157,11 +142,11 @@ def test_a_part_that_looks_otherwise_makes_another_value(
     ],
 )
 def test_so_does_a_part_of_a_text_that_stands_in_its_cell(look: dict[str, Any], kind: CellKind) -> None:
-    assert kinds(saved(HEADER, ["A=X", rich(("101.5", {}), ("1", look))])) == [[K.TEXT, kind]]
+    assert kinds(by_openpyxl(HEADER, ["A=X", rich(("101.5", {}), ("1", look))])) == [[K.TEXT, kind]]
 
 
 def test_a_footnotes_sign_in_the_header_is_a_part_of_the_name() -> None:
-    content = saved(["RIC", rich(("BID", {}), ("1", {"vertAlign": "superscript"}))], ROW)
+    content = by_openpyxl(["RIC", rich(("BID", {}), ("1", {"vertAlign": "superscript"}))], ROW)
     found = read_cells(content, "prices.xlsx", FEED)
     assert found.header == ("RIC", "BID1")
     assert kinds(content) == [[K.TEXT, K.NUMBER]]
@@ -172,7 +157,7 @@ def test_a_rule_that_strikes_out_refuses_the_sheet() -> None:
         sheet.conditional_formatting.add("D2:D9", FormulaRule(formula=["$D2>1"], font=STRUCK))
 
     with pytest.raises(UnreadableFile, match="strikes values out") as refused:
-        read_cells(saved(HEADER, ROW, edit=rule), "prices.xlsx", FEED)
+        read_cells(by_openpyxl(HEADER, ROW, edit=rule), "prices.xlsx", FEED)
     assert "Remove the strikethrough from the rule" in refused.value.hint
 
 
@@ -186,7 +171,7 @@ def test_a_rule_of_newer_programs_that_strikes_out_refuses_the_sheet() -> None:
 
     def with_rule(look: bytes) -> bytes:
         part = "xl/worksheets/sheet1.xml"
-        return rewritten(saved(HEADER, ROW), part, lambda sheet: sheet.replace(b"</worksheet>", rule % look))
+        return rewritten(by_openpyxl(HEADER, ROW), part, lambda sheet: sheet.replace(b"</worksheet>", rule % look))
 
     with pytest.raises(UnreadableFile, match="strikes values out"):
         read_cells(with_rule(b"<strike/>"), "prices.xlsx", FEED)
@@ -198,4 +183,4 @@ def test_other_rules_are_left_alone() -> None:
     def rule(sheet: Any) -> None:
         sheet.conditional_formatting.add("B2:B9", FormulaRule(formula=["$B2>1"], font=Font(bold=True)))
 
-    assert kinds(saved(HEADER, ROW, edit=rule)) == [[K.TEXT, K.NUMBER]]
+    assert kinds(by_openpyxl(HEADER, ROW, edit=rule)) == [[K.TEXT, K.NUMBER]]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from connections import until
 from joserfc.jwk import RSAKey
 from structlog.testing import capture_logs
 
@@ -329,18 +330,6 @@ def connected(
 
 def posts(first: int, count: int) -> list[Outgoing]:
     return [Outgoing(n, FORM.text(n, f"R{n}", Action.REFRESH, '{"BID":22.1}')) for n in range(first, first + count)]
-
-
-def until(connection: Connection, enough: Callable[[Collected], bool]) -> Collected:
-    deadline_s = time.monotonic() + DEADLINE_S
-    gathered = Collected([], [])
-    while not enough(gathered):
-        left_s = deadline_s - time.monotonic()
-        assert left_s > 0, f"waited in vain; so far {gathered}"
-        answers, events, *_ = connection.collect(left_s)
-        gathered.answers.extend(answers)
-        gathered.events.extend(events)
-    return gathered
 
 
 def seen(connection: Connection, kind: type) -> Collected:

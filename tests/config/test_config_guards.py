@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 from written_config import MINIMAL, problems, written
 
-from contrib_watch.config import (
-    InvalidConfiguration,
-    check_mappings,
-    load_dictionary,
-)
+from contrib_watch.config import InvalidConfiguration, check_mappings, load_dictionary
 from contrib_watch.core.business_days import Calendar, Expectation
 from contrib_watch.core.limits import Limit
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from written_config import MINIMAL, problems, with_keys, written
 
-from contrib_watch.config import (
-    load,
-)
+from contrib_watch.config import load
 from contrib_watch.errors import ConfigurationError
 
 
