@@ -133,10 +133,10 @@ def proof_of(desk: Desk, drop_id: int, row: str, run: int | None = None) -> str:
     run = run or int(drop["run"])
     found = run_record(desk.state, drop_id, run)
     numbers = [one["row"] for one in rows if one["run"] == run]
-    wanted = row.rpartition("!")[2]
+    sheet, _, wanted = row.rpartition("!")
     if found is None:
         raise ConfigurationError(f"run {run} of drop {drop_id} is not over, or is older than the record")
-    if not wanted.isdecimal() or int(wanted) not in numbers:
+    if not wanted.isdecimal() or int(wanted) not in numbers or sheet not in ("", found[1].get("sheet", "")):
         hint = "Rows that were unchanged are not recorded: the record of the drop counts them"
         raise ConfigurationError(f"drop {drop_id} has no recorded row {row}", hint=hint)
     record, told = found

@@ -368,7 +368,8 @@ def _last_scan(feed: Mapping[str, Any], now_utc: str, *, running: bool) -> str:
     """When the folder could last be read, and since how long it cannot."""
     good = feed["last_good_scan_utc"]
     age_s = (datetime.fromisoformat(now_utc) - datetime.fromisoformat(good)).total_seconds() if good else 0.0
-    when = f"{_moment(good)} ({_duration(age_s)} ago)" if good else "never"
+    since = f"{_duration(age_s)} ago" if age_s >= 0 else "by a clock that was set back since"
+    when = f"{_moment(good)} ({since})" if good else "never"
     if feed["outage"]:
         return f"[red]{escape(feed['outage'])}[/]; last read {when}"
     if not running:

@@ -389,9 +389,10 @@ def test_a_proof_that_was_changed_proves_nothing(audited: Site, check: Path) -> 
         assert (done.returncode, "NOT PROVEN" in done.stderr) == (1, True), name
 
 
-def test_an_unchanged_row_has_no_proof(audited: Site) -> None:
-    done = audited.invoke("audit prove", "2", "3")
-    assert (done.exit_code, "has no recorded row 3" in done.stderr) == (2, True)
+@pytest.mark.parametrize("row", ["3", "Prices!2"])
+def test_an_unchanged_row_and_one_of_a_sheet_that_was_not_read_have_no_proof(audited: Site, row: str) -> None:
+    done = audited.invoke("audit prove", "2", row)
+    assert (done.exit_code, f"has no recorded row {row}" in done.stderr) == (2, True)
 
 
 # --- replay and export

@@ -175,6 +175,11 @@ def test_a_folder_that_does_not_answer_is_told_with_its_age(show: Show, scanned_
     assert "yes" in show(feeds=[a_feed(scanned_utc=scanned_utc)], running=None)  # it was looked at just now
 
 
+def test_a_clock_that_was_set_back_makes_no_negative_age(show: Show) -> None:
+    told = show(running=4711, feeds=[a_feed(scanned_utc="2027-11-22T17:00:00.000Z")])
+    assert "2027-11-22 17:00:00 (by a clock that was set back since)" in " ".join(told.split())
+
+
 def test_files_that_need_somebody_come_first_and_many_alike_are_one_line(show: Show) -> None:
     alike = [a_file(f"old{number}.csv", "backlog", "saved 30 days ago") for number in range(ALIKE_SHOWN + 1)]
     files = [
