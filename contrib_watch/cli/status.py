@@ -33,15 +33,14 @@ def status_of(desk: Desk) -> dict[str, Any]:
 
     ``state`` has its ``folder`` and ``id``, ``shortage`` (why no file is taken for want of room, or empty), and the
     newest daily ``backup`` (or empty). ``changed_since_start`` names what the running process does not know of as it
-    is now: ``program``, ``configuration``, ``dictionary``, ``holidays``.
-    ``connection`` has ``state``, ``reason``, ``since_utc`` and, where another try is made, ``next_try_utc``;
-    so has each of ``services_down``, by Service: posts for it wait, because its source takes none.
-    ``running`` is the pid of the process that sends, or null: nobody sends.
-    ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``, ``fine``, ``suspect``
-    (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of it could not be
-    repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``, counts of items.
-    ``paused`` has, by feed, who paused it and ``since_utc``; ``missing_files`` the files that were due and did not
-    come. ``now_utc`` is when this was asked. Each of ``feeds`` has:
+    is now: ``program``, ``configuration``, ``dictionary``, ``holidays``. ``connection`` has ``state``, ``reason``,
+    ``since_utc`` and, where another try is made, ``next_try_utc``; so has each of ``services_down``, by Service:
+    posts for it wait, because its source takes none. ``running`` is the pid of the process that sends, or null:
+    nobody sends. ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``,
+    ``fine``, ``suspect`` (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of
+    it could not be repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``,
+    counts of items. ``paused`` has, by feed, who paused it and ``since_utc``; ``missing_files`` the files that were
+    due and did not come. ``now_utc`` is when this was asked. Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
     - ``last_scan_utc``: when the folder was last looked at; ``last_good_scan_utc``: when that last succeeded, and

@@ -208,7 +208,7 @@ class Verdict(StrEnum):
     NEW = "new"
     """A drop: accepted and processed."""
     SAME = "same"
-    """The content that its path's latest drop already had: nothing is accepted."""
+    """The content that its path's latest drop already had, or a drop by its earlier name: nothing is accepted."""
     BACKLOG = "backlog"
     """An old file in a feed that is new to the state: listed, and left for a person to adopt."""
     HELD = "held"
@@ -217,7 +217,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LatestDrop:
-    """The last drop that was accepted from one path."""
+    """The last drop that was accepted from one path, or of one file by whatever name."""
 
     id: int
     sha256: str
@@ -247,7 +247,8 @@ def judge(
     taken_ns: int,
     max_age_s: float,
 ) -> Judgement:
-    """Whether a content is a new drop. ``latest`` is its path's latest drop, None where the path never had one.
+    """Whether a content is a new drop. ``latest`` is its path's latest drop; where the path never had one, that of
+    the same file before it was moved or renamed, or None.
 
     - Only the path's *latest* drop counts: A, B, A at one path are three drops, so that a correction back to an
       earlier content goes out.

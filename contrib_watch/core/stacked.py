@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,7 @@ _BETWEEN_CELLS = re.compile(r'[|;,\t"]')
 _LONGEST_NAME = 60
 """Bytes of what may be a column's name in plain words."""
 _LOOKED_AT = 1_000
-"""So many different texts of a column, and so many lines, are looked at for such names."""
+"""So many different texts of a column, and so many rows with one of them, are looked at for such names."""
 
 
 def row_of_another_header(
@@ -60,8 +61,11 @@ def _in_other_words(
     if top is None:
         return
     first_row = cells.rows[top].as_py()
-    lines = (line for line in cells.malformed if line.row > first_row)
-    yield from (line.row for line in lines if _are_names(_BETWEEN_CELLS.split(line.text)))
+    header = [_name(name) for name in cells.header]
+    for line in cells.malformed:
+        texts = [_name(text) for text in _BETWEEN_CELLS.split(line.text)]
+        if line.row > first_row and _are_names(texts) and not _stand_alike(texts, header):
+            yield line.row
     candidates: set[int] = set()
     for column, definition in fields.items():
         rows = pa.array(sorted(index for index in refused.get(column, ()) if index > top), pa.int64())
@@ -84,7 +88,13 @@ def _in_other_words(
 def _are_names(texts: list[str]) -> bool:
     """Whether there is no number among the texts of a line, but two names of columns."""
     written = {_name(text) for text in texts} - {""}
-    return sum(map(names_a_column, written)) > 1 and all(any(map(str.isalpha, text)) for text in written)
+    return all(any(map(str.isalpha, text)) for text in written) and sum(map(names_a_column, written)) > 1
+
+
+def _stand_alike(texts: list[str], header: list[str]) -> bool:
+    """Whether each name of a column in a line stands where the header has it, as in ``Corporates, Bid, Ask``."""
+    pairs = zip_longest(texts, header, fillvalue="")
+    return all(text == name for text, name in pairs if names_a_column(text))
 
 
 def _is_header(line: str, ric: str) -> bool:

@@ -100,5 +100,13 @@ def test_a_header_in_other_words_that_is_wider_is_one_too() -> None:
     assert read("RIC,Bid,Ask", "A=X,1,2", ",,", "B=X,4,3", malformed=(note,))["B=X"] == ""
 
 
+@pytest.mark.parametrize("text", ["Corporates | Bid | Ask", "Corporates,Bid", "Corporates | Bid | Ask | Remarks"])
+def test_the_same_names_above_a_group_in_a_line_that_is_not_read_are_no_other_header(text: str) -> None:
+    line = Malformed(3, text, "is hidden", "show the row")
+    shifted = replace(line, text="Corporates | Remarks | Bid | Ask")
+    assert read("RIC,Bid,Ask", "A=X,1,2", ",,", "B=X,4,3", malformed=(line,))["B=X"] == ""
+    assert "in row 3" in read("RIC,Bid,Ask", "A=X,1,2", ",,", "B=X,4,3", malformed=(shifted,))["B=X"]
+
+
 def test_a_ric_of_both_tables_is_read_from_neither() -> None:
     assert read("RIC,Bid,Ask", "A=X,1,1", "RIC,Ask,Bid", "A=X,1,1")["A=X"] == "stands in several rows that differ"

@@ -74,6 +74,17 @@ def test_an_older_file_by_another_name_is_not_sent_over_newer_prices(site: Site,
     assert site.value("A=", "BID") == 1
 
 
+@pytest.mark.parametrize("put", [Path.replace, shutil.copy2], ids=["renamed", "copied with its time"])
+def test_an_older_file_in_the_place_of_another_is_its_new_content(site: Site, put: Tidy) -> None:
+    older = site.save(sheet("RIC,BID", "A=,1"), "monday.csv")
+    site.run()
+    newer = site.save(sheet("RIC,BID", "A=,2"), "prices.csv")
+    site.run()
+    put(older, newer)
+    site.run()
+    assert site.value("A=", "BID") == 1
+
+
 def test_an_older_file_that_waits_does_not_overtake_a_newer_one_by_another_name(site: Site) -> None:
     site.wire.reachable = False
     older = site.save(sheet("RIC,BID", "A=,1"), "monday.csv")

@@ -1,4 +1,4 @@
-"""What the values alone do not tell: a workbook's XML, read for sheets, styles and the cells that need care.
+"""What the values alone do not tell: a sheet's XML, read for the cells that need care, and what hides or merges them.
 
 The values themselves come from calamine, which reads an error cell and a formula without a result as blank and knows
 nothing of hidden rows or percent formats. One pass of expat over the sheet finds those cells. openpyxl could tell the
