@@ -247,13 +247,16 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
     listed = {row.id: row for row in connection.execute(select(schema.drops)) if row.id > seen.drops_before}
     for drop_id in sorted(listed.keys() ^ seen.drops.keys()):
         raise _Broken(f"drop {drop_id} has no {'record' if drop_id in listed else 'row in the table of drops'}")
+    last_ended: dict[int, int] = {}
+    for drop_id, run in seen.ends:
+        last_ended[drop_id] = max(run, last_ended.get(drop_id, 0))
     for drop_id, row in listed.items():
         told = seen.drops[drop_id]
         told = _SINCE_ORIGIN | told
         for name in (*_OF_A_DROP, *_SINCE_ORIGIN):
             if told[name] != getattr(row, name):
                 raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {told[name]!r} was recorded")
-        _check_run(row, seen)
+        _check_run(row, last_ended.get(drop_id, 0), seen)
         end = seen.ends.get((drop_id, row.run))
         if row.status in PENDING:
             continue
@@ -270,9 +273,8 @@ def _check_drops(connection: Connection, seen: _Seen) -> None:
                 raise _Broken(f"{name} of drop {drop_id} is {getattr(row, name)!r}, and {end[name]!r} was recorded")
 
 
-def _check_run(drop: Row[Any], seen: _Seen) -> None:
-    """A drop is in the run after the last that ended, or in that one; each but the first was decided on."""
-    ended = max((run for drop_id, run in seen.ends if drop_id == drop.id), default=0)
+def _check_run(drop: Row[Any], ended: int, seen: _Seen) -> None:
+    """A drop is in the run after the last that ``ended`` (0: none), or in it; each but the first was decided on."""
     expected = ended + 1 if drop.status in PENDING else ended
     if (ended and drop.run != expected) or (drop.status in PENDING and drop.run != expected):
         raise _Broken(
