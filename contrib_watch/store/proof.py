@@ -8,6 +8,7 @@ what left the machine tells, which are the hashes in the reports on the share.
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -291,10 +292,12 @@ def _check_run(drop: Row[Any], ended: int, seen: _Seen) -> None:
 
 def _check_repairs(connection: Connection, seen: _Seen) -> None:
     """Every post for no drop's sake is recorded, or older than the record."""
-    table = schema.repairs
+    table, told = schema.repairs, sorted(seen.repairs)
+    begins = [first for first, _ in told]
     for row in connection.execute(select(table.c.id, table.c.ric, table.c.sent_at_utc).order_by(table.c.id)):
-        recorded = any(first <= row.id <= last for first, last in seen.repairs)
-        if not recorded and (not seen.drops_before or row.sent_at_utc > seen.begun_utc):
+        before = bisect(begins, row.id)
+        is_recorded = before > 0 and row.id <= told[before - 1][1]
+        if not is_recorded and (not seen.drops_before or row.sent_at_utc > seen.begun_utc):
             raise _Broken(f"repair {row.id}, of {row.ric}, is in the table, and no record tells of it")
 
 
