@@ -9,7 +9,7 @@ import zlib
 
 import pandas as pd
 import pytest
-from workbooks import (
+from written_workbooks import (
     HEADER,
     K,
     body,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import xlsxwriter
 from openpyxl.worksheet.table import Table
-from workbooks import by_openpyxl
+from written_workbooks import by_openpyxl
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.core.model import Cells, Feed

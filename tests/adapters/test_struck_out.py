@@ -14,7 +14,7 @@ from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.formatting.rule import FormulaRule
 from openpyxl.styles import Font
-from workbooks import by_openpyxl, rezipped
+from written_workbooks import by_openpyxl, rezipped
 
 from contrib_watch.adapters.sheets import read_cells
 from contrib_watch.adapters.sheets.second import read_again

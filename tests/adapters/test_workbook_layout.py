@@ -9,7 +9,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from workbooks import (
+from written_workbooks import (
     HEADER,
     K,
     body,
