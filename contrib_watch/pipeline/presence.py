@@ -3,7 +3,8 @@
 After each login a random sample of every Service is read back. A miss or a difference, or an Update for which the ADS
 knows no item, makes the target *suspect*: everything that the feeds own there is then read back, what is missing or
 different is posted again in full, and what was posted is read back once more. RICs to which a drop is posting are
-left to the drop until it is over. Values in doubt are left to the next drop, since nobody knows which are the newer.
+left to the drop until it is over, and are then read back again. Values in doubt are left to the next drop, since
+nobody knows which are the newer.
 
 That the target is suspect is on the disk until the end, so that a process that dies on the way changes nothing.
 """
@@ -193,7 +194,7 @@ class Presence:
                 self._end_sample()
             case _Phase.READING:
                 self._end_reading()
-            case _Phase.REPAIRING if self._read_again:
+            case _Phase.REPAIRING if self._read_again or any(repair.left for repair in self._posts):
                 self._start(_Phase.READING, self._all)
             case _Phase.REPAIRING:
                 acked = {repair.service: repair.acked for repair in self._posts}

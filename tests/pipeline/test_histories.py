@@ -145,6 +145,19 @@ FOUND = {
             Step((), (Act(Deed.RETRY, after_s=0.001), Act(Deed.APPROVE)), die_at=110),
         ),
     ),
+    "a drop's Update is no repair of what the ADS did not take, and a repair looks again (seed 11416779)": World(
+        (
+            Step((Save(Table(("ASK",), (("C=", ("3.50",)),)), feed="desk"),), (Act(Deed.BACK_UP),)),
+            Step(
+                (Save(Table(("ASK", "BID"), (("C=", ("2", "3.5")), ("A=", ("1.5", "3.50"))))),), (Act(Deed.REVERT),)
+            ),
+            Step((Save(Table(("BID",), (("C=", ("2",)),))),), (Act(Deed.RESTORE),), stop_s=0.0),
+            Step((), full_at=9),
+        ),
+        faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="C=", nth=3),),
+        rate_limit=2,
+        rules="verify",
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 
