@@ -70,7 +70,9 @@ class Presence:
         self._phase = _Phase.IDLE
         self._reads: list[ReadBack] = []
         self._posts: list[Repair] = []
+        self._latest: list[Repair] = []  # of these, those for what was found at the last reading
         self._found: list[Finding] = []
+        self._still: list[Finding] = []  # not as it was acknowledged, after it was posted again
         self._items = 0
         self._unreadable = 0
         self._denied = ""
@@ -194,11 +196,10 @@ class Presence:
                 self._end_sample()
             case _Phase.READING:
                 self._end_reading()
-            case _Phase.REPAIRING if self._read_again or any(repair.left for repair in self._posts):
+            case _Phase.REPAIRING if self._read_again:
                 self._start(_Phase.READING, self._all)
             case _Phase.REPAIRING:
-                acked = {repair.service: repair.acked for repair in self._posts}
-                self._start(_Phase.VERIFYING, lambda service: acked.get(service, []))
+                self._start(_Phase.VERIFYING, self._to_verify)
             case _Phase.VERIFYING:
                 self._end_verifying()
 
@@ -207,11 +208,15 @@ class Presence:
         self._phase = phase
         self._read_again = False
         if phase is not _Phase.VERIFYING:
-            self._posts = []
+            self._posts, self._still = [], []
         self._reads = [ReadBack(self._desk, service, pick(service)) for service in services(self._desk)]
 
     def _all(self, service: str) -> list[str]:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
+
+    def _to_verify(self, service: str) -> list[str]:
+        """What the latest repair posted, and what it left to a drop."""
+        return [ric for repair in self._latest if repair.service == service for ric in (*repair.acked, *repair.left)]
 
     def _sample(self, service: str) -> list[str]:
         rics = self._all(service)
@@ -273,18 +278,29 @@ class Presence:
             example=f"{self._found[0].ric}: {self._found[0]}",
         )
         self._tell("repairing", items=self._items, missing=missing, different=different)
-        self._phase = _Phase.REPAIRING
         with self._desk.state.transaction():
             self._warn(f"{_lost(self._items, missing, different)}; they will be posted again")
-            for service, reasons in by_service((one.service, one.ric, str(one)) for one in self._found):
+            self._repair(self._found)
+
+    def _repair(self, findings: Sequence[Finding]) -> None:
+        self._phase, self._latest = _Phase.REPAIRING, []
+        with self._desk.state.transaction():
+            for service, reasons in by_service((one.service, one.ric, str(one)) for one in findings):
                 self._repairs.doubt(service, list(reasons))
-                self._posts.append(Repair(self._desk, service, reasons, breaker=self._breaker(service)))
+                self._latest.append(Repair(self._desk, service, reasons, breaker=self._breaker(service)))
+        self._posts += self._latest
 
     def _end_verifying(self) -> None:
         findings, _ = self._taken()
-        still = wrong(findings)
+        left = {(repair.service, ric) for repair in self._latest for ric in repair.left}
+        again = [one for one in wrong(findings) if (one.service, one.ric) in left]
+        still = [one for one in wrong(findings) if (one.service, one.ric) not in left]
         self._stubborn.learn(still)
-        self._conclude(still)
+        self._still += still
+        if again:
+            self._repair(again)
+        else:
+            self._conclude(self._still)
 
     def _conclude(self, still: Sequence[Finding]) -> None:
         """The repair is over, or nothing had to be repaired."""
@@ -313,7 +329,8 @@ class Presence:
             if self._found or self._unreadable:
                 self._warn(_summary(told, still))
                 self.repair_code = max(code, self.repair_code or 0)
-        self._phase, self._reads, self._posts, self._found = _Phase.IDLE, [], [], []
+        self._phase, self._reads, self._found = _Phase.IDLE, [], []
+        self._posts, self._latest, self._still = [], [], []
 
     def _taken(self) -> tuple[list[Finding], int]:
         """What the read-backs of this step found, and how many items they heard of."""

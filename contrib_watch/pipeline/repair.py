@@ -52,8 +52,8 @@ class Repair:
         wanted = self._repairs.wanted(service, list(reasons))
         posts = [_post(ric, wanted[ric]) for ric in reasons if ric in wanted]
         self.planned = len(posts)
-        self.left = self.planned < len(reasons)
-        """Some RICs were left to a drop, which may have posted no more of them than it changes."""
+        self.left = [ric for ric in reasons if ric not in wanted]
+        """RICs that were left to a drop, which may have posted no more of them than it changes."""
         self._delivery = Delivery(posts, retries=desk.settings.ads.retries, breaker=breaker)
 
     @property
@@ -80,9 +80,10 @@ class Repair:
             return []
         wanted = self._repairs.wanted(self.service, [post.ric for post in taken])
         due = [post for post in taken if not is_claimed(self.service, post.ric) and self._is_due(post, wanted)]
-        self.left = self.left or len(due) < len(taken)
+        going = {post.ric for post in due}
+        self.left += [post.ric for post in taken if post.ric not in going]
         post_ids = self._repairs.in_flight(self.service, due, wanted)
-        self._on_wire.update(post.ric for post in due)
+        self._on_wire |= going
         return posting.outgoing(self._delivery, form, post_ids, due)
 
     def settle(self, answers: Iterable[Answer]) -> int:

@@ -246,6 +246,8 @@ def test_a_drop_that_comes_during_a_repair_wins(new_site: NewSite) -> None:
 
     site.run(once=False, meanwhile={3: newer, 200: Loop.stop})
     assert 0 < len(repairs(site)) < 20
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"]) == ("repaired", 20, len(repairs(site)))
     assert {fields["BID"] for fields in site.cache().values()} == {Decimal(1000)}
     assert whole(site)
     newest: dict[str, str] = {}
