@@ -110,11 +110,15 @@ class State:
         absent = _is_absent(database)
         if absent and not accept_empty:  # before it is opened, which would take away a journal without its database
             _refuse_lost(folder, *_journals(database))
+
+        def engine() -> Engine:
+            return _engine(url, reading=reading, journal_bytes=journal_bytes)
+
         if not reading:
             _make_folders(database, folder)
-        elif absent:
+        elif absent or _is_being_made(cls(engine(), folder, utc, reading=True)):
             url, reading = "sqlite://", False  # a look at a state that does not exist yet must not make one
-        state = cls(_engine(url, reading=reading, journal_bytes=journal_bytes), folder, utc, reading=reading)
+        state = cls(engine(), folder, utc, reading=reading)
         try:
             if not reading:
                 state._keep_older_version(database)
@@ -254,7 +258,8 @@ class State:
     ) -> None:
         self.close()
 
-    def _version(self) -> int:
+    @property
+    def version(self) -> int:
         """The schema version; 0: there is none yet."""
         with self.transaction() as connection:
             has_meta = self._engine.dialect.has_table(connection, "meta")
@@ -262,14 +267,14 @@ class State:
 
     def _keep_older_version(self, database: Path) -> None:
         """Back the database up before a migration changes it."""
-        version = self._version()
+        version = self.version
         if 0 < version < schema.VERSION:
             path = backups_folder(self.folder) / f"state-before-version-{schema.VERSION}.db"
             copy_database(database, free_name(path))
 
     def _prepare(self, target: str, *, reading: bool, accept_empty: bool) -> None:
         with self.transaction() as connection:
-            version = self._version()
+            version = self.version
             if version == 0 and not accept_empty:
                 _refuse_lost(self.folder)
             if version > schema.VERSION:
@@ -374,8 +379,14 @@ def _size_bytes(path: Path) -> int:
 
 
 def _is_absent(database: Path) -> bool:
-    """There is no such database, or one that another process is just making: nothing to read yet."""
+    """There is no such database, or nothing in it."""
     return not database.is_file() or database.stat().st_size == 0
+
+
+def _is_being_made(look: State) -> bool:
+    """Another process has set SQLite's journal, and not committed the tables yet: nothing to read."""
+    with look:
+        return look.version == 0
 
 
 def _refuse_lost(folder: Path, *journals: Path) -> None:

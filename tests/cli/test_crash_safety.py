@@ -274,7 +274,7 @@ def test_files_wait_for_room_and_are_then_taken(site: Site, disk: Path) -> None:
     with ads() as server:
         site.configure(server.address, more=f"[state]\n{SMALL}\n")
         with site.running() as process:
-            eventually(lambda: site.invoke("status").exit_code == 0 and site.database.exists(), "it runs")
+            eventually(lambda: site.query("SELECT count(*) FROM drops"), "its state is made")
             filler = fill(disk, 1_500_000)
             site.drop("prices.csv", sheet("A=T,1"))
             eventually(lambda: "files are not taken" in site.log.read_text(), "the log says it")

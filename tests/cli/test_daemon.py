@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -24,10 +23,7 @@ def daemon(site: Site) -> Iterator[subprocess.Popen[str]]:
 
         def looked() -> bool:
             assert process.poll() is None, site.log.read_text()
-            asked = site.invoke("status", "--json")
-            if asked.exit_code != 0:  # its state is just being made
-                return False
-            found = json.loads(asked.stdout)
+            found = site.status()
             return bool(found["running"] == process.pid and found["feeds"][0]["last_scan_utc"])
 
         eventually(looked, "the daemon has looked at its folder")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -326,6 +326,17 @@ def test_a_look_at_a_state_that_is_not_there_makes_nothing(tmp_path: Path) -> No
         with state.transaction() as connection:
             assert connection.execute(schema.drops.select()).all() == []
     assert not folder.exists()
+
+
+def test_a_look_at_a_state_that_is_just_being_made_finds_it_empty(tmp_path: Path) -> None:
+    database = tmp_path / "state.db"
+    with closing(sqlite3.connect(database)) as maker:
+        maker.execute("PRAGMA journal_mode=WAL")  # as State does before it makes the tables
+        maker.execute("BEGIN IMMEDIATE")
+        assert database.stat().st_size
+        with opened(tmp_path, reading=True) as state:
+            assert state.get("target") == "prod"
+        assert maker.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
 def test_a_reader_changes_nothing(tmp_path: Path) -> None:
