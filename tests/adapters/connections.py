@@ -54,7 +54,13 @@ def made(
 def started(
     *endpoints: Endpoint, connect_timeout_s: float = 10, window: int = 256, waits: Waits = SOON
 ) -> Iterator[Connection]:
-    connection = made(*endpoints, connect_timeout_s=connect_timeout_s, window=window, waits=waits)
+    with running(made(*endpoints, connect_timeout_s=connect_timeout_s, window=window, waits=waits)) as connection:
+        yield connection
+
+
+@contextmanager
+def running(connection: Connection) -> Iterator[Connection]:
+    """Started; and closed promptly, in whatever state it is."""
     connection.start()
     try:
         yield connection

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from connections import until
+from connections import DICTIONARY, answered, posts, running, seen, until
 from joserfc.jwk import RSAKey
 from structlog.testing import capture_logs
 
@@ -20,13 +20,9 @@ from contrib_watch.adapters.connection import Collected, Connection, ConnectionL
 from contrib_watch.adapters.tokens import Platform, TokenLogin
 from contrib_watch.adapters.trace import Trace
 from contrib_watch.ads.backoff import Waits
-from contrib_watch.ads.exchange import Answer, LoggedIn, Outgoing, Verdict
-from contrib_watch.ads.messages import PostFormat
+from contrib_watch.ads.exchange import LoggedIn, Verdict
 from contrib_watch.ads.session import Limits, Login, Session
 from contrib_watch.ads.tokens import Account, Grant, Host, Token
-from contrib_watch.config import load_dictionary
-from contrib_watch.config.settings import Fields
-from contrib_watch.core.model import Action
 from contrib_watch.errors import ConfigurationError, ConnectionFailed, LoginRefused, NoConnection
 from contrib_watch.simulator.core import SimulatedAds
 from contrib_watch.simulator.faults import Fault, FaultKind, FaultScript
@@ -40,9 +36,7 @@ from contrib_watch.simulator.platform import (
 )
 
 DEADLINE_S = 20.0
-DICTIONARY = load_dictionary(Fields())
 CLIENTS = Clients()
-FORM = PostFormat(service="NIPROV", address="127.0.0.1", user_id=1)
 QUICK = Waits(first_s=0.05, longest_s=0.2, first_refused_s=0.1)
 
 pytestmark = pytest.mark.usefixtures("quick_collections", "nothing_is_left")
@@ -319,25 +313,8 @@ def connected(
     access = TokenLogin(asking(who or account(server), ca_file), None if named else made)
     session = Session(Login(user="", app_id="256", position="127.0.0.1"), Limits(window=50, rate_limit=rate_limit))
     connection = Connection(first, session, connect_timeout_s=10, waits=waits, trace=trace, access=access)
-    connection.start()
-    try:
+    with running(connection):
         yield connection
-    finally:
-        begun_s = time.monotonic()
-        connection.close()
-        assert time.monotonic() - begun_s < 2.5
-
-
-def posts(first: int, count: int) -> list[Outgoing]:
-    return [Outgoing(n, FORM.text(n, f"R{n}", Action.REFRESH, '{"BID":22.1}')) for n in range(first, first + count)]
-
-
-def seen(connection: Connection, kind: type) -> Collected:
-    return until(connection, lambda came: any(isinstance(event, kind) for event in came.events))
-
-
-def answered(connection: Connection, count: int) -> list[Answer]:
-    return until(connection, lambda came: len(came.answers) >= count).answers
 
 
 class TestLogins:
