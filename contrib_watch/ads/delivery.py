@@ -10,7 +10,7 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -90,9 +90,9 @@ class Delivery:
         self._refusals: Counter[str] = Counter()
 
     @property
-    def healed(self) -> int:
-        """Updates that met an unknown item and were followed by a full Refresh: the ADS may have lost its cache."""
-        return len(self._healed)
+    def healed(self) -> Set[str]:
+        """RICs whose Update met an unknown item and was followed by a Refresh: the ADS may have lost its cache."""
+        return self._healed
 
     @property
     def done(self) -> bool:

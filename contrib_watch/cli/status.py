@@ -36,7 +36,7 @@ def status_of(desk: Desk) -> dict[str, Any]:
     is now: ``program``, ``configuration``, ``dictionary``, ``holidays``. ``connection`` has ``state``, ``reason``,
     ``since_utc`` and, where another try is made, ``next_try_utc``; so has each of ``services_down``, by Service:
     posts for it wait, because its source takes none. ``running`` is the pid of the process that sends, or null:
-    nobody sends. ``presence`` is what the last read-back after a login found: ``state`` is ``never checked``,
+    nobody sends. ``presence`` is what the last read-back of all or of a sample found: ``state`` is ``never checked``,
     ``fine``, ``suspect`` (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of
     it could not be repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``,
     counts of items. ``paused`` has, by feed, who paused it and ``since_utc``; ``missing_files`` the files that were

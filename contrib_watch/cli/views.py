@@ -284,9 +284,10 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
         f"{presence[name]:,} {name.replace('_', ' ')}" for name in _PRESENCE_COUNTS if presence.get(name)
     )
     at = f"{_moment(presence['at_utc'])} UTC" if "at_utc" in presence else ""
+    lost = presence.get("missing", 0) + presence.get("different", 0)
+    known = presence.get("still_wrong", 0)
+    but = f", but for {known:,} that it keeps otherwise, as told before; see `reconcile`" if known else ""
     if state == "fine":
-        known = presence.get("still_wrong", 0)
-        but = f", but for {known:,} that it keeps otherwise, as told before; see `reconcile`" if known else ""
         yield f"the ADS held what it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
         if unread := presence.get("unreadable", 0):
             what = f"{plural(unread, 'item')} of this sample cannot be read back"
@@ -296,10 +297,10 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
     elif state == "repairing":
         again = "to be posted again once no feed is paused" if paused else "posting it again"
         yield f"[bold yellow]The ADS did not hold what it had acknowledged[/] ({at}): {counts}; {again}"
-    elif state == "repaired" and presence["acked"]:
+    elif state == "repaired" and lost:
         yield f"[yellow]The ADS did not hold what it had acknowledged[/]; all was posted again at {at}: {counts}"
     elif state == "repaired":
-        yield f"the ADS held all that it had acknowledged: {counts} read back at {at}"
+        yield f"the ADS held all that it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
     elif state == "incomplete":
         yield f"[bold red]The ADS does not hold all that it acknowledged[/] ({at}): {counts}; see `reconcile`"
     elif state == "unreadable":
@@ -313,6 +314,8 @@ _PRESENCE_COUNTS = (
     "acked",
     "nakked",
     "unconfirmed",
+    "left_to_drops",
+    "in_doubt",
     "still_wrong",
     "unreadable",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -196,8 +196,8 @@ class Job:
         return self._delivery.on_wire
 
     @property
-    def healed(self) -> int:
-        """Updates that met an item which the ADS had acknowledged once and does not know any more."""
+    def healed(self) -> Set[str]:
+        """RICs whose Update met an item which the ADS had acknowledged once and does not know any more."""
         return self._delivery.healed
 
     def claims(self, ric: str) -> bool:
@@ -268,7 +268,7 @@ class Job:
         desk = self._desk
         if self._quotes is not None and self._quotes.rows_read > HUGE_ROWS:
             pa.default_memory_pool().release_unused()  # before the report needs as much again
-        warnings = (*self._findings.warnings, *_cache_lost(self.healed), *pending_warning(desk, self.drop.feed))
+        warnings = (*self._findings.warnings, *_cache_lost(len(self.healed)), *pending_warning(desk, self.drop.feed))
         findings = replace(self._findings, warnings=warnings, verified=self._verified)
         report = report_of(desk, self.drop, findings, self._quotes)
         undone = self.drop.status is DropStatus.REJECTED or any(map(report.totals.get, _UNDONE))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -28,7 +28,7 @@ from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.core.model import Status
 from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
+from contrib_watch.pipeline.readback import Finding, Held, Item, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import IsClaimed, Repair, by_service, summed
 from contrib_watch.pipeline.stubborn import Stubborn
 from contrib_watch.store import utc_text
@@ -71,15 +71,17 @@ class Presence:
         self._reads: list[ReadBack] = []
         self._posts: list[Repair] = []
         self._latest: list[Repair] = []  # of these, those for what was found at the last reading
-        self._found: list[Finding] = []
+        self._found: dict[Item, Finding] = {}  # since the target is suspect
         self._still: list[Finding] = []  # not as it was acknowledged, after it was posted again
+        self._stubborn_before = 0  # items that were so after an earlier repair
         self._items = 0
         self._unreadable = 0
+        self._in_doubt = 0  # left to a drop, after which nobody knows
         self._denied = ""
         """Why no item at all could be read back in this process; empty: some could."""
         self._told_denied = False
         self._told_unreadable: set[str] = set()
-        self._read_again = False
+        self._read_again = False  # what was there may be gone again
         self._stubborn = Stubborn(desk.state)
         self._sampled_utc = desk.state.get("sampled_utc") or ""
         told = json.loads(desk.state.get("presence") or "{}")
@@ -111,7 +113,7 @@ class Presence:
         if not self._size:
             return
         if self._phase is _Phase.REPAIRING:
-            self._read_again = True  # what was there may be gone again
+            self._read_again = True
             return
         self._start(_Phase.SAMPLING, self._sample)
 
@@ -120,9 +122,16 @@ class Presence:
         if self._phase is not _Phase.REPAIRING:
             self._reads, self._phase = [], _Phase.IDLE
 
-    def doubt(self, why: str) -> None:
-        """Something else than a check says that the ADS may have lost items."""
-        if not self._size or self._suspicion:
+    def doubt(self, why: str, unknown: Set[Item]) -> None:
+        """Something else than a check says that the ADS may have lost items: it does not know some, and maybe others.
+
+        What a check that is under way has seen to be missing, or is yet to see, is no news to it.
+        """
+        if not self._size:
+            return
+        if self._suspicion:
+            if self._phase not in (_Phase.IDLE, _Phase.SAMPLING) and not unknown <= self._lacking():
+                self._read_again = True
             return
         self._suspect(why)
         if self._denied:
@@ -194,10 +203,10 @@ class Presence:
         match self._phase:
             case _Phase.SAMPLING:
                 self._end_sample()
+            case _ if self._read_again:
+                self._start(_Phase.READING, self._all)
             case _Phase.READING:
                 self._end_reading()
-            case _Phase.REPAIRING if self._read_again:
-                self._start(_Phase.READING, self._all)
             case _Phase.REPAIRING:
                 self._start(_Phase.VERIFYING, self._to_verify)
             case _Phase.VERIFYING:
@@ -207,9 +216,14 @@ class Presence:
         """Read the RICs that ``pick`` gives for each Service."""
         self._phase = phase
         self._read_again = False
-        if phase is not _Phase.VERIFYING:
-            self._posts, self._still = [], []
         self._reads = [ReadBack(self._desk, service, pick(service)) for service in services(self._desk)]
+
+    def _lacking(self) -> set[Item]:
+        """What is known to be missing, or is not known to be there."""
+        unheard = {(read.service, ric) for read in self._reads for ric in read.unheard}
+        found = {one.item for read in self._reads for one in read.findings}
+        back = {(repair.service, ric) for repair in self._posts for ric in repair.acked}
+        return unheard | found | (self._found.keys() - back)
 
     def _all(self, service: str) -> list[str]:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
@@ -231,7 +245,8 @@ class Presence:
         if heard and len(unreadable) == heard:
             self._deny(unreadable[0])
             return
-        self._denied, self._was_denied = ("", False) if heard else (self._denied, self._was_denied)
+        if heard:
+            self._denied, self._was_denied, self._told_denied = "", False, False
         if bad and not self._suspicion:
             self._suspect(f"{bad[0].ric} is not as it was acknowledged: {bad[0]}")
         if self._suspicion and not self._denied:
@@ -264,23 +279,29 @@ class Presence:
     def _end_reading(self) -> None:
         findings, self._items = self._taken()
         self._unreadable = sum(one.held is Held.UNREADABLE for one in findings)
-        self._found = self._stubborn.news(wrong(findings))
-        if not self._found:
-            self._conclude(())
+        self._in_doubt = 0
+        bad = wrong(findings)
+        news = self._stubborn.news(bad)
+        known = {one.item for one in bad} - {one.item for one in news}
+        self._still = [one for one in self._still if one.item in known]
+        self._stubborn_before = len(known) - len(self._still)
+        self._found |= {one.item: one for one in news}
+        if not news:
+            self._conclude()
             return
-        counts = Counter(one.held for one in self._found)
+        counts = Counter(one.held for one in news)
         missing, different = counts[Held.MISSING], counts[Held.DIFFERENT]
         log.warning(
             "the ADS does not hold what it acknowledged, posting it again",
             items=self._items,
             missing=missing,
             different=different,
-            example=f"{self._found[0].ric}: {self._found[0]}",
+            example=f"{news[0].ric}: {news[0]}",
         )
         self._tell("repairing", items=self._items, missing=missing, different=different)
         with self._desk.state.transaction():
             self._warn(f"{_lost(self._items, missing, different)}; they will be posted again")
-            self._repair(self._found)
+            self._repair(news)
 
     def _repair(self, findings: Sequence[Finding]) -> None:
         self._phase, self._latest = _Phase.REPAIRING, []
@@ -291,21 +312,23 @@ class Presence:
         self._posts += self._latest
 
     def _end_verifying(self) -> None:
+        self._in_doubt += sum(len(read.passed_over) for read in self._reads)
         findings, _ = self._taken()
-        left = {(repair.service, ric) for repair in self._latest for ric in repair.left}
-        again = [one for one in wrong(findings) if (one.service, one.ric) in left]
-        still = [one for one in wrong(findings) if (one.service, one.ric) not in left]
+        self._unreadable += sum(one.held is Held.UNREADABLE for one in findings)
+        posted = {(repair.service, ric): full for repair in self._latest for ric, full in repair.acked.items()}
+        still = [one for one in wrong(findings) if posted.get(one.item) == one.wanted]
+        again = [one for one in wrong(findings) if posted.get(one.item) != one.wanted]  # these are a drop's values
         self._stubborn.learn(still)
         self._still += still
         if again:
             self._repair(again)
         else:
-            self._conclude(self._still)
+            self._conclude()
 
-    def _conclude(self, still: Sequence[Finding]) -> None:
+    def _conclude(self) -> None:
         """The repair is over, or nothing had to be repaired."""
-        totals = summed(self._posts)
-        counts = Counter(one.held for one in self._found)
+        still, totals = self._still, summed(self._posts)
+        counts = Counter(one.held for one in self._found.values())
         told = {
             "items": self._items,
             "missing": counts[Held.MISSING],
@@ -313,10 +336,12 @@ class Presence:
             "acked": totals[Status.ACKED],
             "nakked": totals[Status.NAKKED],
             "unconfirmed": totals[Status.UNCONFIRMED],
-            "still_wrong": len(still),
+            "left_to_drops": len(self._found) - totals.total(),
+            "in_doubt": self._in_doubt,
+            "still_wrong": len(still) + self._stubborn_before,
             "unreadable": self._unreadable,
         }
-        unknown = totals[Status.UNCONFIRMED] or self._unreadable
+        unknown = totals[Status.UNCONFIRMED] or self._unreadable or self._in_doubt
         code = 4 if unknown else 3 if totals[Status.NAKKED] or still else 0
         counted = {name: count for name, count in told.items() if count}
         if code:
@@ -329,7 +354,7 @@ class Presence:
             if self._found or self._unreadable:
                 self._warn(_summary(told, still))
                 self.repair_code = max(code, self.repair_code or 0)
-        self._phase, self._reads, self._found = _Phase.IDLE, [], []
+        self._phase, self._reads, self._found = _Phase.IDLE, [], {}
         self._posts, self._latest, self._still = [], [], []
 
     def _taken(self) -> tuple[list[Finding], int]:
@@ -348,8 +373,7 @@ class Presence:
 
     def _tell(self, state: str, **facts: object) -> None:
         """Leave the outcome where ``status`` finds it."""
-        told = {"state": state, "at_utc": utc_text(self._desk.clock.utc()), **facts}
-        self._desk.state.put("presence", json.dumps(told))
+        tell(self._desk, state, **facts)
 
     def _warn(self, text: str) -> None:
         """Leave a warning for the next report of each feed."""
@@ -358,11 +382,20 @@ class Presence:
                 self._desk.state.put(f"warning {feed}", text)
 
 
+def tell(desk: Desk, state: str, **facts: object) -> None:
+    """Leave what the last read-back found where ``status`` finds it."""
+    desk.state.put("presence", json.dumps({"state": state, "at_utc": utc_text(desk.clock.utc()), **facts}))
+
+
 def _summary(told: dict[str, int], still: Sequence[Finding]) -> str:
     text = (
         f"{_lost(told['items'], told['missing'], told['different'])}; posted again: {told['acked']:,} acknowledged, "
         f"{told['nakked']:,} refused, {told['unconfirmed']:,} without an answer"
     )
+    if left := told["left_to_drops"]:
+        text += f"; {left:,} were left to drops that posted to them"
+    if told["in_doubt"]:
+        text += f", after which {told['in_doubt']:,} are in doubt"
     if still:
         text += f"; {len(still):,} are still not as acknowledged, such as {still[0].ric}: {still[0]}"
     if told["unreadable"]:

@@ -19,6 +19,10 @@ NOT_THERE = frozenset({"NotFound"})
 """State codes that say that there is no such item; every other one says nothing about what the ADS holds."""
 
 
+Item = tuple[str, str]
+"""Service and RIC."""
+
+
 class Held(StrEnum):
     """What the ADS turned out to hold of an item."""
 
@@ -41,6 +45,13 @@ class Finding(NamedTuple):
     feed: str = ""
     certain: bool = True
     """What it was compared with was acknowledged; otherwise it is the newest that was attempted."""
+    wanted: str = ""
+    """What it was compared with, as a JSON object."""
+
+    @property
+    def item(self) -> Item:
+        """What was read back."""
+        return self.service, self.ric
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.differences)) or self.why or self.held.value
@@ -122,7 +133,7 @@ class ReadBack:
         self._repairs.present(self.service, present)
 
     def _compared(self, answer: ItemAnswer, wanted: Wanted) -> Finding:
-        finding = Finding(self.service, answer.name, Held.SAME, feed=wanted.feed, certain=wanted.certain)
+        finding = Finding(self.service, answer.name, Held.SAME, (), "", wanted.feed, wanted.certain, wanted.fields)
         if answer.seen is Seen.FIELDS:
             found = differences(wanted.fields, answer.fields, self._desk.dictionary)
             return finding._replace(held=Held.DIFFERENT, differences=found) if found else finding

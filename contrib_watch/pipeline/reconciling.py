@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from contrib_watch.pipeline.brake import refuse_paused, why_paused
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.patience import Patience
+from contrib_watch.pipeline.presence import tell
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
 from contrib_watch.pipeline.repair import Repair, by_service, nobody, summed
 from contrib_watch.store.repairs import Repairs
@@ -85,7 +87,11 @@ class Task:
         if repair and bad:
             result = self._repaired(result, bad, advanced)
         if not result.exit_code and set(chosen) == set(services(self._desk)):
-            self._desk.state.put("suspect", "")
+            counts = Counter(one.held for one in bad)
+            told = {"items": result.items, "missing": counts[Held.MISSING], "different": counts[Held.DIFFERENT]}
+            with self._desk.state.transaction():
+                self._desk.state.put("suspect", "")
+                tell(self._desk, "repaired" if bad else "fine", **told, acked=result.resent.get(Status.ACKED, 0))
         return result
 
     def resend(self, chosen: Sequence[str], pattern: str, *, advanced: Advanced) -> dict[Status, int]:
@@ -117,7 +123,7 @@ class Task:
 
     def _repaired(self, result: Reconciled, bad: Sequence[Finding], advanced: Advanced) -> Reconciled:
         repairs = self._post(((one.service, one.ric, str(one)) for one in bad), advanced)
-        again = self._read({repair.service: repair.acked for repair in repairs}, advanced)
+        again = self._read({repair.service: list(repair.acked) for repair in repairs}, advanced)
         acked = {(repair.service, ric) for repair in repairs for ric in repair.acked}
         untouched = [one for one in result.findings if (one.service, one.ric) not in acked]
         left = sorted((*untouched, *_sorted(again)))

@@ -41,9 +41,10 @@ class Repair:
         what no drop has tried to change since, is posted by itself.
         """
         self.service = service
-        self.totals: Counter[Status] = Counter()
+        self.ended: dict[str, Status] = {}
         """What became of the RICs so far; those that were left to a drop are not among them."""
-        self.acked: list[str] = []
+        self.acked: dict[str, str] = {}
+        """Of those that the ADS acknowledged, the JSON object that was posted."""
         self._desk = desk
         self._repairs = Repairs(desk.state)
         self._reasons = reasons
@@ -97,10 +98,10 @@ class Repair:
             self._desk.ledger.refused(self.service, refused)
             self._desk.ledger.unknown(self.service, unknown)
             self._repairs.record(self.service, outcomes, self._reasons)
-        landed = [post.ric for post in acked]
-        self.acked += landed
+        landed = {post.ric: post.full for post in acked}
+        self.acked |= landed
         self._on_wire.difference_update(landed, refused, unknown)
-        self.totals.update(outcomes["status"])
+        self.ended |= zip(outcomes["ric"], outcomes["status"], strict=True)
         return len(outcomes["row"])
 
     def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
@@ -109,11 +110,9 @@ class Repair:
 
 
 def summed(repairs: Iterable[Repair]) -> Counter[Status]:
-    """What became of the RICs of several repairs."""
-    totals: Counter[Status] = Counter()
-    for repair in repairs:
-        totals += repair.totals
-    return totals
+    """What became of the RICs of several repairs; the last word counts where one was in several."""
+    ended = {(repair.service, ric): status for repair in repairs for ric, status in repair.ended.items()}
+    return Counter(ended.values())
 
 
 def by_service(reasons: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, dict[str, str]]]:

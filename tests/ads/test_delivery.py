@@ -166,7 +166,7 @@ class TestVerdicts:
         decision = desk.next(Verdict.NAKKED, code)
         assert (decision.next, decision.status) == (Next.REFUSED, Status.NAKKED)
         assert desk.delivery.done
-        assert desk.delivery.healed == 0
+        assert not desk.delivery.healed
 
     @pytest.mark.parametrize("code", sorted({*SPEC_NAKS} - RETRYABLE_NAKS - {"SymbolUnknown"}))
     def test_final_nak_ends_an_update_at_once(self, code: str) -> None:
@@ -236,11 +236,11 @@ class TestHealing:
         desk = Desk(update(), retries=0)
         decision = desk.next(Verdict.NAKKED, "SymbolUnknown")
         assert (decision.next, decision.status) == (Next.AGAIN, None)
-        assert desk.delivery.healed == 1
+        assert len(desk.delivery.healed) == 1
         decision = desk.next(Verdict.ACKED)
         assert (decision.post.action, decision.post.fields) == (Action.REFRESH, FULL)
         assert "sent in full" in decision.post.note
-        assert desk.delivery.healed == 1
+        assert len(desk.delivery.healed) == 1
 
     def test_healing_happens_once(self) -> None:
         desk = Desk(update(), retries=3)
@@ -252,7 +252,7 @@ class TestHealing:
         desk = Desk(update("A"), update("B"), update("C"))
         for post_id, post in desk.send():
             desk.answer(post_id, Verdict.NAKKED, "NotOpen" if post.ric == "C" else "SymbolUnknown")
-        assert desk.delivery.healed == 2
+        assert len(desk.delivery.healed) == 2
 
 
 class TestLosses:

@@ -19,7 +19,6 @@ from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, Seen
 from contrib_watch.core.fields import Dictionary
-from contrib_watch.core.model import Status
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.presence import Presence
@@ -248,12 +247,86 @@ def test_a_drop_that_comes_during_a_repair_wins(new_site: NewSite) -> None:
     assert 0 < len(repairs(site)) < 20
     found = told(site)
     assert (found["state"], found["missing"], found["acked"]) == ("repaired", 20, len(repairs(site)))
+    assert found["left_to_drops"] == 20 - found["acked"]
     assert {fields["BID"] for fields in site.cache().values()} == {Decimal(1000)}
     assert whole(site)
     newest: dict[str, str] = {}
     for _, ric, fields in site.sent():
         assert newest.get(ric) != "1000", "an older price went out after a newer one"
         newest[ric] = fields["BID"]
+
+
+def test_where_a_drop_ends_in_doubt_what_was_left_to_it_is_not_called_repaired(new_site: NewSite) -> None:
+    site = new_site(rate_limit=2, retries=0, ack_timeout_s=2.0)
+    site.save(many(10))
+    site.run()
+    site.ads.items.forget()
+
+    def lost(loop: Loop) -> None:
+        site.ads.faults = script(Fault(kind=FaultKind.LOSE_POST, ric="R0009="))
+        site.save(sheet("RIC,BID,ASK", "R0009=,1000,1"), "new.csv")
+        site.arrive(loop)
+
+    site.run(once=False, meanwhile={2: lost, 100: Loop.stop})
+    found = told(site)
+    assert (found["state"], found["acked"], found["left_to_drops"], found["in_doubt"]) == ("incomplete", 9, 1, 1)
+    assert (SERVICE, "R0009=") not in site.cache()
+    site.save(many(10))
+    site.run()
+    assert "1 were left to drops that posted to them, after which 1 are in doubt" in page(site, 3)
+
+
+def test_what_cannot_be_read_after_it_was_posted_again_is_not_called_repaired(new_site: NewSite) -> None:
+    site = new_site(rate_limit=5)
+    site.save(many(20))
+    site.run()
+    site.ads.items.forget()
+
+    def unreadable(_: Loop) -> None:
+        site.ads.readable = False
+
+    site.run(once=False, meanwhile={2: unreadable, 60: Loop.stop})
+    found = told(site)
+    assert (found["state"], found["acked"], found["unreadable"]) == ("incomplete", 20, 20)
+
+
+def test_what_is_lost_once_more_during_a_repair_is_missed(new_site: NewSite) -> None:
+    site = new_site(rate_limit=5)
+    site.save(many(40))
+    site.run()
+    for number in range(10, 20):
+        del site.ads.items._cache[SERVICE, f"R{number:04}="]
+
+    def again(loop: Loop) -> None:
+        site.ads.items.forget()
+        site.save(many(40, "R0000=,7,8"))
+        site.arrive(loop)
+
+    site.run(once=False, meanwhile={0.5: again, 60: Loop.stop})
+    assert whole(site)
+    found = told(site)
+    assert (found["state"], found["acked"] + found["left_to_drops"]) == ("repaired", found["missing"])
+    assert site.wire.connections == 2
+
+
+def test_a_value_that_a_drop_brings_after_the_repair_is_posted_again_where_it_is_not_there(
+    new_site: NewSite,
+) -> None:
+    site = new_site(rate_limit=2)
+    site.save(many(20))
+    site.run()
+    site.ads.items.forget()
+
+    def newer(loop: Loop) -> None:
+        assert ("R0000=", "missing", "acked") in repairs(site)
+        site.ads.faults = script(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="R0000=", times=1))
+        site.save(sheet("RIC,BID,ASK", "R0000=,1000,1"), "new.csv")
+        site.arrive(loop)
+
+    site.run(once=False, meanwhile={3: newer, 100: Loop.stop})
+    assert whole(site)
+    assert told(site)["state"] == "repaired"
+    assert site.stubborn() == set()
 
 
 def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(site: Site) -> None:
@@ -271,6 +344,35 @@ def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(site: Site)
     site.save(many(5, "R0000=,9,8"))
     site.run()
     assert "this user cannot read items back" in page(site, 3)
+
+
+def test_that_items_cannot_be_read_any_more_is_told_although_they_could_meanwhile(site: Site) -> None:
+    site.save(many(5))
+    site.run()
+    states = []
+
+    def cut(readable: bool) -> None:
+        states.append(told(site).get("state"))
+        site.ads.readable = readable
+        assert site.link is not None
+        site.link.cut("a while ago")
+
+    changes = {10: lambda _: cut(False), 20: lambda _: cut(True), 30: lambda _: cut(False)}
+    site.run(once=False, meanwhile={**changes, 40: Loop.stop})
+    assert [*states[1:], told(site)["state"]] == ["unreadable", "fine", "unreadable"]
+
+
+def test_a_person_who_repairs_the_rest_has_the_last_word(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="R0001=", code="AccessDenied", text="Not yours"))
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert told(site)["state"] == "incomplete"
+    site.ads.faults = script()
+    site.task(lambda task: task.reconcile([SERVICE], repair=True, advanced=lambda _: None))
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"]) == ("repaired", 1, 1)
 
 
 def test_a_run_without_a_drop_tries_once_a_day_whether_items_can_be_read_again(site: Site) -> None:
@@ -346,10 +448,14 @@ def test_what_stays_different_although_acknowledged_is_posted_once(site: Site) -
     posts = len(site.posts)
     site.run(once=False, meanwhile={40: Loop.stop})  # another process knows it too
     assert len(site.posts) == posts
+    del site.ads.items._cache[SERVICE, "R0002="]
+    site.run(once=False, meanwhile={40: Loop.stop})  # and says so when another item is repaired
+    found = told(site)
+    assert (found["state"], found["acked"], found["still_wrong"]) == ("repaired", 1, 1)
     site.save(many(3, "R0000=,0.5,0", "R0001=,3,1"))  # until the record has another value for it
     site.run()
     site.run(once=False, meanwhile={40: Loop.stop})
-    assert repairs(site)[1:] == [("R0001=", "BID 99 instead of 3", "acked")]
+    assert repairs(site)[2:] == [("R0001=", "BID 99 instead of 3", "acked")]
 
 
 def test_a_lost_connection_during_the_repair_does_not_end_it(site: Site) -> None:
@@ -359,6 +465,8 @@ def test_a_lost_connection_during_the_repair_does_not_end_it(site: Site) -> None
     site.ads.faults = script(Fault(kind=FaultKind.DROP_CONNECTION_AFTER, nth=20))
     site.run(once=False, meanwhile={60: Loop.stop})
     assert whole(site)
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"]) == ("repaired", 50, 50)
 
 
 @pytest.mark.parametrize("once", [False, True])
@@ -458,7 +566,7 @@ def test_a_repair_never_sends_what_a_drop_has_replaced(site: Site) -> None:
         form = PostFormat(service=SERVICE, address="127.0.0.1", user_id=1)
         sent = repair.take(10, form, lambda *_: False)
         assert [json.loads(one.text)["Key"]["Name"] for one in sent] == ["R0001="]
-        assert repair.totals[Status.ACKED] == 0
+        assert repair.ended == {}
 
 
 def test_an_item_is_asked_for_again_where_the_snapshot_has_moved_on_meanwhile(site: Site) -> None:
