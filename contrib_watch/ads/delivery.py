@@ -10,7 +10,7 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -86,11 +86,11 @@ class Delivery:
         self._retries = retries
         self._used: dict[str, int] = {}
         self._losses: dict[str, int] = {}
-        self._healed: set[str] = set()
+        self._healed: list[str] = []
         self._refusals: Counter[str] = Counter()
 
     @property
-    def healed(self) -> Set[str]:
+    def healed(self) -> Sequence[str]:
         """RICs whose Update met an unknown item and was followed by a Refresh: the ADS may have lost its cache."""
         return self._healed
 
@@ -212,8 +212,8 @@ class Delivery:
         return Next.AGAIN_UNKNOWN, None
 
     def _refused(self, post: Post, answer: Answer) -> tuple[Next, Status | None]:
-        if answer.code == UNKNOWN_ITEM and post.action is Action.UPDATE and post.ric not in self._healed:
-            self._healed.add(post.ric)
+        if answer.code == UNKNOWN_ITEM and post.action is Action.UPDATE:
+            self._healed.append(post.ric)
             self._again.append(replace(as_refresh(post), note=WAS_UNKNOWN))
             return Next.AGAIN, None
         if self._breaker.open and answer.code in SOURCE_IS_DOWN:  # not the post's fault: it uses up no retry

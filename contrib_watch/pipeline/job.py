@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -196,7 +196,7 @@ class Job:
         return self._delivery.on_wire
 
     @property
-    def healed(self) -> Set[str]:
+    def healed(self) -> Sequence[str]:
         """RICs whose Update met an item which the ADS had acknowledged once and does not know any more."""
         return self._delivery.healed
 

@@ -317,7 +317,7 @@ class Loop:
 
     def _deliver(self, answers: Sequence[Answer]) -> None:
         """Decide what answers mean and what goes next; that is written, and then what goes is handed over."""
-        healed = sum(len(job.healed) for job in self._jobs.values())
+        known = [(job, len(job.healed)) for job in self._jobs.values()]
         entries = self._settle(answers)
         self._presence.settle(answers)
         taken = self._take()
@@ -326,8 +326,7 @@ class Loop:
             self._desk.ledger.write(entries)
         if taken.outgoing:  # only now, when they are durably in flight
             self._link.post(taken.outgoing)
-        if sum(len(job.healed) for job in self._jobs.values()) > healed:
-            unknown = {(job.service, ric) for job in self._jobs.values() for ric in job.healed}
+        if unknown := [(job.service, ric) for job, count in known for ric in job.healed[count:]]:
             self._presence.doubt(UNKNOWN_ITEM, unknown)
         if self._sends and not self._paused and self._presence.posting_to:  # a repair is of no feed in particular
             self._repair()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -122,15 +122,15 @@ class Presence:
         if self._phase is not _Phase.REPAIRING:
             self._reads, self._phase = [], _Phase.IDLE
 
-    def doubt(self, why: str, unknown: Set[Item]) -> None:
-        """Something else than a check says that the ADS may have lost items: it does not know some, and maybe others.
+    def doubt(self, why: str, unknown: Sequence[Item]) -> None:
+        """Something else than a check has met items that the ADS does not know: it may have lost others, too.
 
         What a check that is under way has seen to be missing, or is yet to see, is no news to it.
         """
         if not self._size:
             return
         if self._suspicion:
-            if self._phase not in (_Phase.IDLE, _Phase.SAMPLING) and not unknown <= self._lacking():
+            if self._phase not in (_Phase.IDLE, _Phase.SAMPLING) and any(map(self._was_there, unknown)):
                 self._read_again = True
             return
         self._suspect(why)
@@ -218,12 +218,12 @@ class Presence:
         self._read_again = False
         self._reads = [ReadBack(self._desk, service, pick(service)) for service in services(self._desk)]
 
-    def _lacking(self) -> set[Item]:
-        """What is known to be missing, or is not known to be there."""
-        unheard = {(read.service, ric) for read in self._reads for ric in read.unheard}
-        found = {one.item for read in self._reads for one in read.findings}
-        back = {(repair.service, ric) for repair in self._posts for ric in repair.acked}
-        return unheard | found | (self._found.keys() - back)
+    def _was_there(self, item: Item) -> bool:
+        """The check that is under way has seen it there, or has brought it back."""
+        service, ric = item
+        if any(read.service == service and read.lacks(ric) for read in self._reads):
+            return False
+        return item not in self._found or any(one.service == service and ric in one.acked for one in self._posts)
 
     def _all(self, service: str) -> list[str]:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
@@ -312,7 +312,7 @@ class Presence:
         self._posts += self._latest
 
     def _end_verifying(self) -> None:
-        self._in_doubt += sum(len(read.passed_over) for read in self._reads)
+        self._in_doubt += sum(len(self._repairs.wanted(read.service, read.passed_over)) for read in self._reads)
         findings, _ = self._taken()
         self._unreadable += sum(one.held is Held.UNREADABLE for one in findings)
         posted = {(repair.service, ric): full for repair in self._latest for ric, full in repair.acked.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,8 +17,6 @@ AHEAD = 2 * MOST_OUTSTANDING
 """Items that are handed over at a time: the second half is ready when the first is answered."""
 NOT_THERE = frozenset({"NotFound"})
 """State codes that say that there is no such item; every other one says nothing about what the ADS holds."""
-
-
 Item = tuple[str, str]
 """Service and RIC."""
 
@@ -72,8 +70,9 @@ class ReadBack:
         self._desk = desk
         self._repairs = Repairs(desk.state)
         self._uncertain = uncertain
-        self._todo = deque(rics)
+        self._todo: OrderedDict[str, None] = OrderedDict.fromkeys(rics)
         self._asked: dict[str, Wanted] = {}
+        self._not_the_same: set[str] = set()
 
     @property
     def done(self) -> bool:
@@ -84,6 +83,10 @@ class ReadBack:
     def unheard(self) -> list[str]:
         """RICs that have not been read back yet."""
         return [*self._todo, *self._asked]
+
+    def lacks(self, ric: str) -> bool:
+        """It has not been read back yet, or was not as it should be."""
+        return ric in self._todo or ric in self._asked or ric in self._not_the_same
 
     @property
     def heard(self) -> int:
@@ -99,9 +102,9 @@ class ReadBack:
         if not self.may_ask():
             return None
         room = AHEAD - len(self._asked)
-        picked = [self._todo.popleft() for _ in range(min(room, len(self._todo)))]
+        picked = [self._todo.popitem(last=False)[0] for _ in range(min(room, len(self._todo)))]
         claimed = [ric for ric in picked if is_claimed(self.service, ric)]
-        self._todo.extend(claimed)
+        self._todo |= dict.fromkeys(claimed)
         names = [ric for ric in picked if not is_claimed(self.service, ric)] if claimed else picked
         wanted = self._repairs.wanted(self.service, names)
         asked = {ric: wanted[ric] for ric in names if ric in wanted and (wanted[ric].certain or self._uncertain)}
@@ -122,11 +125,12 @@ class ReadBack:
         for answer in mine:
             wanted = self._asked.pop(answer.name)
             if answer.seen is Seen.LOST or now.get(answer.name) != wanted or is_claimed(self.service, answer.name):
-                self._todo.append(answer.name)
+                self._todo[answer.name] = None
                 continue
             finding = self._compared(answer, wanted)
             if finding.held is not Held.SAME:
                 self.findings.append(finding)
+                self._not_the_same.add(answer.name)
             elif wanted.certain:
                 present.append(answer.name)
             self.same += finding.held is Held.SAME
