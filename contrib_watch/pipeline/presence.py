@@ -315,7 +315,7 @@ class Presence:
         self._in_doubt += sum(len(self._repairs.wanted(read.service, read.passed_over)) for read in self._reads)
         findings, _ = self._taken()
         self._unreadable += sum(one.held is Held.UNREADABLE for one in findings)
-        posted = {(repair.service, ric): full for repair in self._latest for ric, full in repair.acked.items()}
+        posted = {(repair.service, ric): value for repair in self._latest for ric, value in repair.acked.items()}
         still = [one for one in wrong(findings) if posted.get(one.item) == one.wanted]
         again = [one for one in wrong(findings) if posted.get(one.item) != one.wanted]  # these are a drop's values
         self._stubborn.learn(still)

@@ -43,8 +43,8 @@ class Finding(NamedTuple):
     feed: str = ""
     certain: bool = True
     """What it was compared with was acknowledged; otherwise it is the newest that was attempted."""
-    wanted: str = ""
-    """What it was compared with, as a JSON object."""
+    wanted: int = 0
+    """The hash of the JSON object that it was compared with: the text itself, of a whole cache, would want room."""
 
     @property
     def item(self) -> Item:
@@ -137,7 +137,9 @@ class ReadBack:
         self._repairs.present(self.service, present)
 
     def _compared(self, answer: ItemAnswer, wanted: Wanted) -> Finding:
-        finding = Finding(self.service, answer.name, Held.SAME, (), "", wanted.feed, wanted.certain, wanted.fields)
+        finding = Finding(
+            self.service, answer.name, Held.SAME, (), "", wanted.feed, wanted.certain, hash(wanted.fields)
+        )
         if answer.seen is Seen.FIELDS:
             found = differences(wanted.fields, answer.fields, self._desk.dictionary)
             return finding._replace(held=Held.DIFFERENT, differences=found) if found else finding

@@ -43,8 +43,8 @@ class Repair:
         self.service = service
         self.ended: dict[str, Status] = {}
         """What became of the RICs so far; those that were left to a drop are not among them."""
-        self.acked: dict[str, str] = {}
-        """Of those that the ADS acknowledged, the JSON object that was posted."""
+        self.acked: dict[str, int] = {}
+        """Of those that the ADS acknowledged, the hash of the JSON object that was posted."""
         self._desk = desk
         self._repairs = Repairs(desk.state)
         self._reasons = reasons
@@ -98,7 +98,7 @@ class Repair:
             self._desk.ledger.refused(self.service, refused)
             self._desk.ledger.unknown(self.service, unknown)
             self._repairs.record(self.service, outcomes, self._reasons)
-        landed = {post.ric: post.full for post in acked}
+        landed = {post.ric: hash(post.full) for post in acked}
         self.acked |= landed
         self._on_wire.difference_update(landed, refused, unknown)
         self.ended |= zip(outcomes["ric"], outcomes["status"], strict=True)
