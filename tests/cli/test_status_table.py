@@ -117,6 +117,15 @@ def test_the_first_line_tells_of_the_connection(show: Show, other: dict[str, Any
             "the ADS held all that it had acknowledged: 9 items read back",
         ),
         (
+            {"state": "repaired", "at_utc": EARLIER, "items": 9, "missing": 6, "acked": 0, "left_to_drops": 6},
+            "The ADS did not hold what it had acknowledged; all was posted again at 2026-11-22 16:30:00 UTC: "
+            "9 items, 6 missing, 6 left to drops",
+        ),
+        (
+            {"state": "repaired", "at_utc": EARLIER, "items": 9, "acked": 0, "still_wrong": 2},
+            "9 items read back at 2026-11-22 16:30:00 UTC, but for 2 that it keeps otherwise",
+        ),
+        (
             {"state": "incomplete", "at_utc": EARLIER, "items": 9, "nakked": 1, "unconfirmed": 2},
             "The ADS does not hold all that it acknowledged (2026-11-22 16:30:00 UTC): "
             "9 items, 1 nakked, 2 unconfirmed; see `reconcile`",
