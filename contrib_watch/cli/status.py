@@ -38,9 +38,10 @@ def status_of(desk: Desk) -> dict[str, Any]:
     posts for it wait, because its source takes none. ``running`` is the pid of the process that sends, or null:
     nobody sends. ``presence`` is what the last read-back of all or of a sample found: ``state`` is ``never checked``,
     ``fine``, ``suspect`` (all of it is read back, or will be), ``repairing``, ``repaired``, ``incomplete`` (some of
-    it could not be repaired) or ``unreadable`` (this user may not read items back); beside it ``at_utc``, ``why``,
-    counts of items. ``paused`` has, by feed, who paused it and ``since_utc``; ``missing_files`` the files that were
-    due and did not come. ``now_utc`` is when this was asked. Each of ``feeds`` has:
+    it could not be repaired), ``unreadable`` (this user may not read items back) or ``resent`` (a person had all of
+    it posted again since); beside it ``at_utc``, ``why``, counts of items. ``paused`` has, by feed, who paused it and
+    ``since_utc``; ``missing_files`` the files that were due and did not come. ``now_utc`` is when this was asked.
+    Each of ``feeds`` has:
 
     - ``feed``, ``folder``, and ``drops``, the number of drops by status;
     - ``last_scan_utc``: when the folder was last looked at; ``last_good_scan_utc``: when that last succeeded, and

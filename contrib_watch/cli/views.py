@@ -303,6 +303,8 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
         yield f"the ADS held all that it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
     elif state == "incomplete":
         yield f"[bold red]The ADS does not hold all that it acknowledged[/] ({at}): {counts}; see `reconcile`"
+    elif state == "resent":
+        yield f"all that the ADS should hold was posted again at {at}: {counts}"
     elif state == "unreadable":
         yield f"[yellow]Items cannot be read back[/], so that a loss would go unseen: {why}"
 

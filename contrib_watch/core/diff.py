@@ -60,7 +60,8 @@ class Later:
 
 @dataclass(frozen=True)
 class Changes:
-    """The rows of a drop that have to be posted, in file order, and what was found about the others."""
+    """The rows of a drop that have to be posted, in file order unless said otherwise, and what was found about the
+    others."""
 
     rics: pd.Index[str]
     """Of the rows to post; the columns below have an element for each."""
@@ -113,6 +114,16 @@ class Changes:
         if not recorded:
             return self
         return self._where(~np.isin(self.facts["row"].to_numpy(), list(recorded)))
+
+    def oldest_first(self) -> Changes:
+        """The same changes; those RICs come first that were never acknowledged, or for an older drop than others."""
+        acked_on = pc.extract_regex(self.facts["acked_on"], r"^\S+ (?P<drop>\d+)$")
+        order = pc.array_sort_indices(pc.fill_null(pc.cast(pc.struct_field(acked_on, 0), pa.int64()), 0))  # stable
+        given, held, facts = (
+            {name: column.take(order) for name, column in columns.items()}
+            for columns in (self.given, self.held, self.facts)
+        )
+        return replace(self, rics=self.rics[order.to_numpy()], given=given, held=held, facts=facts)
 
     def pieces(self, rows: int) -> Iterator[Changes]:
         """The rows to post, some after the other, at most so many at a time; nothing is copied."""

@@ -128,7 +128,9 @@ def start_of(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> St
     refused = in_columns([*rejected(changes.problems), *(replaced(row, ric) for row, ric in changes.replaced)])
     unsent = [beyond(outcomes, recorded) for outcomes in (unread, with_twins(refused, quotes))]
     if ruling.status is None:
-        return Start(DropStatus.DONE, "", findings, quotes, left, unsent)
+        # Drops that overtake one another would all send their first rows, and the last ones never.
+        to_send = left.oldest_first() if desk.drops.follows_an_overtaken(drop) else left
+        return Start(DropStatus.DONE, "", findings, quotes, to_send, unsent)
     goes_on = drop.status is DropStatus.SENDING
     held_back = stopped(left, Status(ruling.status), ruling.reason, goes_on=goes_on)
     unsent += (with_twins(piece, quotes) for piece in held_back)

@@ -85,13 +85,15 @@ class Loop:
         self._endings = Endings(desk, progress, aside, self._wake)
         self._availability = Availability(desk, progress)
         dice = dice or random.Random()  # noqa: S311 - a sample is no secret
-        self._presence = Presence(desk, dice, lambda service: self._availability.breakers[service])
+        breakers = self._availability.breakers
+        self._presence = Presence(desk, dice, breakers.__getitem__, self._is_claimed)
         self._covering = Covering(desk)
         self._scans: list[tuple[str, Scan]] = []
         self._scans_lock = threading.Lock()
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._started = False
+        self._repair_first = False
         self._pace = Pace(window=desk.settings.ads.window, rate_limit=desk.settings.ads.rate_limit)
 
     @property
@@ -303,11 +305,11 @@ class Loop:
         sending = any(not job.done for job in self._moving())
         if once and not self._availability.up and (sending or self._presence.busy or owes):
             self._availability.check_connection()
-        self._presence.hear(items, self._is_claimed)
+        self._presence.hear(items)
         self._deliver(answers)
         self._presence.advance()
         if self._sends:
-            for wanted in self._presence.requests(self._is_claimed):
+            for wanted in self._presence.requests():
                 self._link.request(wanted)
         self._availability.tell_services()
         for job in [job for job in self._jobs.values() if job.done]:
@@ -328,7 +330,7 @@ class Loop:
             self._link.post(taken.outgoing)
         if unknown := [(job.service, ric) for job, count in known for ric in job.healed[count:]]:
             self._presence.doubt(UNKNOWN_ITEM, unknown)
-        if self._sends and not self._paused and self._presence.posting_to:  # a repair is of no feed in particular
+        if self._sends and not self._paused and self._presence.posting_to:
             self._repair()
 
     def _settle(self, answers: Sequence[Answer]) -> list[Entry]:
@@ -362,7 +364,7 @@ class Loop:
     def _repair(self) -> None:
         """Post again what the ADS has lost."""
         with self._desk.state.transaction():
-            again = self._presence.take(self._room(), self._form, self._is_claimed)
+            again = self._presence.take(self._room(), self._form)
         if again:  # only now, when they are durably in flight
             self._hand_over(len(again))
             self._link.post(again)
@@ -405,6 +407,7 @@ class Loop:
         jobs = [job for job in self._jobs.values() if job.drop.feed not in self._paused]
         waiting = [job for job in self._jobs.values() if job not in jobs]
         room = self._room()
+        room -= self._reserved(room, len(jobs) + 1)
         served: list[Job] = []
         for position, job in enumerate(jobs):
             handed = self._pace.handed
@@ -413,6 +416,19 @@ class Loop:
             if self._pace.handed > handed:
                 served.append(job)
         self._jobs = {job.drop.feed: job for job in (*waiting, *(job for job in jobs if job not in served), *served)}
+
+    def _reserved(self, room: int, parties: int) -> int:
+        """The share of the room that is kept for a repair; of an odd post it has every second."""
+        due_s = self._repair_due_s
+        if not room or due_s is None or due_s > self._desk.clock.monotonic():
+            return 0
+        self._repair_first = not self._repair_first
+        return -(-room // parties) if self._repair_first else room // parties
+
+    @property
+    def _repair_due_s(self) -> float | None:
+        """When a repair has something to send; it is of no feed in particular, and rests while any is paused."""
+        return None if self._paused else self._presence.due_s()
 
     def _room(self) -> int:
         """Posts that the link may be handed now."""
@@ -425,8 +441,7 @@ class Loop:
         """How long a turn may wait for answers: not at all while something is to be sent, may be, and has room."""
         unpaused = (job for job in self._jobs.values() if job.drop.feed not in self._paused)
         ready = (job for job in unpaused if not self._must_wait(job))
-        repairs_s = None if self._paused else self._presence.due_s()
-        due = [due_s for due_s in (*(job.due_s() for job in ready), repairs_s) if due_s is not None]
+        due = [due_s for due_s in (*(job.due_s() for job in ready), self._repair_due_s) if due_s is not None]
         if not due or self._stopping.is_set() or not self._availability.up:
             return LONGEST_TURN_S
         due_s = min(due)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,11 +24,10 @@ from contrib_watch.ads.breaker import Breaker
 from contrib_watch.ads.exchange import Answer, Outgoing
 from contrib_watch.ads.messages import PostFormat
 from contrib_watch.ads.reading import ItemAnswer, ItemRequest
-from contrib_watch.core.model import Status
-from contrib_watch.core.wording import plural
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.pipeline.loss import Loss
 from contrib_watch.pipeline.readback import Finding, Held, Item, ReadBack, owners, services, wrong
-from contrib_watch.pipeline.repair import IsClaimed, Repair, by_service, summed
+from contrib_watch.pipeline.repair import IsClaimed, Repair, by_service
 from contrib_watch.pipeline.stubborn import Stubborn
 from contrib_watch.store import utc_text
 from contrib_watch.store.repairs import Repairs
@@ -52,31 +50,27 @@ class _Phase(StrEnum):
     """Everything is read back."""
     REPAIRING = "repairing"
     VERIFYING = "verifying"
-    """What was posted again is read back."""
+    """What was posted again, or was left to drops that are over by then, is read back."""
 
 
 class Presence:
     """The checks of one process. Its driver calls it between transactions unless said otherwise."""
 
-    def __init__(self, desk: Desk, dice: random.Random, breaker: Callable[[str], Breaker]) -> None:
+    def __init__(
+        self, desk: Desk, dice: random.Random, breaker: Callable[[str], Breaker], is_claimed: IsClaimed
+    ) -> None:
         """``breaker`` gives the circuit breaker of a Service."""
         self._desk = desk
         self._dice = dice
         self._breaker = breaker
+        self._is_claimed = is_claimed
         self._repairs = Repairs(desk.state)
         self.repair_code: int | None = None
         """How repairs ended, as an exit code: 3 for what is not as it should be, 4 for what nobody knows; None: there
         was none."""
         self._phase = _Phase.IDLE
         self._reads: list[ReadBack] = []
-        self._posts: list[Repair] = []
-        self._latest: list[Repair] = []  # of these, those for what was found at the last reading
-        self._found: dict[Item, Finding] = {}  # since the target is suspect
-        self._still: list[Finding] = []  # not as it was acknowledged, after it was posted again
-        self._stubborn_before = 0  # items that were so after an earlier repair
-        self._items = 0
-        self._unreadable = 0
-        self._in_doubt = 0  # left to a drop, after which nobody knows
+        self._loss = Loss()
         self._denied = ""
         """Why no item at all could be read back in this process; empty: some could."""
         self._told_denied = False
@@ -136,43 +130,43 @@ class Presence:
         self._suspect(why)
         if self._denied:
             self._warn(f"{why}; {BY_HAND}")
-        elif self._phase is _Phase.IDLE:
+        else:
             self._start(_Phase.READING, self._all)
 
-    def requests(self, is_claimed: IsClaimed) -> Iterator[ItemRequest]:
+    def requests(self) -> Iterator[ItemRequest]:
         """What to ask the ADS for now."""
         for read in self._reads:
-            if (request := read.ask(is_claimed)) is not None:
+            if (request := read.ask()) is not None:
                 yield request
 
-    def hear(self, answers: Sequence[ItemAnswer], is_claimed: IsClaimed) -> None:
+    def hear(self, answers: Sequence[ItemAnswer]) -> None:
         """Items that were read back."""
         for read in self._reads:
-            read.hear(answers, is_claimed)
+            read.hear(answers)
 
     @property
     def posting_to(self) -> list[str]:
         """The Services to which a repair still has something to post."""
-        return [repair.service for repair in self._posts if not repair.done]
+        return [repair.service for repair in self._loss.repairs if not repair.done]
 
     def holds(self, service: str) -> frozenset[str]:
         """RICs of a Service with a post of a repair on the wire: no other may go out for them."""
-        return frozenset().union(*(repair.on_wire for repair in self._posts if repair.service == service))
+        return frozenset().union(*(repair.on_wire for repair in self._loss.repairs if repair.service == service))
 
     def due_s(self) -> float | None:
         """When a repair has something to send; None: not before the next answer."""
-        return min((due_s for one in self._posts if (due_s := one.due_s()) is not None), default=None)
+        return min((due_s for one in self._loss.repairs if (due_s := one.due_s()) is not None), default=None)
 
-    def take(self, room: int, form: Callable[[str], PostFormat], is_claimed: IsClaimed) -> list[Outgoing]:
+    def take(self, room: int, form: Callable[[str], PostFormat]) -> list[Outgoing]:
         """Posts of a repair, at most ``room``, recorded as in flight by the end of the caller's transaction."""
         taken: list[Outgoing] = []
-        for repair in self._posts:
-            taken += repair.take(room - len(taken), form(repair.service), is_claimed)
+        for repair in self._loss.repairs:
+            taken += repair.take(room - len(taken), form(repair.service))
         return taken
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Record what answers mean for a repair."""
-        for repair in self._posts:
+        for repair in self._loss.repairs:
             repair.settle(answers)
 
     def advance(self) -> None:
@@ -185,7 +179,7 @@ class Presence:
 
     @property
     def _in_hand(self) -> bool:
-        return not (all(read.done for read in self._reads) and all(repair.done for repair in self._posts))
+        return not (all(read.done for read in self._reads) and all(repair.done for repair in self._loss.repairs))
 
     # How it decides.
 
@@ -208,38 +202,41 @@ class Presence:
             case _Phase.READING:
                 self._end_reading()
             case _Phase.REPAIRING:
-                self._start(_Phase.VERIFYING, self._to_verify)
+                self._verify()
             case _Phase.VERIFYING:
                 self._end_verifying()
 
     def _start(self, phase: _Phase, pick: Callable[[str], Sequence[str]]) -> None:
-        """Read the RICs that ``pick`` gives for each Service."""
+        """Read the RICs that ``pick`` gives for each Service; only the last step waits for drops."""
         self._phase = phase
         self._read_again = False
-        self._reads = [ReadBack(self._desk, service, pick(service)) for service in services(self._desk)]
+        waits = phase is _Phase.VERIFYING
+        self._reads = [
+            ReadBack(self._desk, service, pick(service), is_claimed=self._is_claimed, waits=waits)
+            for service in services(self._desk)
+        ]
 
     def _was_there(self, item: Item) -> bool:
         """The check that is under way has seen it there, or has brought it back."""
         service, ric = item
-        if any(read.service == service and read.lacks(ric) for read in self._reads):
-            return False
-        return item not in self._found or any(one.service == service and ric in one.acked for one in self._posts)
+        unseen = any(read.service == service and read.lacks(ric) for read in self._reads)
+        return not unseen and self._loss.was_there(item)
 
     def _all(self, service: str) -> list[str]:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
 
-    def _to_verify(self, service: str) -> list[str]:
-        """What the latest repair posted, and what it left to a drop."""
-        return [ric for repair in self._latest if repair.service == service for ric in (*repair.acked, *repair.left)]
-
     def _sample(self, service: str) -> list[str]:
+        """Of RICs to which no drop is posting, where there are such."""
         rics = self._all(service)
+        rics = [ric for ric in rics if not self._is_claimed(service, ric)] or rics
         return self._dice.sample(rics, min(self._size, len(rics)))
 
     def _end_sample(self) -> None:
-        findings, heard = self._taken()
-        self._sampled_utc = utc_text(self._desk.clock.utc())
-        self._desk.state.put("sampled_utc", self._sampled_utc)
+        findings, heard, left = self._taken()
+        if left and not heard:  # drops are posting to all of it: their own posts tell
+            self._start(_Phase.SAMPLING, lambda service: sorted(ric for where, ric in left if where == service))
+            return
+        self._note_sampled()
         unreadable = [one for one in findings if one.held is Held.UNREADABLE]
         bad = self._stubborn.news(wrong(findings))
         if heard and len(unreadable) == heard:
@@ -257,6 +254,10 @@ class Presence:
                 self._tell_unreadable(unreadable)
                 items, why = heard - len(unreadable), unreadable[0].why if unreadable else ""
                 self._tell("fine", items=items, still_wrong=len(wrong(findings)), unreadable=len(unreadable), why=why)
+
+    def _note_sampled(self) -> None:
+        self._sampled_utc = utc_text(self._desk.clock.utc())
+        self._desk.state.put("sampled_utc", self._sampled_utc)
 
     def _tell_unreadable(self, findings: Sequence[Finding]) -> None:
         """Say once of each Service that items of it could not be read back, while others could."""
@@ -277,92 +278,93 @@ class Presence:
         self._told_denied = True
 
     def _end_reading(self) -> None:
-        findings, self._items = self._taken()
-        self._unreadable = sum(one.held is Held.UNREADABLE for one in findings)
-        self._in_doubt = 0
-        bad = wrong(findings)
-        news = self._stubborn.news(bad)
-        known = {one.item for one in bad} - {one.item for one in news}
-        self._still = [one for one in self._still if one.item in known]
-        self._stubborn_before = len(known) - len(self._still)
-        self._found |= {one.item: one for one in news}
-        if not news:
-            self._conclude()
+        findings, heard, left = self._taken()
+        self._note_sampled()  # it may have begun before the sample was there
+        unreadable = [one for one in findings if one.held is Held.UNREADABLE]
+        if heard and len(unreadable) == heard:
+            self._deny(unreadable[0])
+            self.repair_code = 4
             return
-        counts = Counter(one.held for one in news)
-        missing, different = counts[Held.MISSING], counts[Held.DIFFERENT]
-        log.warning(
-            "the ADS does not hold what it acknowledged, posting it again",
-            items=self._items,
-            missing=missing,
-            different=different,
-            example=f"{news[0].ric}: {news[0]}",
-        )
-        self._tell("repairing", items=self._items, missing=missing, different=different)
-        with self._desk.state.transaction():
-            self._warn(f"{_lost(self._items, missing, different)}; they will be posted again")
-            self._repair(news)
+        loss = self._loss
+        loss.items, loss.unreadable, loss.in_doubt = heard + len(left), len(unreadable), 0
+        loss.latest, loss.unread = [], left
+        news, known = self._sorted_out(wrong(findings))
+        loss.still = [one for one in loss.still if one.item in known]
+        loss.known = len(known) - len(loss.still)
+        if news:
+            self._post_again(news)
+        elif left:
+            self._verify()
+        else:
+            self._conclude()
 
-    def _repair(self, findings: Sequence[Finding]) -> None:
-        self._phase, self._latest = _Phase.REPAIRING, []
+    def _sorted_out(self, bad: Sequence[Finding]) -> tuple[list[Finding], set[Item]]:
+        """What is to be posted again, and what is known to be no use."""
+        news = self._stubborn.news(bad)
+        return news, {one.item for one in bad} - {one.item for one in news}
+
+    def _post_again(self, findings: Sequence[Finding]) -> None:
+        loss = self._loss
+        loss.add(findings)
+        counts = {name: loss.counts()[name] for name in ("items", "missing", "different")}
+        example = f"{findings[0].ric}: {findings[0]}"
+        log.warning("the ADS does not hold what it acknowledged, posting it again", **counts, example=example)
+        self._phase, loss.latest = _Phase.REPAIRING, []
         with self._desk.state.transaction():
+            self._tell("repairing", **counts)
+            self._warn(f"{loss}; they will be posted again")
             for service, reasons in by_service((one.service, one.ric, str(one)) for one in findings):
                 self._repairs.doubt(service, list(reasons))
-                self._latest.append(Repair(self._desk, service, reasons, breaker=self._breaker(service)))
-        self._posts += self._latest
+                breaker = self._breaker(service)
+                loss.latest.append(Repair(self._desk, service, reasons, is_claimed=self._is_claimed, breaker=breaker))
+        loss.repairs += loss.latest
+
+    def _verify(self) -> None:
+        self._start(_Phase.VERIFYING, self._loss.to_verify)
+        self._loss.unread = set()
 
     def _end_verifying(self) -> None:
-        self._in_doubt += sum(len(self._repairs.wanted(read.service, read.passed_over)) for read in self._reads)
-        findings, _ = self._taken()
-        self._unreadable += sum(one.held is Held.UNREADABLE for one in findings)
-        posted = {(repair.service, ric): value for repair in self._latest for ric, value in repair.acked.items()}
-        still = [one for one in wrong(findings) if posted.get(one.item) == one.wanted]
-        again = [one for one in wrong(findings) if posted.get(one.item) != one.wanted]  # these are a drop's values
+        loss = self._loss
+        for read in self._reads:
+            doubted = self._repairs.wanted(read.service, read.passed_over)
+            loss.in_doubt += sum((read.service, ric) in loss.found for ric in doubted)
+        findings, _, _ = self._taken()
+        loss.unreadable += sum(one.held is Held.UNREADABLE for one in findings)
+        posted, bad = loss.posted(), wrong(findings)
+        still = [one for one in bad if posted.get(one.item) == one.wanted]
+        news, known = self._sorted_out([one for one in bad if posted.get(one.item) != one.wanted])  # values of drops
         self._stubborn.learn(still)
-        self._still += still
-        if again:
-            self._repair(again)
+        loss.still += still
+        loss.known += len(known)
+        if news:
+            self._post_again(news)
         else:
             self._conclude()
 
     def _conclude(self) -> None:
         """The repair is over, or nothing had to be repaired."""
-        still, totals = self._still, summed(self._posts)
-        counts = Counter(one.held for one in self._found.values())
-        told = {
-            "items": self._items,
-            "missing": counts[Held.MISSING],
-            "different": counts[Held.DIFFERENT],
-            "acked": totals[Status.ACKED],
-            "nakked": totals[Status.NAKKED],
-            "unconfirmed": totals[Status.UNCONFIRMED],
-            "left_to_drops": len(self._found) - totals.total(),
-            "in_doubt": self._in_doubt,
-            "still_wrong": len(still) + self._stubborn_before,
-            "unreadable": self._unreadable,
-        }
-        unknown = totals[Status.UNCONFIRMED] or self._unreadable or self._in_doubt
-        code = 4 if unknown else 3 if totals[Status.NAKKED] or still else 0
-        counted = {name: count for name, count in told.items() if count}
+        loss, self._loss = self._loss, Loss()
+        counts, code = loss.counts(), loss.exit_code
+        counted = {name: count for name, count in counts.items() if count}
         if code:
             log.error("the ADS does not hold all that it acknowledged", **counted)
         else:
             log.info("the ADS holds what it acknowledged", **counted)
         with self._desk.state.transaction():
             self._desk.state.put("suspect", "")
-            self._tell("incomplete" if code else "repaired", **told)
-            if self._found or self._unreadable:
-                self._warn(_summary(told, still))
+            self._tell("incomplete" if code else "repaired", **counts)
+            if loss.found or loss.unreadable:
+                self._warn(loss.outcome())
                 self.repair_code = max(code, self.repair_code or 0)
-        self._phase, self._reads, self._found = _Phase.IDLE, [], {}
-        self._posts, self._latest, self._still = [], [], []
+        self._phase = _Phase.IDLE
 
-    def _taken(self) -> tuple[list[Finding], int]:
-        """What the read-backs of this step found, and how many items they heard of."""
+    def _taken(self) -> tuple[list[Finding], int, set[Item]]:
+        """What the read-backs of this step found, how many items they heard of, and what they left to drops."""
         findings = [finding for read in self._reads for finding in read.findings]
         heard = sum(read.heard for read in self._reads)
+        left = {(read.service, ric) for read in self._reads for ric in read.left}
         self._reads = []
-        return findings, heard
+        return findings, heard, left
 
     def _suspect(self, why: str) -> None:
         log.warning("the ADS may have lost what it acknowledged: all of it is read back", why=why)
@@ -385,29 +387,6 @@ class Presence:
 def tell(desk: Desk, state: str, **facts: object) -> None:
     """Leave what the last read-back found where ``status`` finds it."""
     desk.state.put("presence", json.dumps({"state": state, "at_utc": utc_text(desk.clock.utc()), **facts}))
-
-
-def _summary(told: dict[str, int], still: Sequence[Finding]) -> str:
-    text = (
-        f"{_lost(told['items'], told['missing'], told['different'])}; posted again: {told['acked']:,} acknowledged, "
-        f"{told['nakked']:,} refused, {told['unconfirmed']:,} without an answer"
-    )
-    if left := told["left_to_drops"]:
-        text += f"; {left:,} were left to drops that posted to them"
-    if told["in_doubt"]:
-        text += f", after which {told['in_doubt']:,} are in doubt"
-    if still:
-        text += f"; {len(still):,} are still not as acknowledged, such as {still[0].ric}: {still[0]}"
-    if told["unreadable"]:
-        text += f"; {told['unreadable']:,} could not be read back"
-    return text
-
-
-def _lost(items: int, missing: int, different: int) -> str:
-    return (
-        f"the ADS did not hold what it had acknowledged: of {plural(items, 'item')} {missing:,} were missing "
-        f"and {different:,} different"
-    )
 
 
 def pending_warning(desk: Desk, feed: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from contrib_watch.ads.reading import MOST_OUTSTANDING, ItemAnswer, ItemRequest, Seen
 from contrib_watch.core.compare import Difference, differences
 from contrib_watch.pipeline.desk import Desk
-from contrib_watch.pipeline.repair import IsClaimed
+from contrib_watch.pipeline.repair import IsClaimed, nobody
 from contrib_watch.store.repairs import Repairs, Wanted
 
 AHEAD = 2 * MOST_OUTSTANDING
@@ -58,8 +58,20 @@ class Finding(NamedTuple):
 class ReadBack:
     """RICs of one Service that are read back: ask and hear until :attr:`done`."""
 
-    def __init__(self, desk: Desk, service: str, rics: Sequence[str], *, uncertain: bool = False) -> None:
-        """``uncertain``: compare values in doubt, too; otherwise such RICs are passed over."""
+    def __init__(
+        self,
+        desk: Desk,
+        service: str,
+        rics: Sequence[str],
+        *,
+        is_claimed: IsClaimed = nobody,
+        waits: bool = True,
+        uncertain: bool = False,
+    ) -> None:
+        """RICs to which a drop is posting are read once it is over, or, unless it ``waits``, are left to it.
+
+        ``uncertain``: compare values in doubt, too; otherwise such RICs are passed over.
+        """
         self.service = service
         self.findings: list[Finding] = []
         """The items that are not as they should be, or could not be read."""
@@ -67,8 +79,12 @@ class ReadBack:
         """How many items are as they should be."""
         self.passed_over: list[str] = []
         """RICs that are no matter of ours, or whose values are in doubt."""
+        self.left: set[str] = set()
+        """RICs that were left to a drop."""
         self._desk = desk
         self._repairs = Repairs(desk.state)
+        self._is_claimed = is_claimed
+        self._waits = waits
         self._uncertain = uncertain
         self._todo: OrderedDict[str, None] = OrderedDict.fromkeys(rics)
         self._asked: dict[str, Wanted] = {}
@@ -76,7 +92,7 @@ class ReadBack:
 
     @property
     def done(self) -> bool:
-        """Every RIC has been read back, or has turned out to be no matter of ours."""
+        """Every RIC has been read back, was left to a drop, or has turned out to be no matter of ours."""
         return not (self._todo or self._asked)
 
     @property
@@ -86,7 +102,7 @@ class ReadBack:
 
     def lacks(self, ric: str) -> bool:
         """It has not been read back yet, or was not as it should be."""
-        return ric in self._todo or ric in self._asked or ric in self._not_the_same
+        return any(ric in some for some in (self._todo, self._asked, self._not_the_same, self.left))
 
     @property
     def heard(self) -> int:
@@ -97,22 +113,22 @@ class ReadBack:
         """Whether there is something to ask for, and room for it."""
         return bool(self._todo) and len(self._asked) <= AHEAD // 2
 
-    def ask(self, is_claimed: IsClaimed) -> ItemRequest | None:
-        """The next items to ask for; None: not now. RICs to which a drop is posting wait until it is over."""
+    def ask(self) -> ItemRequest | None:
+        """The next items to ask for; None: not now."""
         if not self.may_ask():
             return None
         room = AHEAD - len(self._asked)
         picked = [self._todo.popitem(last=False)[0] for _ in range(min(room, len(self._todo)))]
-        claimed = [ric for ric in picked if is_claimed(self.service, ric)]
-        self._todo |= dict.fromkeys(claimed)
-        names = [ric for ric in picked if not is_claimed(self.service, ric)] if claimed else picked
+        names = [ric for ric in picked if not self._is_claimed(self.service, ric)]
+        if len(names) < len(picked):
+            self._leave([ric for ric in picked if self._is_claimed(self.service, ric)])
         wanted = self._repairs.wanted(self.service, names)
         asked = {ric: wanted[ric] for ric in names if ric in wanted and (wanted[ric].certain or self._uncertain)}
         self.passed_over += [ric for ric in names if ric not in asked]
         self._asked |= asked
         return ItemRequest(self.service, tuple(asked)) if asked else None
 
-    def hear(self, answers: Iterable[ItemAnswer], is_claimed: IsClaimed) -> None:
+    def hear(self, answers: Iterable[ItemAnswer]) -> None:
         """Compare what came with what should be there.
 
         Where that has changed since it was asked for, or may just be changing, the item is asked for again. Of an
@@ -124,7 +140,10 @@ class ReadBack:
         present: list[str] = []
         for answer in mine:
             wanted = self._asked.pop(answer.name)
-            if answer.seen is Seen.LOST or now.get(answer.name) != wanted or is_claimed(self.service, answer.name):
+            if self._is_claimed(self.service, answer.name):
+                self._leave([answer.name])
+                continue
+            if answer.seen is Seen.LOST or now.get(answer.name) != wanted:
                 self._todo[answer.name] = None
                 continue
             finding = self._compared(answer, wanted)
@@ -135,6 +154,12 @@ class ReadBack:
                 present.append(answer.name)
             self.same += finding.held is Held.SAME
         self._repairs.present(self.service, present)
+
+    def _leave(self, claimed: Sequence[str]) -> None:
+        if self._waits:
+            self._todo |= dict.fromkeys(claimed)
+        else:
+            self.left.update(claimed)
 
     def _compared(self, answer: ItemAnswer, wanted: Wanted) -> Finding:
         finding = Finding(

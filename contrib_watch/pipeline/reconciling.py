@@ -20,7 +20,7 @@ from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.patience import Patience
 from contrib_watch.pipeline.presence import tell
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
-from contrib_watch.pipeline.repair import Repair, by_service, nobody, summed
+from contrib_watch.pipeline.repair import Repair, by_service, summed
 from contrib_watch.store.repairs import Repairs
 
 Advanced = Callable[[int], object]
@@ -111,7 +111,9 @@ class Task:
         everything = pattern == "*" and set(chosen) == set(services(self._desk))
         totals = summed(repairs)
         if everything and totals[Status.ACKED] == totals.total():
-            self._desk.state.put("suspect", "")
+            with self._desk.state.transaction():
+                self._desk.state.put("suspect", "")
+                tell(self._desk, "resent", acked=totals[Status.ACKED])
         return dict(totals)
 
     def _refuse_held_back(self, chosen: Sequence[str]) -> None:
@@ -137,12 +139,12 @@ class Task:
         while not all(read.done for read in reads):
             if self._patience.up:
                 for read in reads:
-                    if (wanted := read.ask(nobody)) is not None:
+                    if (wanted := read.ask()) is not None:
                         self._link.request(wanted)
             before = sum(read.heard for read in reads)
             came = self._collect(1.0)
             for read in reads:
-                read.hear(came.items, nobody)
+                read.hear(came.items)
             advanced(sum(read.heard for read in reads) - before)
         return reads
 
@@ -165,7 +167,7 @@ class Task:
                 for repair in repairs:
                     free = room - sum(len(one.on_wire) for one in repairs)
                     outgoing += repair.take(
-                        free if self._patience.up and not halted else 0, self._form(repair.service), nobody
+                        free if self._patience.up and not halted else 0, self._form(repair.service)
                     )
             if outgoing:
                 self._link.post(outgoing)

@@ -32,6 +32,7 @@ class Repair:
         service: str,
         reasons: Mapping[str, str],
         *,
+        is_claimed: IsClaimed = nobody,
         by_hand: bool = False,
         breaker: Breaker | None = None,
     ) -> None:
@@ -48,6 +49,7 @@ class Repair:
         self._desk = desk
         self._repairs = Repairs(desk.state)
         self._reasons = reasons
+        self._is_claimed = is_claimed
         self._by_hand = by_hand
         self._on_wire: set[str] = set()
         wanted = self._repairs.wanted(service, list(reasons))
@@ -71,7 +73,7 @@ class Repair:
         """When it has something to send, by the monotonic clock; None: not before the next answer."""
         return self._delivery.due_s()
 
-    def take(self, room: int, form: PostFormat, is_claimed: IsClaimed) -> list[Outgoing]:
+    def take(self, room: int, form: PostFormat) -> list[Outgoing]:
         """At most ``room`` posts, recorded as in flight: they may go on the wire once the transaction is over.
 
         A post whose values are no longer those that the ADS should hold is not sent: a drop has brought newer ones.
@@ -80,7 +82,7 @@ class Repair:
         if not taken:
             return []
         wanted = self._repairs.wanted(self.service, [post.ric for post in taken])
-        due = [post for post in taken if not is_claimed(self.service, post.ric) and self._is_due(post, wanted)]
+        due = [post for post in taken if self._is_due(post, wanted)]
         going = {post.ric for post in due}
         self.left += [post.ric for post in taken if post.ric not in going]
         post_ids = self._repairs.in_flight(self.service, due, wanted)
@@ -106,7 +108,9 @@ class Repair:
 
     def _is_due(self, post: Post, wanted: Mapping[str, Wanted]) -> bool:
         now = wanted.get(post.ric)
-        return now is not None and now.fields == post.full and (now.certain or self._by_hand)
+        if now is None or self._is_claimed(self.service, post.ric):
+            return False
+        return now.fields == post.full and (now.certain or self._by_hand)
 
 
 def summed(repairs: Iterable[Repair]) -> Counter[Status]:

@@ -8,7 +8,6 @@ from contrib_watch.ads.reading import ItemAnswer, ItemRequest
 from contrib_watch.core.verified import NO, NOT_AVAILABLE, YES, Verified
 from contrib_watch.pipeline.desk import Desk
 from contrib_watch.pipeline.readback import Held, ReadBack
-from contrib_watch.pipeline.repair import nobody
 
 STALLED_S = 30.0
 """How long a read-back goes on without any item that could be read: then the rest is not available."""
@@ -38,12 +37,12 @@ class Verification:
         if waited_s >= STALLED_S:
             what = "no item could be read" if up else "there was no connection"
             self._given_up = f"{what} for {STALLED_S:g} s"
-        return self._read.ask(nobody) if up and not self._given_up else None
+        return self._read.ask() if up and not self._given_up else None
 
     def hear(self, answers: Sequence[ItemAnswer]) -> None:
         """Items that were read back, among others."""
         same, wrong = self._read.same, len(self._read.findings)
-        self._read.hear(answers, nobody)
+        self._read.hear(answers)
         news = self._read.findings[wrong:]
         if self._read.same > same or any(one.held is not Held.UNREADABLE for one in news):
             self._moved_s = self._desk.clock.monotonic()

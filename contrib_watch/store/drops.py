@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Executable, Table, bindparam, 
 
 from contrib_watch.core.chain import Witness, canonical
 from contrib_watch.core.findings import Findings
-from contrib_watch.core.model import Drop, DropStatus, Source
+from contrib_watch.core.model import Drop, DropStatus, Source, Status
 from contrib_watch.core.settle import LatestDrop, Signature, Verdict
 from contrib_watch.store import schema
 from contrib_watch.store.outcomes import run_of
@@ -67,6 +67,12 @@ _OVER = (
 )
 _FINDINGS = select(_drops.findings).where(_IS_DROP)
 _TOTALS = select(_drops.totals).where(_IS_DROP)
+_TOTALS_BEFORE = (
+    select(_drops.totals)
+    .where(_drops.status == DropStatus.DONE, _IS_FEED, _drops.id < bindparam("of_drop"))
+    .order_by(_drops.id.desc())
+    .limit(1)
+)
 _ADD_DROP = insert(schema.drops)
 _CHANGE = update(schema.drops).where(_IS_DROP)
 _NO_RUN = delete(schema.runs).where(*_of_run(schema.runs))
@@ -467,6 +473,12 @@ class Drops:
         with self._state.transaction() as connection:
             text = scalar(connection, _TOTALS, of_drop=drop.id)
         return dict(json.loads(text or "{}"))
+
+    def follows_an_overtaken(self, drop: Drop) -> bool:
+        """Whether the last drop of its feed that was sent gave way to a newer one before all of it was."""
+        with self._state.transaction() as connection:
+            text = scalar(connection, _TOTALS_BEFORE, of_feed=drop.feed, of_drop=drop.id)
+        return bool(json.loads(text or "{}").get(Status.SUPERSEDED.value))
 
     # Reports.
 

@@ -101,6 +101,10 @@ def test_the_first_line_tells_of_the_connection(show: Show, other: dict[str, Any
         ),
         ({"state": "fine", "at_utc": EARLIER, "items": 1, "still_wrong": 2}, "but for 2 that it keeps otherwise"),
         (
+            {"state": "resent", "at_utc": EARLIER, "acked": 5},
+            "all that the ADS should hold was posted again at 2026-11-22 16:30:00 UTC: 5 acked",
+        ),
+        (
             {"state": "suspect", "at_utc": EARLIER, "why": "A= is missing"},
             "The ADS may have lost what it acknowledged (2026-11-22 16:30:00 UTC): A= is missing",
         ),

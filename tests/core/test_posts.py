@@ -77,6 +77,17 @@ def test_rows_that_have_ended_are_not_planned_again(case: Case, recorded: set[in
 
 
 @given(cases())
+def test_oldest_first_is_the_same_posts_by_the_drop_of_their_last_ack(case: Case) -> None:
+    def last_drop(one: Post) -> int:
+        known = case.known.get(one.ric)
+        acked_on = known.acked_on if known is not None and known.fields is not None else None
+        return int((acked_on or "").partition(" ")[2] or 0)
+
+    changes = changes_of(case)
+    assert list(posts(plan(changes.oldest_first()))) == sorted(posts(plan(changes)), key=last_drop)
+
+
+@given(cases())
 def test_the_ads_ends_with_the_file_over_what_it_had(case: Case) -> None:
     """A Refresh replaces an item's field list, an Update changes values of fields that are there."""
     for one in posts(planned(case)):

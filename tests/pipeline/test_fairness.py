@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from virtual_site import NewSite, Site, make_feed, sheet
+from virtual_site import SERVICE, NewSite, Site, make_feed, sheet
 
 from contrib_watch.pipeline.aside import (
     Aside,
@@ -71,6 +72,59 @@ def test_the_rate_limit_is_used_and_kept(new_site: NewSite) -> None:
     assert 3.5 < took_s < 4.2
     later = [moment - first for first, moment in zip(moments, moments[111:], strict=False)]
     assert min(later) >= 0.99
+
+
+def test_drops_that_overtake_one_another_send_each_ric_in_turn(new_site: NewSite) -> None:
+    """Where a feed's next drop comes before the last one is through, its last rows do not wait forever."""
+    site = new_site(make_feed("fx"), rate_limit=10)
+    rics = [f"R{number:02}=" for number in range(30)]
+    values = iter(range(2, 100))
+
+    def next_drop(loop: Loop) -> None:
+        value = next(values)
+        site.save(prices(value, *rics), f"{value}.csv")
+        site.arrive(loop)
+
+    site.save(prices(1, *rics))
+    site.run(once=False, meanwhile={**dict.fromkeys(range(1, 40, 2), next_drop), 40.5: Loop.stop})
+    sent = Counter(ric for _, ric in site.wire.sent_at)
+    assert sum(site.totals(drop_id).get("superseded", 0) > 0 for drop_id in range(1, 15)) > 10
+    assert 2 * min(sent[ric] for ric in rics) >= max(sent.values())
+    newest: dict[str, int] = {}
+    for _, ric, fields in site.sent():
+        assert int(fields["BID"]) >= newest.get(ric, 0), "an older price went out after a newer one"
+        newest[ric] = int(fields["BID"])
+
+
+def test_a_repair_takes_turns_with_drops_that_never_end(new_site: NewSite) -> None:
+    site = new_site(make_feed("quiet"), make_feed("busy"), rate_limit=10)
+    lost = [f"Q{number:02}=" for number in range(30)]
+    busy = [f"B{number:03}=" for number in range(200)]
+    site.save(prices(1, *lost), feed="quiet")
+    site.save(prices(1, *busy), feed="busy")
+    site.run()
+    site.ads.items.forget()
+    values = iter(range(3, 100))
+    whole_after: list[bool] = []
+
+    def next_drop(loop: Loop) -> None:
+        value = next(values)
+        site.save(prices(value, *busy), f"{value}.csv", feed="busy")
+        site.arrive(loop, "busy")
+
+    def look(_: Loop) -> None:
+        whole_after.append({(SERVICE, ric) for ric in lost} <= site.cache().keys())
+
+    site.save(prices(2, *busy), feed="busy")
+    begun_s, before = site.clock.now_s, len(site.posts)
+    next_drops = dict.fromkeys(range(10, 100, 10), next_drop)
+    site.run(once=False, meanwhile={**next_drops, 15: look, 300: Loop.stop})
+    assert whole_after == [True]
+    repaired = [at_s - begun_s for at_s, ric in site.wire.sent_at[before:] if ric in lost]
+    meanwhile = [ric for at_s, ric in site.wire.sent_at[before:] if at_s - begun_s <= repaired[-1] and ric in busy]
+    assert len(repaired) == len(lost)
+    assert len(lost) // 3 <= len(meanwhile) <= 2 * len(lost)
+    assert site.cache() == site.snapshot()
 
 
 # --- what is done aside

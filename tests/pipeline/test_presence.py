@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -13,27 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
-from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, script, sheet
+from virtual_site import SERVICE, Killed, NewSite, Site, make_feed, many, script, sheet
 
-from contrib_watch.ads.breaker import Breaker
-from contrib_watch.ads.messages import PostFormat
-from contrib_watch.ads.reading import ItemAnswer, Seen
 from contrib_watch.core.fields import Dictionary
 from contrib_watch.errors import NoConnection
 from contrib_watch.pipeline.loop import Loop
-from contrib_watch.pipeline.presence import Presence
-from contrib_watch.pipeline.readback import ReadBack
-from contrib_watch.pipeline.repair import Repair
 from contrib_watch.simulator.faults import Fault, FaultKind
 from contrib_watch.store import schema
-from contrib_watch.store.repairs import Repairs
-
-
-def many(count: int, *changed: str) -> str:
-    """A sheet of so many RICs, and lines that replace its first."""
-    lines = [f"R{number:04}=,{number}.5,{number}" for number in range(count)]
-    lines[: len(changed)] = changed
-    return sheet("RIC,BID,ASK", *lines)
 
 
 def told(site: Site, key: str = "presence") -> dict[str, Any]:
@@ -219,6 +204,36 @@ def test_an_update_that_meets_nothing_raises_the_alarm_while_connected(site: Sit
     assert whole(site)
     assert len(repairs(site)) == 199
     assert site.wire.connections == 1
+
+
+def test_the_alarm_is_raised_while_a_sample_waits_for_drops_that_post_to_all_of_it(site: Site) -> None:
+    site.save(many(5))
+    site.run()
+    with site.desk() as desk:
+        desk.state.put("sampled_utc", "")
+    site.ads.items.forget()
+    site.save(many(5), "same.csv")
+    site.save(sheet("RIC,BID,ASK", *(f"R{number:04}=,{number}.75,{number}" for number in range(5))), "new.csv")
+    site.run()  # it ends
+    assert told(site)["state"] == "repaired"
+    assert (told(site)["items"], whole(site)) == (5, True)
+
+
+def test_a_source_that_goes_down_after_the_sample_leaves_the_target_suspect(
+    new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = new_site(presence_sample=1)
+    site.save(many(5))
+    site.run()
+    site.ads.items.forget()
+    of_the_sample = iter([True])
+    with monkeypatch.context() as patched:
+        patched.setattr(site.ads, "entitles", lambda _: next(of_the_sample, False))
+        site.run(once=False, meanwhile={20: Loop.stop})
+    assert (told(site)["state"], repairs(site)) == ("unreadable", [])
+    assert "is not as it was acknowledged: missing" in told(site, "suspect")["why"]
+    site.run(once=False, meanwhile={20: Loop.stop})
+    assert (told(site)["state"], whole(site)) == ("repaired", True)
 
 
 def test_what_a_drop_posts_is_left_to_the_drop(new_site: NewSite) -> None:
@@ -533,72 +548,6 @@ def test_whatever_was_lost_and_whatever_happens_meanwhile_it_ends_whole(
     site.ads.faults = script()
     site.run(once=False, meanwhile={100: Loop.stop})
     assert whole(site)
-
-
-def test_the_sample_is_drawn_by_the_dice_that_are_given(site: Site) -> None:
-    site.save(many(200))
-    site.run()
-
-    def sampled(seed: int) -> list[str]:
-        with site.desk() as desk:
-            presence = Presence(desk, random.Random(seed), lambda _: Breaker())
-            presence.logged_in()
-            (request,) = presence.requests(lambda *_: False)
-            return list(request.names)
-
-    assert len(sampled(1)) == 50
-    assert sampled(1) == sampled(1)
-    assert sampled(1) != sampled(2)
-
-
-def test_a_repair_never_sends_what_a_drop_has_replaced(site: Site) -> None:
-    """The values are looked at when a post is taken for sending, not when the miss was found."""
-    site.save(many(2))
-    site.run()
-    with site.desk() as desk:
-        repair = Repair(desk, SERVICE, {"R0000=": "missing", "R0001=": "missing"})
-        assert repair.planned == 2
-    site.save(many(2, "R0000=,7,8"))
-    site.run()
-    with site.desk() as desk:
-        repair._desk = desk
-        repair._repairs = Repairs(desk.state)
-        form = PostFormat(service=SERVICE, address="127.0.0.1", user_id=1)
-        sent = repair.take(10, form, lambda *_: False)
-        assert [json.loads(one.text)["Key"]["Name"] for one in sent] == ["R0001="]
-        assert repair.ended == {}
-
-
-def test_an_item_is_asked_for_again_where_the_snapshot_has_moved_on_meanwhile(site: Site) -> None:
-    def free(service: str, ric: str) -> bool:
-        return False
-
-    site.save(many(1))
-    site.run()
-    with site.desk() as desk:
-        read = ReadBack(desk, SERVICE, ["R0000="])
-        assert read.ask(free) is not None
-    site.save(many(1, "R0000=,7,8"))
-    site.run()
-    with site.desk() as desk:
-        read._desk, read._repairs = desk, Repairs(desk.state)
-        old = {"BID": "0.5", "ASK": "0"}
-        read.hear([ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, old)], free)
-        assert (read.done, read.findings) == (False, [])
-        assert read.ask(free) is not None
-        read.hear([ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, {"BID": "7", "ASK": "8.0"})], free)
-        assert (read.done, read.findings, read.same) == (True, [], 1)
-
-
-def test_two_answers_at_once_are_one_item(site: Site) -> None:
-    site.save(many(1))
-    site.run()
-    with site.desk() as desk:
-        read = ReadBack(desk, SERVICE, ["R0000="])
-        assert read.ask(lambda *_: False) is not None
-        answer = ItemAnswer(SERVICE, "R0000=", Seen.FIELDS, {"BID": "0.5", "ASK": "0"})
-        read.hear([answer, answer], lambda *_: False)  # a drop that is verified had asked for it, too
-        assert (read.done, read.findings, read.same) == (True, [], 1)
 
 
 def test_folders_of_a_site_stay_free_of_reports_of_repairs(site: Site, tmp_path: Path) -> None:

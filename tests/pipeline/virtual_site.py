@@ -483,6 +483,13 @@ def sheet(*lines: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def many(count: int, *changed: str) -> str:
+    """A sheet of so many RICs, and lines that replace its first."""
+    lines = [f"R{number:04}=,{number}.5,{number}" for number in range(count)]
+    lines[: len(changed)] = changed
+    return sheet("RIC,BID,ASK", *lines)
+
+
 def script(*faults: Fault) -> FaultRun:
     """These faults, from now on."""
     return FaultScript(faults).start()

@@ -179,6 +179,21 @@ def test_what_nobody_approved_is_still_to_be_held(drops: Drops) -> None:
     assert (again.reason, again.held_because, again.approved) == ("", "too old", False)
 
 
+def test_whether_the_last_drop_sent_was_overtaken(tmp_path: Path) -> None:
+    with opened(tmp_path) as state:
+        drops = Drops(state)
+        first = accept(drops)
+        assert not drops.follows_an_overtaken(first)
+        finish(drops, first, totals={"acked": 3, "superseded": 1}, findings=Findings())
+        held = drops.set_status(accept(drops), DropStatus.HELD, "too old")
+        last = accept(drops)
+        assert not drops.follows_an_overtaken(first)
+        assert drops.follows_an_overtaken(held)
+        assert drops.follows_an_overtaken(last)
+        finish(drops, last, totals={"acked": 4, "superseded": 0}, findings=Findings())
+        assert not drops.follows_an_overtaken(accept(drops))
+
+
 def test_what_finish_records_comes_back(tmp_path: Path) -> None:
     problem = Problem(7, "NA", "Sheet1!C7", '1.234,5 "é"\n', "is not a number", 'set decimal = ","')
     findings = Findings((problem,), ("A", "005930"), ("312 blank cells kept their last value",))
