@@ -74,6 +74,7 @@ class Presence:
         self._denied = ""
         """Why no item at all could be read back in this process; empty: some could."""
         self._told_denied = False
+        self._readable = False  # the last sample was, or some of it
         self._told_unreadable: set[str] = set()
         self._read_again = False  # what was there may be gone again
         self._stubborn = Stubborn(desk.state)
@@ -171,7 +172,7 @@ class Presence:
 
     def advance(self) -> None:
         """Go on to the next step where one is over."""
-        while self._phase is not _Phase.IDLE and not self._in_hand:
+        while self._phase is not _Phase.IDLE and (self._sample_is_enough or not self._in_hand):
             before = self._phase
             self._step()
             if self._phase is before:
@@ -180,6 +181,15 @@ class Presence:
     @property
     def _in_hand(self) -> bool:
         return not (all(read.done for read in self._reads) and all(repair.done for repair in self._loss.repairs))
+
+    @property
+    def _sample_is_enough(self) -> bool:
+        """There is no need to wait for the rest of the sample: all is to be read back."""
+        if self._phase is not _Phase.SAMPLING:
+            return False
+        if any(read.same for read in self._reads) and self._suspicion:
+            return True
+        return bool(self._stubborn.news(wrong(finding for read in self._reads for finding in read.findings)))
 
     # How it decides.
 
@@ -207,10 +217,12 @@ class Presence:
                 self._end_verifying()
 
     def _start(self, phase: _Phase, pick: Callable[[str], Sequence[str]]) -> None:
-        """Read the RICs that ``pick`` gives for each Service; only the last step waits for drops."""
+        """Read the RICs that ``pick`` gives for each Service; what is missing is posted before drops are over."""
         self._phase = phase
         self._read_again = False
-        waits = phase is _Phase.VERIFYING
+        if phase is _Phase.SAMPLING:
+            self._readable = False
+        waits = phase is not _Phase.READING
         self._reads = [
             ReadBack(self._desk, service, pick(service), is_claimed=self._is_claimed, waits=waits)
             for service in services(self._desk)
@@ -226,16 +238,19 @@ class Presence:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
 
     def _sample(self, service: str) -> list[str]:
-        """Of RICs to which no drop is posting, where there are such."""
-        rics = self._all(service)
-        rics = [ric for ric in rics if not self._is_claimed(service, ric)] or rics
-        return self._dice.sample(rics, min(self._size, len(rics)))
+        """Half of it of RICs to which no drop is posting, where there are as many: the others may wait for long."""
+        free: list[str] = []
+        claimed: list[str] = []
+        for ric in self._all(service):
+            (claimed if self._is_claimed(service, ric) else free).append(ric)
+        waiting = min(len(claimed), max(self._size // 2, self._size - len(free)))
+        return [
+            *self._dice.sample(free, min(len(free), self._size - waiting)),
+            *self._dice.sample(claimed, waiting),
+        ]
 
     def _end_sample(self) -> None:
-        findings, heard, left = self._taken()
-        if left and not heard:  # drops are posting to all of it: their own posts tell
-            self._start(_Phase.SAMPLING, lambda service: sorted(ric for where, ric in left if where == service))
-            return
+        findings, heard, _ = self._taken()
         self._note_sampled()
         unreadable = [one for one in findings if one.held is Held.UNREADABLE]
         bad = self._stubborn.news(wrong(findings))
@@ -243,6 +258,7 @@ class Presence:
             self._deny(unreadable[0])
             return
         if heard:
+            self._readable = True
             self._denied, self._was_denied, self._told_denied = "", False, False
         if bad and not self._suspicion:
             self._suspect(f"{bad[0].ric} is not as it was acknowledged: {bad[0]}")
@@ -283,7 +299,8 @@ class Presence:
         unreadable = [one for one in findings if one.held is Held.UNREADABLE]
         if heard and len(unreadable) == heard:
             self._deny(unreadable[0])
-            self.repair_code = 4
+            if self._readable:
+                self.repair_code = 4
             return
         loss = self._loss
         loss.items, loss.unreadable, loss.in_doubt = heard + len(left), len(unreadable), 0

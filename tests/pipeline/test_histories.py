@@ -158,6 +158,22 @@ FOUND = {
         rate_limit=2,
         rules="verify",
     ),
+    "a sample is of what drops have posted, too (seed 11810986)": World(
+        (
+            Step(
+                (Save(Table(("BID", "ASK", "BIDSIZE"), (("C=", ("", "2", "2")), ("B=", ("3", "1", "1.5"))))),),
+            ),
+            Step(
+                (
+                    Save(Table(("ASK",), (("B=", ("3.50",)),))),
+                    Save(Table(("BIDSIZE",), (("B=", ("2",)),)), after_s=0.01),
+                ),
+                stop_s=1.0,
+            ),
+        ),
+        faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="B=", times=30),),
+        on_stream=True,
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 

@@ -358,7 +358,7 @@ def test_where_items_cannot_be_read_it_is_told_and_nothing_is_posted(site: Site)
     assert len(site.posts) == 7  # the Update, and the Refresh after it
     site.save(many(5, "R0000=,9,8"))
     site.run()
-    assert "this user cannot read items back" in page(site, 3)
+    assert "this user cannot read items back" in page(site, 2)
 
 
 def test_that_items_cannot_be_read_any_more_is_told_although_they_could_meanwhile(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
 from virtual_site import SERVICE, Site, many
 
 from contrib_watch.ads.breaker import Breaker
@@ -30,6 +31,24 @@ def test_the_sample_is_drawn_by_the_dice_that_are_given(site: Site) -> None:
     assert len(sampled(1)) == 50
     assert sampled(1) == sampled(1)
     assert sampled(1) != sampled(2)
+
+
+@pytest.mark.parametrize(("claimed", "free_in_sample"), [(0, 50), (20, 30), (100, 25), (190, 10), (200, 0)])
+def test_half_of_a_sample_is_of_rics_to_which_no_drop_is_posting(
+    site: Site, claimed: int, free_in_sample: int
+) -> None:
+    """As far as there are as many: the others may have to wait long."""
+    theirs = {f"R{number:04}=" for number in range(claimed)}
+    site.save(many(200))
+    site.run()
+    with site.desk() as desk:
+        presence = Presence(desk, random.Random(1), lambda _: Breaker(), lambda _, ric: ric in theirs)
+        presence.logged_in()
+        asked = [ric for request in presence.requests() for ric in request.names]
+        assert len(asked) == len(set(asked)) == free_in_sample
+        theirs.clear()
+        asked += [ric for request in presence.requests() for ric in request.names]
+        assert len(asked) == len(set(asked)) == 50
 
 
 def test_a_repair_never_sends_what_a_drop_has_replaced(site: Site) -> None:
