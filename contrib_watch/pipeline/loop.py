@@ -37,6 +37,7 @@ from contrib_watch.pipeline.later import stated_by
 from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.pace import Pace
 from contrib_watch.pipeline.presence import UNKNOWN_ITEM, Presence
+from contrib_watch.pipeline.repair import after_a_stop
 from contrib_watch.store import PENDING, Entry
 
 log = structlog.get_logger()
@@ -205,7 +206,7 @@ class Loop:
 
     def _recover(self) -> None:
         """After a stop at any moment: what was in flight is dirty, and reports are finished."""
-        lost = self._desk.ledger.all_unknown()
+        lost = after_a_stop(self._desk)
         if lost:
             log.warning("posts without an answer when the last process ended", posts=lost)
         self._desk.state.put("services_down", "{}")

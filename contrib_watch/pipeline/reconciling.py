@@ -20,7 +20,7 @@ from contrib_watch.pipeline.link import Link
 from contrib_watch.pipeline.patience import Patience
 from contrib_watch.pipeline.presence import tell
 from contrib_watch.pipeline.readback import Finding, Held, ReadBack, owners, services, wrong
-from contrib_watch.pipeline.repair import Repair, by_service, summed
+from contrib_watch.pipeline.repair import Repair, after_a_stop, by_service, summed
 from contrib_watch.store.repairs import Repairs
 
 Advanced = Callable[[int], object]
@@ -68,7 +68,7 @@ class Task:
         self._held_back = held_back
         self._repairs = Repairs(desk.state)
         self._patience = Patience(desk.settings.ads, desk.clock.monotonic)
-        desk.ledger.all_unknown()
+        after_a_stop(desk)
         link.start()
 
     def reconcile(self, chosen: Sequence[str], *, repair: bool, advanced: Advanced) -> Reconciled:

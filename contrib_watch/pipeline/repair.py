@@ -12,6 +12,7 @@ from contrib_watch.ads.messages import PostFormat
 from contrib_watch.core.model import Action, Post, Status
 from contrib_watch.pipeline import posting
 from contrib_watch.pipeline.desk import Desk
+from contrib_watch.store import utc_text
 from contrib_watch.store.repairs import Repairs, Wanted
 
 IsClaimed = Callable[[str, str], bool]
@@ -111,6 +112,17 @@ class Repair:
         if now is None or self._is_claimed(self.service, post.ric):
             return False
         return now.fields == post.full and (now.certain or self._by_hand)
+
+
+def after_a_stop(desk: Desk) -> int:
+    """At a start: whatever was in flight when the last process ended is in doubt from now on. Returns how many posts.
+
+    What was posted again, which no drop goes on with, is recorded as without an answer.
+    """
+    with desk.state.transaction():
+        going_on = {drop.id for drop in desk.drops.pending()}
+        Repairs(desk.state).interrupted(going_on, utc_text(desk.clock.utc()))
+        return desk.ledger.all_unknown()
 
 
 def summed(repairs: Iterable[Repair]) -> Counter[Status]:

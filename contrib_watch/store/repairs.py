@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, func, insert, literal, select
 
-from contrib_watch.core.model import Outcomes, Post
+from contrib_watch.core.model import Outcome, Outcomes, Post, Status, in_columns
 from contrib_watch.store import in_flight, schema
 from contrib_watch.store.bulk import add_rows, drop_rics, rows_of
 from contrib_watch.store.in_flight import Posted
@@ -141,6 +143,30 @@ class Repairs:
             drop_rics(connection, schema.snapshot, service, [str(row["ric"]) for row in rows])
             if rows:
                 connection.execute(insert(schema.snapshot), rows)
+
+    def interrupted(self, going_on: Collection[int], seen_at_utc: str) -> None:
+        """At a start: record what was posted again, and had no answer when the last process ended.
+
+        Of posts for drops that are ``going_on`` these tell themselves. When a post was sent is not known any more; in
+        place of the answer's time stands when this was seen.
+        """
+        with self._state.transaction() as connection:
+            lost = [one for one in in_flight.without_answer(connection) if one.drop_id not in going_on]
+            for service, posted in groupby(sorted(lost), key=attrgetter("service")):
+                outcomes = [
+                    Outcome(
+                        0,
+                        one.ric,
+                        Status.UNCONFIRMED,
+                        post_id=one.post_id,
+                        text="the program was stopped before the answer came",
+                        acked_at_utc=seen_at_utc,
+                        attempts=one.attempts,
+                        full=one.full,
+                    )
+                    for one in posted
+                ]
+                self.record(service, in_columns(outcomes), {one.ric: "posted again" for one in outcomes})
 
     def record(self, service: str, outcomes: Outcomes, reasons: Mapping[str, str]) -> None:
         """RICs of a Service whose posting again has ended; ``reasons``: why each was posted again."""

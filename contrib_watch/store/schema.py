@@ -207,7 +207,10 @@ repairs = Table(
     Index("repairs_by_ric", "ric", "acked_at_utc"),
     sqlite_autoincrement=True,
 )
-"""What was posted for no drop's sake: the ADS did not hold it, or a person asked; and what the ADS said."""
+"""What was posted for no drop's sake: the ADS did not hold it, or a person asked; and what the ADS said.
+
+``acked_at_utc`` of what had no answer when the program was stopped is when the next process saw that.
+"""
 
 
 absences = Table(

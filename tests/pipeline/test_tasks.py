@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from virtual_site import NewSite, Site, make_feed, script, sheet
+from sqlalchemy import select
+from virtual_site import Killed, NewSite, Site, make_feed, script, sheet
 
+from contrib_watch.core.fields import Dictionary
 from contrib_watch.core.model import NOBODY, Status
 from contrib_watch.errors import ConfigurationError, NoConnection
 from contrib_watch.pipeline import brake
 from contrib_watch.pipeline.patience import LOSSES
 from contrib_watch.pipeline.reconciling import Task
 from contrib_watch.simulator.faults import Fault, FaultKind
+from contrib_watch.store import schema
+from contrib_watch.store.proof import prove
 
 FORTY = sheet("RIC,BID", *(f"R{number}=,{number}" for number in range(40)))
 
 
 def again(task: Task) -> dict[Status, int]:
     return task.resend(["NIPROV"], "*", advanced=lambda _: None)
+
+
+def test_what_was_posted_again_before_a_death_is_in_the_record(tmp_path: Path, dictionary: Dictionary) -> None:
+    """Also what was on the wire then: the next process says that it had no answer."""
+    lost = 0
+    for die_at in itertools.count(20, 7):
+        (tmp_path / str(die_at)).mkdir()
+        site = Site(tmp_path / str(die_at), dictionary, make_feed("fx"), window=2)
+        site.save(FORTY)
+        site.run()
+        before = len(site.posts)
+        try:
+            site.task(again, die_at=die_at)
+        except Killed:
+            site.task(lambda _: None)
+            with site.desk() as desk:
+                table = schema.repairs.c
+                with desk.state.transaction() as connection:
+                    told = connection.execute(select(table.post_id, table.status, table.text)).all()
+                assert prove(desk.state).misfit is None
+            posted = {post.post_id for post in site.posts[before:]}
+            assert posted <= {post_id for post_id, _, _ in told}
+            without = [text for _, status, text in told if status == Status.UNCONFIRMED]
+            assert set(without) <= {"the program was stopped before the answer came"}
+            lost += bool(without)
+        else:
+            break
+    assert lost > 3
 
 
 def test_connections_that_bring_answers_are_not_counted(site: Site) -> None:
