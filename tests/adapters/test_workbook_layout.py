@@ -156,6 +156,29 @@ def test_merged_cells_are_never_filled_down() -> None:
     assert rows(read(content)) == {2: [("A=X", K.TEXT), ("1", K.NUMBER)], 3: [(None, K.BLANK), ("2", K.NUMBER)]}
 
 
+@pytest.mark.parametrize(
+    ("area", "held"),
+    [
+        ("B2:B3", [3]),  # one price beside two RICs
+        ("B2:C2", [2]),  # one for bid and ask
+        ("B3:C4", [3, 4]),
+        ("D2:D4", []),  # a column that is not read
+        ("C2:D2", []),
+        ("B4:B5", []),  # nothing is shown
+        ("A6:C6", []),  # a title
+    ],
+)
+def test_a_row_over_which_a_merged_cell_shows_a_value_is_held(area: str, held: list[int]) -> None:
+    lines = [["A=X", 1, 2, "x"], ["B=X", None, None, None], ["C=X", None, None, None], ["D=X", None, 1, "y"]]
+    lines[1][1] = 7 if area == "B3:C4" else None
+    lines[0][2] = None if area == "B2:C2" else 2
+    sheet = by_openpyxl(["RIC", "BID", "ASK", "Note"], *lines, edit=lambda sheet: sheet.merge_cells(area))
+    cells = read(sheet, ignore_columns=("Note",))
+    assert [(bad.row, bad.cause) for bad in cells.malformed] == [
+        (number, "has no value of its own where a merged cell shows one") for number in held
+    ]
+
+
 def test_a_value_beneath_a_merged_cell_holds_its_row() -> None:
     data = (
         f'{HEADER}<row r="2"><c r="A2" t="str"><v>A=X</v></c></row>'

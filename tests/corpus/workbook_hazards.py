@@ -319,8 +319,8 @@ def _hidden() -> Iterator[Hazard]:
     yield book("white-on-white", "a price in white on white", rows(["A=X", 1, 2], edit=lambda s: _set(s["B2"], font=Font(color="FFFFFF"))), {**PUBLISHED, **a},
         note="Colours are no hiding that a reader could know.")  # fmt: skip
     yield book("value-beneath-merge", "a value that a merged cell covers", lambda: by_hand(HEADER_ROW + "".join(f'<row r="{n}"><c r="A{n}" t="str"><v>R{n}=X</v></c><c r="B{n}"><v>{n}</v></c></row>' for n in (2, 3, 4)), after='<mergeCells count="1"><mergeCell ref="B2:B3"/></mergeCells>'), {"R2=X": "BID 2", "R4=X": "BID 4"})  # fmt: skip
-    yield book("merged-prices", "one merged price beside two RICs", rows(["A=X", 1, 2], ["B=X", None, 4], edit=lambda s: s.merge_cells("B2:B3")), {**PUBLISHED, **a, "B=X": "ASK 4"},
-        note="The second RIC has no price of its own: its last value stays.")  # fmt: skip
+    yield book("merged-prices", "one merged price beside two RICs", rows(["A=X", 1, 2], ["B=X", None, 4], edit=lambda s: s.merge_cells("B2:B3")), {**PUBLISHED, **a},
+        note="The second RIC has no price of its own, and a person sees the first one's beside it.")  # fmt: skip
 
 
 def _sheet_format(attribute: str) -> Callable[[str, bytes], bytes]:

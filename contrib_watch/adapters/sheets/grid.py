@@ -45,6 +45,9 @@ class _Held:
 
 _HIDDEN = _Held("is hidden", "show the row (clear the filter), or delete it")
 _BENEATH = _Held("has a value beneath a merged cell", "unmerge the cells, and delete what should not be there")
+_COVERED = _Held(
+    "has no value of its own where a merged cell shows one", "unmerge the cells, and write its value into each"
+)
 _TOTAL = _Held(
     "is the totals row of a table, not a RIC",
     "turn the table's totals row off (Table Design), or keep it on another sheet",
@@ -77,7 +80,7 @@ def sheet_cells(grid: Grid, marks: Marks, where: str, sheet: str, feed: Feed) ->
             hint="Split it, or raise max_rows",
         )
     _refuse_hidden_columns(body, marks, where)
-    held = dict.fromkeys(_beneath_merged(grid, marks), _BENEATH)
+    held = _merged(grid, marks, names, feed)
     held |= {number: _TOTAL for number, _ in body if any(number in table.totals for table in marks.tables)}
     for table in _other_tables(grid, marks, names, feed):
         held |= {number: _OTHER_TABLE for number, _ in body if number in table.rows}
@@ -143,25 +146,38 @@ def _refuse_hidden_columns(body: Body, marks: Marks, where: str) -> None:
                 )
 
 
-def _beneath_merged(grid: Grid, marks: Marks) -> set[int]:
-    """Rows with a value that a merged cell covers: stored, and shown to nobody."""
-    rows: set[int] = set()
+def _merged(grid: Grid, marks: Marks, names: Sequence[str], feed: Feed) -> dict[int, _Held]:
+    """Rows in which a merged cell covers a value, which nobody sees, or shows its own in the place of a missing one.
+
+    A RIC that is missing is told as such.
+    """
+    unread = _unread(feed) | {feed.ric_column}
+    read = frozenset(column for column, name in enumerate(names) if name not in unread)
+    held: dict[int, _Held] = {}
     looked_at = 0
     for top, left, bottom, right in marks.merged:
         for number in range(top, min(bottom, len(grid)) + 1):
             # The top left cell is the one that shows.
-            covered = grid[number - 1][left if number == top else left - 1 : right]
+            first = left if number == top else left - 1
+            covered = grid[number - 1][first:right]
             looked_at += len(covered)
             if looked_at > MAX_GRID_CELLS:
                 raise BrokenMarkup("its merged cells overlap")
             if covered.count("") != len(covered):
-                rows.add(number)
-    return rows
+                held[number] = _BENEATH
+            elif grid[top - 1][left - 1 : left] not in ([], [""]) and not read.isdisjoint(range(first, right)):
+                held.setdefault(number, _COVERED)
+    return held
+
+
+def _unread(feed: Feed) -> set[str]:
+    """The names of columns that are not read."""
+    return {"", *set(feed.ignore_columns) - set(feed.columns)}
 
 
 def _other_tables(grid: Grid, marks: Marks, names: Sequence[str], feed: Feed) -> Iterator[SheetTable]:
     """Excel's tables below a row of values whose headers have other names than the columns they stand in."""
-    unread = {"", *set(feed.ignore_columns) - set(feed.columns)}
+    unread = _unread(feed)
     for table in marks.tables:
         above = grid[feed.header_row : max(table.header_row - 1, 0)]
         if table.header_row > len(grid) or all(row.count("") == len(row) for row in above):

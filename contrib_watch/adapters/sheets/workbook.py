@@ -44,8 +44,8 @@ class _Markup:
 def read_workbook(content: bytes, filename: str, feed: Feed) -> Cells:
     """The cells of one sheet of an .xlsx or .xlsm workbook; ``rows`` are Excel's row numbers.
 
-    A hidden row that holds anything, a value beyond the header's columns and a value under a merged cell make the row
-    malformed.
+    A hidden row that holds anything, a value beyond the header's columns, a value under a merged cell, and a merged
+    cell that shows a value where the row has none make the row malformed.
 
     Raises:
         UnreadableFile: damaged, protected, too large, not the one sheet that the feed means, no header, or a hidden
