@@ -322,6 +322,8 @@ class Loop:
         """Decide what answers mean and what goes next; that is written, and then what goes is handed over."""
         known = [(job, len(job.healed)) for job in self._jobs.values()]
         entries = self._settle(answers)
+        for entry in entries:
+            self._presence.landed(entry.service, (post.ric for post in entry.acked))
         self._presence.settle(answers)
         taken = self._take()
         entries += taken.entries

@@ -22,6 +22,11 @@ class Loss:
     """How many the last reading was for."""
     unread: set[Item] = field(default_factory=set)
     """What the last reading left to drops that were posting to it: to be read once these are over."""
+    gone: set[Item] = field(default_factory=set)
+    """What the last reading of everything did not see there, or left to drops."""
+    back: set[Item] = field(default_factory=set)
+    """Items of which the ADS has acknowledged a drop's post since that reading began: whatever was lost, these are
+    there."""
     repairs: list[Repair] = field(default_factory=list)
     latest: list[Repair] = field(default_factory=list)
     """Of these, those for what was found last."""
@@ -48,11 +53,11 @@ class Loss:
         return {(repair.service, ric): value for repair in self.latest for ric, value in repair.acked.items()}
 
     def was_there(self, item: Item) -> bool:
-        """It was seen there, or was brought back."""
+        """It was seen there, or was brought back by a drop or a repair."""
         service, ric = item
-        if item in self.unread:
-            return False
-        return item not in self.found or any(one.service == service and ric in one.acked for one in self.repairs)
+        if item in self.back or item not in self.gone:
+            return True
+        return any(one.service == service and ric in one.acked for one in self.repairs)
 
     def counts(self) -> dict[str, int]:
         """By the names that ``status --json`` documents."""

@@ -125,7 +125,11 @@ class Presence:
         if not self._size:
             return
         if self._suspicion:
-            if self._phase not in (_Phase.IDLE, _Phase.SAMPLING) and any(map(self._was_there, unknown)):
+            if self._phase in (_Phase.IDLE, _Phase.SAMPLING) or not any(map(self._was_there, unknown)):
+                return
+            if self._phase is _Phase.VERIFYING:  # at once: it may wait for drops that never end
+                self._start(_Phase.READING, self._all)
+            else:
                 self._read_again = True
             return
         self._suspect(why)
@@ -133,6 +137,11 @@ class Presence:
             self._warn(f"{why}; {BY_HAND}")
         else:
             self._start(_Phase.READING, self._all)
+
+    def landed(self, service: str, rics: Iterable[str]) -> None:
+        """The ADS has acknowledged posts of drops to these RICs of a Service: it knows their items."""
+        if self.busy:
+            self._loss.back.update((service, ric) for ric in rics)
 
     def requests(self) -> Iterator[ItemRequest]:
         """What to ask the ADS for now."""
@@ -222,6 +231,8 @@ class Presence:
         self._read_again = False
         if phase is _Phase.SAMPLING:
             self._readable = False
+        if phase is _Phase.READING:
+            self._loss.gone, self._loss.back = set(), set()
         waits = phase is not _Phase.READING
         self._reads = [
             ReadBack(self._desk, service, pick(service), is_claimed=self._is_claimed, waits=waits)
@@ -229,10 +240,14 @@ class Presence:
         ]
 
     def _was_there(self, item: Item) -> bool:
-        """The check that is under way has seen it there, or has brought it back."""
+        """The check that is under way has seen it there, or it was brought back meanwhile.
+
+        What is read in the last step was brought back before, or drops were to bring it.
+        """
         service, ric = item
-        unseen = any(read.service == service and read.lacks(ric) for read in self._reads)
-        return not unseen and self._loss.was_there(item)
+        if self._phase is _Phase.READING and item not in self._loss.back:
+            return not any(read.service == service and read.lacks(ric) for read in self._reads)
+        return self._loss.was_there(item)
 
     def _all(self, service: str) -> list[str]:
         return self._repairs.rics(service, owners(self._desk, service), uncertain=False)
@@ -304,8 +319,9 @@ class Presence:
             return
         loss = self._loss
         loss.items, loss.unreadable, loss.in_doubt = heard + len(left), len(unreadable), 0
-        loss.latest, loss.unread = [], left
-        news, known = self._sorted_out(wrong(findings))
+        bad = wrong(findings)
+        loss.latest, loss.unread, loss.gone = [], left, left | {one.item for one in bad}
+        news, known = self._sorted_out(bad)
         loss.still = [one for one in loss.still if one.item in known]
         loss.known = len(known) - len(loss.still)
         if news:

@@ -127,6 +127,34 @@ def test_a_repair_takes_turns_with_drops_that_never_end(new_site: NewSite) -> No
     assert site.cache() == site.snapshot()
 
 
+def test_what_is_lost_while_the_last_step_of_a_check_waits_for_drops_that_never_end_is_missed(
+    new_site: NewSite,
+) -> None:
+    site = new_site(make_feed("quiet"), make_feed("busy"), rate_limit=1)
+    quiet, busy = [f"Q{number}=" for number in range(10)], [f"B{number}=" for number in range(4)]
+    site.save(prices(1, *quiet), feed="quiet")
+    site.save(prices(1, *busy), feed="busy")
+    site.run()
+    values = iter(range(2, 100))
+    there: list[int] = []
+
+    def next_drop(loop: Loop) -> None:
+        value = next(values)
+        site.save(prices(value, *busy), f"{value}.csv", feed="busy")
+        site.arrive(loop, "busy")
+
+    def lose(*rics: str) -> None:
+        there.append(sum((SERVICE, ric) in site.cache() for ric in quiet))
+        for ric in rics:
+            site.ads.items._cache.pop((SERVICE, ric), None)
+
+    next_drops = dict.fromkeys(range(10, 160, 3), next_drop)
+    losses = {22.5: lambda _: lose("B0=", "Q0="), 62.5: lambda _: lose(*busy, *quiet), 145.5: lambda _: lose()}
+    site.run(once=False, meanwhile={**next_drops, **losses, 400: Loop.stop})
+    assert there == [10, 10, 10]
+    assert site.cache() == site.snapshot()
+
+
 # --- what is done aside
 
 

@@ -324,6 +324,29 @@ def test_what_is_lost_once_more_during_a_repair_is_missed(new_site: NewSite) -> 
     assert site.wire.connections == 2
 
 
+@pytest.mark.parametrize("after_s", [3, 6])
+def test_what_is_lost_once_more_is_missed_by_a_drop_whose_item_another_drop_had_brought_back(
+    new_site: NewSite, after_s: int
+) -> None:
+    """The first reading left it to that drop, so that only the drop knows that it was there again."""
+    site = new_site(make_feed("fx"), make_feed("busy"), rate_limit=2)
+    site.save(many(30))
+    site.save(sheet("RIC,BID", "B=,1"), feed="busy")
+    site.run()
+
+    def lose(loop: Loop, numbers: range) -> None:
+        for ric in ("B=", *(f"R{number:04}=" for number in numbers)):
+            site.ads.items._cache.pop((SERVICE, ric), None)
+        site.save(sheet("RIC,BID", f"B=,{len(numbers)}"), f"{len(numbers)}.csv", feed="busy")
+        site.arrive(loop, "busy")
+
+    moments = {20: lambda loop: lose(loop, range(10)), 20 + after_s: lambda loop: lose(loop, range(30))}
+    site.run(once=False, meanwhile={**moments, 200: Loop.stop})
+    assert whole(site)
+    assert told(site)["state"] == "repaired"
+    assert site.wire.connections == 2
+
+
 def test_a_value_that_a_drop_brings_after_the_repair_is_posted_again_where_it_is_not_there(
     new_site: NewSite,
 ) -> None:
