@@ -340,9 +340,9 @@ def _visible(value: object) -> object:
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
 
 
-def _short(text: str) -> str:
-    """What a table cell shows of a long text."""
-    return text if len(text) <= _CELL_LENGTH else f"{text[:_CELL_LENGTH]}… ({len(text):,} characters)"
+def _short(text: str, length: int = _CELL_LENGTH) -> str:
+    """What is shown of a long text: by default as much as a table cell has room for."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters)"
 
 
 @cache

@@ -101,7 +101,7 @@ class Loss:
         if left := counts["left_to_drops"]:
             text += f"; {left:,} were left to drops that posted to them"
         if self.in_doubt:
-            text += f", after which {self.in_doubt:,} are in doubt"
+            text += f"; {self.in_doubt:,} are in doubt after drops that posted to them"
         if self.still:
             example = self.still[0]
             text += f"; {len(self.still):,} are still not as acknowledged, such as {example.ric}: {example}"

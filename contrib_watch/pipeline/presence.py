@@ -359,8 +359,7 @@ class Presence:
     def _end_verifying(self) -> None:
         loss = self._loss
         for read in self._reads:
-            doubted = self._repairs.wanted(read.service, read.passed_over)
-            loss.in_doubt += sum((read.service, ric) in loss.found for ric in doubted)
+            loss.in_doubt += len(self._repairs.wanted(read.service, read.passed_over))
         findings, _, _ = self._taken()
         loss.unreadable += sum(one.held is Held.UNREADABLE for one in findings)
         posted, bad = loss.posted(), wrong(findings)
@@ -386,7 +385,7 @@ class Presence:
         with self._desk.state.transaction():
             self._desk.state.put("suspect", "")
             self._tell("incomplete" if code else "repaired", **counts)
-            if loss.found or loss.unreadable:
+            if loss.found or code:
                 self._warn(loss.outcome())
                 self.repair_code = max(code, self.repair_code or 0)
         self._phase = _Phase.IDLE

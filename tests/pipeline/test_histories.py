@@ -174,6 +174,15 @@ FOUND = {
         faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="B=", times=30),),
         on_stream=True,
     ),
+    "what an ADS did not clear is nobody's after the state is gone (seed 12093163)": World(
+        (
+            Step((Save(Table(("BIDSIZE",), (("B=", ("2",)),)), feed="desk"),), (Act(Deed.BACK_UP),), die_at=1),
+            Step((), (Act(Deed.RESTORE), Act(Deed.PAUSE))),
+            Step((), (Act(Deed.REVERT),)),
+            Step((), (Act(Deed.RECONCILE),)),
+        ),
+        faults=(Fault(kind=FaultKind.ACK_UNAPPLIED, ric="B=", nth=2, times=3),),
+    ),
 }
 """Worlds that broke a promise once, as small as they could be made."""
 

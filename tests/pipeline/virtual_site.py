@@ -385,7 +385,7 @@ class Site:
             return False
         known, held = not_blank(fields), not_blank(self.ads.cache[item])
         if self._has_forgotten and item in self.lied():  # what it did not clear may be anybody's to who reads it
-            return known.items() <= held.items()
+            held = {name: value for name, value in held.items() if name in fields}
         return known == held
 
     def stubborn(self) -> set[Item]:
