@@ -140,7 +140,7 @@ class Presence:
 
     def landed(self, service: str, rics: Iterable[str]) -> None:
         """The ADS has acknowledged posts of drops to these RICs of a Service: it knows their items."""
-        if self.busy:
+        if self._phase not in (_Phase.IDLE, _Phase.SAMPLING):  # of no use to these, and a drop may have a million
             self._loss.back.update((service, ric) for ric in rics)
 
     def requests(self) -> Iterator[ItemRequest]:
