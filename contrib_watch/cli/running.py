@@ -207,6 +207,10 @@ def _attempt(
     braked = frozenset(pending) & {*paused(desk)}
     for feed in braked:
         log.warning("drops wait: the feed is paused", feed=feed)
+    repair = loop.repair_code
+    if loop.repair_waits:
+        log.warning("what the ADS may have lost waits: a feed is paused")
+        repair = max(3, repair or 0)
     return Result(
         tuple(loop.finished),
         postponed | outages,
@@ -215,7 +219,7 @@ def _attempt(
         inbox.left(),
         stopped=loop.stopped,
         waiting=len(pending),
-        repair=loop.repair_code,
+        repair=repair,
     )
 
 

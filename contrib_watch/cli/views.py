@@ -302,7 +302,8 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
     elif state == "repaired":
         yield f"the ADS held all that it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
     elif state == "incomplete":
-        yield f"[bold red]The ADS does not hold all that it acknowledged[/] ({at}): {counts}; see `reconcile`"
+        verb = "does" if known or presence.get("nakked") else "may"
+        yield f"[bold red]The ADS {verb} not hold all that it acknowledged[/] ({at}): {counts}; see `reconcile`"
     elif state == "resent":
         yield f"all that the ADS should hold was posted again at {at}: {counts}"
     elif state == "unreadable":

@@ -115,10 +115,9 @@ class Changes:
             return self
         return self._where(~np.isin(self.facts["row"].to_numpy(), list(recorded)))
 
-    def oldest_first(self) -> Changes:
-        """The same changes; those RICs come first that were never acknowledged, or for an older drop than others."""
-        acked_on = pc.extract_regex(self.facts["acked_on"], r"^\S+ (?P<drop>\d+)$")
-        order = pc.array_sort_indices(pc.fill_null(pc.cast(pc.struct_field(acked_on, 0), pa.int64()), 0))  # stable
+    def by(self, turns: Sequence[int]) -> Changes:
+        """The same changes, those of the smallest turn first; ``turns`` has one for each RIC."""
+        order = pc.array_sort_indices(pa.array(turns, pa.int64()))  # stable
         given, held, facts = (
             {name: column.take(order) for name, column in columns.items()}
             for columns in (self.given, self.held, self.facts)

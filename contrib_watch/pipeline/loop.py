@@ -108,6 +108,11 @@ class Loop:
         return self._presence.repair_code
 
     @property
+    def repair_waits(self) -> bool:
+        """The target is suspect, and nothing is posted again while a feed is paused."""
+        return bool(self._paused) and self._presence.unfinished
+
+    @property
     def stopped(self) -> bool:
         """Whether somebody said stop."""
         return self._stopping.is_set()
@@ -171,7 +176,7 @@ class Loop:
     def _checking(self) -> bool:
         """What the ADS holds is being checked, or has to be: the target is suspect, or nobody has looked for long."""
         if self._paused:
-            return False
+            return self._presence.on_wire
         unsure = any(one.totals.get(Status.UNCHANGED) for one in self.finished) and self._presence.overdue
         return self._presence.busy or unsure or self._presence.unfinished
 

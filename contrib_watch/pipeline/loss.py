@@ -35,8 +35,10 @@ class Loss:
     known: int = 0
     """Items that were so after an earlier repair, and are not posted again."""
     unreadable: int = 0
-    in_doubt: int = 0
-    """Items that were left to a drop, after which nobody knows."""
+    doubted: set[Item] | None = None
+    """What was in doubt after a drop when the first reading began."""
+    in_doubt: set[Item] = field(default_factory=set)
+    """What is so at the end: nobody knows of it."""
 
     def add(self, findings: Sequence[Finding]) -> None:
         """More that is missing or different."""
@@ -71,7 +73,7 @@ class Loss:
             "nakked": totals[Status.NAKKED],
             "unconfirmed": totals[Status.UNCONFIRMED],
             "left_to_drops": len(self.found) - totals.total(),
-            "in_doubt": self.in_doubt,
+            "in_doubt": len(self.in_doubt),
             "still_wrong": len(self.still) + self.known,
             "unreadable": self.unreadable,
         }
@@ -80,7 +82,7 @@ class Loss:
     def exit_code(self) -> int:
         """3: something is not as it was acknowledged; 4: something is not known. What was known before is neither."""
         totals = summed(self.repairs)
-        unknown = totals[Status.UNCONFIRMED] or self.unreadable or self.in_doubt
+        unknown = totals[Status.UNCONFIRMED] or self.unreadable or self.in_doubt - (self.doubted or set())
         return 4 if unknown else 3 if totals[Status.NAKKED] or self.still else 0
 
     def __str__(self) -> str:
@@ -101,7 +103,7 @@ class Loss:
         if left := counts["left_to_drops"]:
             text += f"; {left:,} were left to drops that posted to them"
         if self.in_doubt:
-            text += f"; {self.in_doubt:,} are in doubt after drops that posted to them"
+            text += f"; {len(self.in_doubt):,} are in doubt after drops that posted to them"
         if self.still:
             example = self.still[0]
             text += f"; {len(self.still):,} are still not as acknowledged, such as {example.ric}: {example}"

@@ -155,6 +155,11 @@ class Presence:
             read.hear(answers)
 
     @property
+    def on_wire(self) -> bool:
+        """Posts of a repair have no answer yet."""
+        return any(repair.on_wire for repair in self._loss.repairs)
+
+    @property
     def posting_to(self) -> list[str]:
         """The Services to which a repair still has something to post."""
         return [repair.service for repair in self._loss.repairs if not repair.done]
@@ -189,7 +194,11 @@ class Presence:
 
     @property
     def _in_hand(self) -> bool:
-        return not (all(read.done for read in self._reads) and all(repair.done for repair in self._loss.repairs))
+        return not (all(read.done for read in self._reads) and all(map(self._is_over, self._loss.repairs)))
+
+    def _is_over(self, repair: Repair) -> bool:
+        """Nothing more is to be expected of it; a Service that is down does not hold up the others for long."""
+        return repair.done or (self._read_again and repair.rests)
 
     @property
     def _sample_is_enough(self) -> bool:
@@ -232,12 +241,27 @@ class Presence:
         if phase is _Phase.SAMPLING:
             self._readable = False
         if phase is _Phase.READING:
-            self._loss.gone, self._loss.back = set(), set()
+            self._begin_reading()
         waits = phase is not _Phase.READING
         self._reads = [
             ReadBack(self._desk, service, pick(service), is_claimed=self._is_claimed, waits=waits)
             for service in services(self._desk)
         ]
+
+    def _begin_reading(self) -> None:
+        loss = self._loss
+        loss.gone, loss.back = set(), set()
+        if loss.doubted is None:
+            loss.doubted = self._in_doubt()
+        for repair in loss.repairs:
+            repair.abandon()
+
+    def _in_doubt(self) -> set[Item]:
+        mine = (
+            (service, self._repairs.in_doubt(service, owners(self._desk, service)))
+            for service in services(self._desk)
+        )
+        return {(service, ric) for service, rics in mine for ric in rics}
 
     def _was_there(self, item: Item) -> bool:
         """The check that is under way has seen it there, or it was brought back meanwhile.
@@ -318,7 +342,7 @@ class Presence:
                 self.repair_code = 4
             return
         loss = self._loss
-        loss.items, loss.unreadable, loss.in_doubt = heard + len(left), len(unreadable), 0
+        loss.items, loss.unreadable = heard + len(left), len(unreadable)
         bad = wrong(findings)
         loss.latest, loss.unread, loss.gone = [], left, left | {one.item for one in bad}
         news, known = self._sorted_out(bad)
@@ -358,8 +382,6 @@ class Presence:
 
     def _end_verifying(self) -> None:
         loss = self._loss
-        for read in self._reads:
-            loss.in_doubt += len(self._repairs.wanted(read.service, read.passed_over))
         findings, _, _ = self._taken()
         loss.unreadable += sum(one.held is Held.UNREADABLE for one in findings)
         posted, bad = loss.posted(), wrong(findings)
@@ -376,6 +398,7 @@ class Presence:
     def _conclude(self) -> None:
         """The repair is over, or nothing had to be repaired."""
         loss, self._loss = self._loss, Loss()
+        loss.in_doubt = self._in_doubt()
         counts, code = loss.counts(), loss.exit_code
         counted = {name: count for name, count in counts.items() if count}
         if code:
@@ -384,7 +407,7 @@ class Presence:
             log.info("the ADS holds what it acknowledged", **counted)
         with self._desk.state.transaction():
             self._desk.state.put("suspect", "")
-            self._tell("incomplete" if code else "repaired", **counts)
+            self._tell("incomplete" if code or loss.in_doubt else "repaired", **counts)
             if loss.found or code:
                 self._warn(loss.outcome())
                 self.repair_code = max(code, self.repair_code or 0)

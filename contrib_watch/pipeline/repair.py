@@ -53,17 +53,27 @@ class Repair:
         self._is_claimed = is_claimed
         self._by_hand = by_hand
         self._on_wire: set[str] = set()
+        self._breaker = breaker or Breaker()
         wanted = self._repairs.wanted(service, list(reasons))
         posts = [_post(ric, wanted[ric]) for ric in reasons if ric in wanted]
         self.planned = len(posts)
         self.left = [ric for ric in reasons if ric not in wanted]
         """RICs that were left to a drop, which may have posted no more of them than it changes."""
-        self._delivery = Delivery(posts, retries=desk.settings.ads.retries, breaker=breaker)
+        self._delivery = Delivery(posts, retries=desk.settings.ads.retries, breaker=self._breaker)
 
     @property
     def done(self) -> bool:
         """Every RIC has been posted, refused, given up, or left to a drop."""
         return self._delivery.done
+
+    @property
+    def rests(self) -> bool:
+        """It has nothing on the wire, and its Service is down."""
+        return not self._on_wire and self._breaker.open
+
+    def abandon(self) -> None:
+        """Post no more of it."""
+        self._delivery.abandon()
 
     @property
     def on_wire(self) -> frozenset[str]:

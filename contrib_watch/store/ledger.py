@@ -7,6 +7,7 @@ its PostID, before it goes on the wire; one that was given up or lost makes its 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -66,6 +67,18 @@ _OWN_PAGE = _OWN_FROM.where(_known.ric < bindparam("after")).with_only_columns(
 )
 _BEYOND_TEXT = b""
 """SQLite sorts every text before every blob."""
+_GIVEN = func.json_each(bindparam("of_rics")).table_valued("key", "value")
+_ANSWERED, _UNANSWERED = (
+    func.coalesce(one.correlate(_GIVEN).scalar_subquery(), 0)
+    for one in (
+        select(schema.outcomes.c.drop_id)
+        .where(schema.outcomes.c.ric == _GIVEN.c.value, schema.outcomes.c.acked_at_utc > "")
+        .order_by(schema.outcomes.c.acked_at_utc.desc())
+        .limit(1),
+        select(_lost.drop_id).where(_lost.service == bindparam("of_service"), _lost.ric == _GIVEN.c.value),
+    )
+)
+_LAST_POSTED = select(func.max(_ANSWERED, _UNANSWERED)).select_from(_GIVEN).order_by(_GIVEN.c.key)
 _ANY_DOUBT = select(_lost.ric).where(_lost.service == bindparam("of_service")).limit(1)
 
 
@@ -145,6 +158,11 @@ class Ledger:
             pc.fill_null(attempts.cast(pa.int64()), 0),
         ]
         return pa.record_batch(columns, schema=SNAPSHOT)
+
+    def last_posted(self, service: str, rics: Iterable[str]) -> list[int]:
+        """The number of the last drop that posted to each of these RICs, whatever the answer; 0: there was none."""
+        with self._state.transaction() as connection:
+            return scalars(connection, _LAST_POSTED, of_service=service, of_rics=json.dumps(list(rics)))
 
     def whole(self, service: str, feed: str, most: int) -> Whole | None:
         """All that a feed owns; None: that is more than ``most`` RICs."""

@@ -34,6 +34,9 @@ _OF_FEEDS, _OF_RICS = (
 _ACKED = select(_known.ric).where(_known.service == bindparam("of_service"), _known.feed.in_(_OF_FEEDS))
 _DOUBTED = select(_lost.ric).where(_lost.service == bindparam("of_service"), _lost.feed.in_(_OF_FEEDS))
 _DOUBTED_BY_DROPS = _DOUBTED.where(_lost.drop_id != REPAIR)
+_LOST_TO_DROPS = _DOUBTED_BY_DROPS.join(
+    schema.snapshot, and_(_known.service == _lost.service, _known.ric == _lost.ric)
+)
 _NOT_LOST = delete(schema.dirty).where(
     _lost.service == bindparam("of_service"), _lost.drop_id == REPAIR, _lost.ric.in_(_OF_RICS)
 )
@@ -80,6 +83,11 @@ class Repairs:
             else:
                 rics.difference_update(scalars(connection, _DOUBTED_BY_DROPS, **owned))
         return sorted(rics)
+
+    def in_doubt(self, service: str, feeds: Collection[str]) -> set[str]:
+        """The RICs of these feeds that the ADS acknowledged once, and that a drop has left in doubt since."""
+        with self._state.transaction() as connection:
+            return set(scalars(connection, _LOST_TO_DROPS, of_service=service, of_feeds=json.dumps(list(feeds))))
 
     def wanted(self, service: str, rics: Sequence[str]) -> dict[str, Wanted]:
         """What the ADS should hold of these RICs; left out is what was never posted, or is just on its way."""

@@ -76,15 +76,12 @@ def test_rows_that_have_ended_are_not_planned_again(case: Case, recorded: set[in
     assert list(posts(plan(changes.beyond(recorded)))) == left
 
 
-@given(cases())
-def test_oldest_first_is_the_same_posts_by_the_drop_of_their_last_ack(case: Case) -> None:
-    def last_drop(one: Post) -> int:
-        known = case.known.get(one.ric)
-        acked_on = known.acked_on if known is not None and known.fields is not None else None
-        return int((acked_on or "").partition(" ")[2] or 0)
-
+@given(cases(), st.data())
+def test_by_turns_is_the_same_posts_in_another_order(case: Case, data: st.DataObject) -> None:
     changes = changes_of(case)
-    assert list(posts(plan(changes.oldest_first()))) == sorted(posts(plan(changes)), key=last_drop)
+    turns = {ric: data.draw(st.integers(0, 3)) for ric in changes.rics}
+    in_turn = list(posts(plan(changes.by(list(turns.values())))))
+    assert in_turn == sorted(posts(plan(changes)), key=lambda one: turns[one.ric])
 
 
 @given(cases())

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from virtual_site import SERVICE, NewSite, Site, make_feed, sheet
+from checks import told
+from virtual_site import SERVICE, NewSite, Site, make_feed, script, sheet
 
+from contrib_watch.core.model import NOBODY
+from contrib_watch.pipeline import brake
 from contrib_watch.pipeline.aside import (
     Aside,
     Begun,
@@ -24,6 +27,7 @@ from contrib_watch.pipeline.aside import (
 )
 from contrib_watch.pipeline.loop import Loop
 from contrib_watch.pipeline.publishing import PATIENCE_S
+from contrib_watch.simulator.faults import Fault, FaultKind
 
 T = TypeVar("T")
 RATE = 500
@@ -94,6 +98,80 @@ def test_drops_that_overtake_one_another_send_each_ric_in_turn(new_site: NewSite
     for _, ric, fields in site.sent():
         assert int(fields["BID"]) >= newest.get(ric, 0), "an older price went out after a newer one"
         newest[ric] = int(fields["BID"])
+
+
+def test_rics_that_are_always_refused_keep_no_other_from_its_turn(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"), rate_limit=10, retries=0, ack_timeout_s=1.0)
+    good, refused, unheard = ([f"{letter}{number:02}=" for number in range(20)] for letter in "ANU")
+    site.ads.faults = script(
+        Fault(kind=FaultKind.NAK, ric="N*", code="AccessDenied", text="no"),
+        Fault(kind=FaultKind.LOSE_ACK, ric="U*"),
+    )
+    values = iter(range(2, 100))
+
+    def next_drop(loop: Loop) -> None:
+        value = next(values)
+        site.save(prices(value, *good, *refused, *unheard), f"{value}.csv")
+        site.arrive(loop)
+
+    site.save(prices(1, *good, *refused, *unheard))
+    site.run(once=False, meanwhile={**dict.fromkeys(range(1, 80, 2), next_drop), 80.5: Loop.stop})
+    sent = Counter(ric for _, ric in site.wire.sent_at)
+    assert 2 * min(sent[ric] for ric in (*good, *refused, *unheard)) >= max(sent.values())
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_service_that_is_down_leaves_another_to_be_repaired(new_site: NewSite, is_cut: bool) -> None:
+    site = new_site(make_feed("fx"), make_feed("slow", service="SLOW"), rate_limit=50)
+    lost, others = ([f"{letter}{number:02}=" for number in range(30)] for letter in "AB")
+    site.save(prices(1, *lost))
+    site.save(prices(1, *others), feed="slow")
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.NAK, ric="B*", code="SourceDown"))
+    there: list[int] = []
+
+    def look(_: Loop) -> None:
+        there.append(len(site.cache()))
+
+    def lose_once_more(loop: Loop) -> None:
+        look(loop)
+        site.ads.items.forget()
+        if is_cut:
+            site.link.cut("the server is gone")
+        else:
+            site.save(prices(2, *lost[:2]), "2.csv")
+            site.arrive(loop)
+
+    def up(_: Loop) -> None:
+        site.ads.faults = script()
+
+    site.run(once=False, meanwhile={30: lose_once_more, 300: look, 301: up, 600: look, 601: Loop.stop})
+    assert there == [30, 30, 60]
+    assert told(site)["state"] == "repaired"
+
+
+@pytest.mark.parametrize("pause_s", [1.75, 2.25])
+def test_a_pause_during_a_repair_leaves_nothing_on_the_wire(new_site: NewSite, pause_s: float) -> None:
+    site = new_site(make_feed("fx"), make_feed("other"), rate_limit=5)
+    rics = [f"R{number}=" for number in range(10)]
+    site.save(prices(1, *rics))
+    site.save(prices(1, "O="), feed="other")
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.DELAY_ACK, delay_s=1.0))
+    site.save(prices(2, rics[0]), "2.csv")
+    loops: list[Loop] = []
+
+    def pause(loop: Loop) -> None:
+        loops.append(loop)
+        brake.pause(loop._desk, "other", NOBODY)
+
+    site.run(meanwhile={pause_s: pause})
+    with site.desk() as desk:
+        assert desk.ledger.uncertain()["in_flight"] == 0
+    assert told(site, "suspect")
+    assert [loop.repair_waits for loop in loops] == [True]
 
 
 def test_a_repair_takes_turns_with_drops_that_never_end(new_site: NewSite) -> None:

@@ -47,7 +47,11 @@ def test_a_drop_that_comes_during_a_repair_wins(new_site: NewSite) -> None:
         newest[ric] = fields["BID"]
 
 
-def test_where_a_drop_ends_in_doubt_what_was_left_to_it_is_not_called_repaired(new_site: NewSite) -> None:
+@pytest.mark.parametrize("cut_s", [None, 6.5])
+def test_where_a_drop_ends_in_doubt_what_was_left_to_it_is_not_called_repaired(
+    new_site: NewSite, cut_s: float | None
+) -> None:
+    """Nor where everything is read once more, because the connection was lost after that."""
     site = new_site(rate_limit=2, retries=0, ack_timeout_s=2.0)
     site.save(many(10))
     site.run()
@@ -58,7 +62,8 @@ def test_where_a_drop_ends_in_doubt_what_was_left_to_it_is_not_called_repaired(n
         site.save(sheet("RIC,BID,ASK", "R0009=,1000,1"), "new.csv")
         site.arrive(loop)
 
-    site.run(once=False, meanwhile={2: lost, 100: Loop.stop})
+    cut = {} if cut_s is None else {cut_s: lambda _: site.link.cut("the server is gone")}
+    site.run(once=False, meanwhile={2: lost, **cut, 100: Loop.stop})
     found = told(site)
     assert (found["state"], found["acked"], found["left_to_drops"], found["in_doubt"]) == ("incomplete", 9, 1, 1)
     assert (SERVICE, "R0009=") not in site.cache()
@@ -159,3 +164,26 @@ def test_where_a_drop_that_the_reading_left_out_ends_in_doubt_it_is_not_called_r
     found = told(site)
     assert (found["state"], found["in_doubt"]) == ("incomplete", 1)
     assert (SERVICE, "B9=") in site.dirty()
+
+
+def test_what_was_in_doubt_before_is_not_called_repaired(new_site: NewSite) -> None:
+    """It is told, and the exit code is that of what is new."""
+    site = new_site(rate_limit=0, retries=0, ack_timeout_s=1.0)
+    site.save(many(4))
+    site.run()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_POST, ric="R0003="))
+    site.save(sheet("RIC,BID,ASK", "R0003=,1000,1"))
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script()
+    loops: list[Loop] = []
+
+    def stop(loop: Loop) -> None:
+        loops.append(loop)
+        loop.stop()
+
+    site.run(once=False, meanwhile={20: stop})
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"], found["in_doubt"]) == ("incomplete", 3, 3, 1)
+    assert loops[0].repair_code == 0
+    assert not told(site, "suspect")

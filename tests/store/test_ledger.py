@@ -172,6 +172,19 @@ def test_what_is_held_is_what_this_feed_has_acknowledged(state: State, ledger: L
     assert len(ledger.held(SERVICE, "desk", rics[:0])) == 0
 
 
+def test_which_drop_posted_last_to_a_ric_whatever_the_answer(state: State, ledger: Ledger) -> None:
+    first, second, third = (accepted(state) for _ in range(3))
+    ack(ledger, first, post("ACKED", "1"), post("LOST", "1"))
+    told = {"ACKED": (first, "acked"), "REFUSED": (second, "nakked"), "WAITED": (second, "superseded")}
+    for row, (ric, (drop, status)) in enumerate(told.items()):
+        at_utc = "" if status == "superseded" else ACKED_AT
+        ledger.record(drop, in_columns([Outcome(row, ric, Status(status), acked_at_utc=at_utc)]))
+    ledger.record(second, in_columns([Outcome(9, "ACKED", Status.SUPERSEDED)]))
+    send(ledger, third, post("LOST", "2"))
+    ledger.all_unknown()
+    assert ledger.last_posted(SERVICE, ["WAITED", "LOST", "REFUSED", "ACKED"]) == [0, third.id, second.id, first.id]
+
+
 owners = st.dictionaries(st.sampled_from([f"R{number}" for number in range(20)]), st.sampled_from(["desk", "other"]))
 
 

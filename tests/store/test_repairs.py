@@ -79,6 +79,13 @@ def test_a_repair_from_doubt_to_ack_leaves_the_snapshot_as_it_was(state: State) 
         assert connection.execute(select(schema.snapshot)).all() == before
 
 
+def test_what_was_acknowledged_once_and_is_in_doubt_since(state: State) -> None:
+    repairs = Repairs(state)
+    repairs.doubt("S", ["A"])  # which is the repair's own
+    assert repairs.in_doubt("S", ["fx", "desk"]) == {"B"}
+    assert repairs.in_doubt("S", ["desk"]) == repairs.in_doubt("T", ["fx"]) == set()
+
+
 def test_values_in_doubt_stay_their_drop_s(state: State) -> None:
     repairs = Repairs(state)
     posts = [refresh("B", NEW), refresh("C", NEW)]
