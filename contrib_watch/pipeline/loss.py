@@ -19,7 +19,7 @@ class Loss:
     found: dict[Item, Finding] = field(default_factory=dict)
     """The newest finding of each item that was missing or different."""
     items: int = 0
-    """How many the last reading was for."""
+    """How many the readings were for: the most of one, as a later one leaves out what is in doubt by then."""
     unread: set[Item] = field(default_factory=set)
     """What the last reading left to drops that were posting to it: to be read once these are over."""
     gone: set[Item] = field(default_factory=set)

@@ -342,7 +342,7 @@ class Presence:
                 self.repair_code = 4
             return
         loss = self._loss
-        loss.items, loss.unreadable = heard + len(left), len(unreadable)
+        loss.items, loss.unreadable = max(loss.items, heard + len(left)), len(unreadable)
         bad = wrong(findings)
         loss.latest, loss.unread, loss.gone = [], left, left | {one.item for one in bad}
         news, known = self._sorted_out(bad)

@@ -66,6 +66,7 @@ def test_where_a_drop_ends_in_doubt_what_was_left_to_it_is_not_called_repaired(
     site.run(once=False, meanwhile={2: lost, **cut, 100: Loop.stop})
     found = told(site)
     assert (found["state"], found["acked"], found["left_to_drops"], found["in_doubt"]) == ("incomplete", 9, 1, 1)
+    assert found["items"] == found["missing"] == 10
     assert (SERVICE, "R0009=") not in site.cache()
     site.save(many(10))
     site.run()
