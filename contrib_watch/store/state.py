@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -107,9 +108,11 @@ class State:
         another version than this program's, or was made for another target.
         """
         database = database_of(url)
+        # Before the database, which another process may just be making; and a journal without one goes by an opening.
+        left, journals = _left_by_drops(folder), [path for path in _journals(database) if path.is_file()]
         absent = _is_absent(database)
-        if absent and not accept_empty:  # before it is opened, which would take away a journal without its database
-            _refuse_lost(folder, *_journals(database))
+        if absent and (left or journals) and not accept_empty:
+            raise _lost(folder)
 
         def engine() -> Engine:
             return _engine(url, reading=reading, journal_bytes=journal_bytes)
@@ -122,7 +125,7 @@ class State:
         try:
             if not reading:
                 state._keep_older_version(database)
-            state._prepare(target, reading=reading, accept_empty=accept_empty)
+            state._prepare(target, reading=reading, may_be_empty=accept_empty or not left)
             state._identity = _identity(state._file) if state._file and not reading else None
         except StateError:
             state.close()
@@ -272,11 +275,11 @@ class State:
             path = backups_folder(self.folder) / f"state-before-version-{schema.VERSION}.db"
             copy_database(database, free_name(path))
 
-    def _prepare(self, target: str, *, reading: bool, accept_empty: bool) -> None:
+    def _prepare(self, target: str, *, reading: bool, may_be_empty: bool) -> None:
         with self.transaction() as connection:
             version = self.version
-            if version == 0 and not accept_empty:
-                _refuse_lost(self.folder)
+            if version == 0 and not may_be_empty:
+                raise _lost(self.folder)
             if version > schema.VERSION:
                 hint = "Use the newer program, or another state folder"
                 what = f"the state has schema version {version}, this program knows {schema.VERSION}"
@@ -389,18 +392,21 @@ def _is_being_made(look: State) -> bool:
         return look.version == 0
 
 
-def _refuse_lost(folder: Path, *journals: Path) -> None:
-    """An empty database beside what its drops left was not empty: taken as new, it would post everything again."""
+def _left_by_drops(folder: Path) -> bool:
+    """There are files that only a state with drops, or with a backup, leaves beside its database."""
     backups = backups_folder(folder).glob("*.db")
-    left = [*(folder / "spool").rglob("*"), *(folder / "reports").glob("*"), *backups, *journals]
-    if not any(path.is_file() for path in left):
-        return
+    left = chain((folder / "spool").rglob("*"), (folder / "reports").glob("*"), backups)
+    return any(path.is_file() for path in left)
+
+
+def _lost(folder: Path) -> StateError:
+    """An empty database beside what its drops left was not empty: taken as new, it would post everything again."""
     newest = [str(path) for path in daily_backups(folder)[-1:]] or ["FILE"]
     hint = (
         f"`contrib-watch state restore {newest[0]}` puts back a backup; to start anew, where every file that is no "
         "older than max_age is posted again, `contrib-watch run --accept-empty-state`"
     )
-    raise StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
+    return StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
 
 
 def _journals(database: Path | None) -> list[Path]:

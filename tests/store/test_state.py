@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -20,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from contrib_watch.errors import StateError, StateUnavailable
 from contrib_watch.store import Lock, State, schema
+from contrib_watch.store import state as state_module
 
 DEADLINE_S = 30
 
@@ -464,3 +466,25 @@ def test_a_holder_that_is_just_writing_its_pid_is_unknown(tmp_path: Path) -> Non
         Lock(url_of(tmp_path))
     assert Lock.holder(url_of(tmp_path)) is None
     lock.release()
+
+
+@pytest.mark.parametrize("before", ["_is_absent", "_is_being_made"])
+def test_a_look_at_a_state_that_is_made_meanwhile_finds_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """Another process makes it, and accepts a drop, in the very moment in which it is looked at."""
+    look = getattr(state_module, before)
+
+    def makes_it(what: Any) -> bool:
+        found: bool = look(what)
+        monkeypatch.undo()
+        opened(tmp_path).close()
+        (tmp_path / "spool" / "drop").write_text("RIC,BID\nA,1\n", encoding="utf-8")
+        return found
+
+    monkeypatch.setattr(state_module, before, makes_it)
+    if before == "_is_being_made":
+        with closing(sqlite3.connect(tmp_path / "state.db")) as maker:
+            maker.execute("PRAGMA journal_mode=WAL")
+    with opened(tmp_path, reading=True) as found:
+        assert found.get("connection") is None
