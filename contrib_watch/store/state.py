@@ -109,9 +109,10 @@ class State:
         """
         database = database_of(url)
         # Before the database, which another process may just be making; and a journal without one goes by an opening.
-        left, journals = _left_by_drops(folder), [path for path in _journals(database) if path.is_file()]
+        left = not accept_empty and _left_by_drops(folder)
+        journal = not accept_empty and _has_journal(database)
         absent = _is_absent(database)
-        if absent and (left or journals) and not accept_empty:
+        if absent and (left or journal):
             raise _lost(folder)
 
         def engine() -> Engine:
@@ -125,7 +126,7 @@ class State:
         try:
             if not reading:
                 state._keep_older_version(database)
-            state._prepare(target, reading=reading, may_be_empty=accept_empty or not left)
+            state._prepare(target, reading=reading, may_be_empty=not left)
             state._identity = _identity(state._file) if state._file and not reading else None
         except StateError:
             state.close()
@@ -409,9 +410,9 @@ def _lost(folder: Path) -> StateError:
     return StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
 
 
-def _journals(database: Path | None) -> list[Path]:
-    """What SQLite keeps beside a database in use; where it is alone, the database was taken away."""
-    return [database.with_name(f"{database.name}-wal")] if database else []
+def _has_journal(database: Path) -> bool:
+    """What SQLite keeps beside a database in use is there; where it is alone, the database was taken away."""
+    return database.with_name(f"{database.name}-wal").is_file()
 
 
 def _make_folders(database: Path, folder: Path) -> None:
