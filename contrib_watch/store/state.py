@@ -84,7 +84,7 @@ class State:
         """Of the transaction that is under way."""
         self._file = Path(engine.url.database) if engine.url.database else None
         """None: a look at a state that does not exist yet."""
-        self._was_left_open = any(_size_bytes(journal) for journal in _journals(self._file))
+        self._was_left_open = self._file is not None and _size_bytes(_journal_of(self._file)) > 0
         self._identity: tuple[int, int] | None = None
 
     @classmethod
@@ -110,7 +110,7 @@ class State:
         database = database_of(url)
         # Before the database, which another process may just be making; and a journal without one goes by an opening.
         left = not accept_empty and _left_by_drops(folder)
-        journal = not accept_empty and _has_journal(database)
+        journal = not accept_empty and _journal_of(database).is_file()
         absent = _is_absent(database)
         if absent and (left or journal):
             raise _lost(folder)
@@ -410,9 +410,9 @@ def _lost(folder: Path) -> StateError:
     return StateError("the database is empty, but drops were recorded in it", where=str(folder), hint=hint)
 
 
-def _has_journal(database: Path) -> bool:
-    """What SQLite keeps beside a database in use is there; where it is alone, the database was taken away."""
-    return database.with_name(f"{database.name}-wal").is_file()
+def _journal_of(database: Path) -> Path:
+    """What SQLite keeps beside a database in use; where it is alone, the database was taken away."""
+    return database.with_name(f"{database.name}-wal")
 
 
 def _make_folders(database: Path, folder: Path) -> None:
