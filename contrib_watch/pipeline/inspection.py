@@ -129,8 +129,8 @@ def start_of(desk: Desk, drop: Drop, seen: Inspection, *, ended: str = "") -> St
     unsent = [beyond(outcomes, recorded) for outcomes in (unread, with_twins(refused, quotes))]
     if ruling.status is None:
         # Drops that overtake one another would all send their first rows, and the last ones never.
-        in_turn = desk.drops.follows_an_overtaken(drop)
-        to_send = left.by(desk.ledger.last_posted(desk.feed_of(drop).service, left.rics)) if in_turn else left
+        in_turn, service = desk.drops.follows_an_overtaken(drop), desk.feed_of(drop).service
+        to_send = left.by(desk.ledger.last_posted(service, drop.feed, left.rics)) if in_turn else left
         return Start(DropStatus.DONE, "", findings, quotes, to_send, unsent)
     goes_on = drop.status is DropStatus.SENDING
     held_back = stopped(left, Status(ruling.status), ruling.reason, goes_on=goes_on)

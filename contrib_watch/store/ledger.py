@@ -72,10 +72,16 @@ _ANSWERED, _UNANSWERED = (
     func.coalesce(one.correlate(_GIVEN).scalar_subquery(), 0)
     for one in (
         select(schema.outcomes.c.drop_id)
+        .join(schema.drops, schema.drops.c.id == schema.outcomes.c.drop_id)
         .where(schema.outcomes.c.ric == _GIVEN.c.value, schema.outcomes.c.acked_at_utc > "")
+        .where(schema.drops.c.feed == bindparam("of_feed"))
         .order_by(schema.outcomes.c.acked_at_utc.desc())
         .limit(1),
-        select(_lost.drop_id).where(_lost.service == bindparam("of_service"), _lost.ric == _GIVEN.c.value),
+        select(_lost.drop_id).where(
+            _lost.service == bindparam("of_service"),
+            _lost.ric == _GIVEN.c.value,
+            _lost.feed == bindparam("of_feed"),
+        ),
     )
 )
 _LAST_POSTED = select(func.max(_ANSWERED, _UNANSWERED)).select_from(_GIVEN).order_by(_GIVEN.c.key)
@@ -159,10 +165,14 @@ class Ledger:
         ]
         return pa.record_batch(columns, schema=SNAPSHOT)
 
-    def last_posted(self, service: str, rics: Iterable[str]) -> list[int]:
-        """The number of the last drop that posted to each of these RICs, whatever the answer; 0: there was none."""
+    def last_posted(self, service: str, feed: str, rics: Iterable[str]) -> list[int]:
+        """The number of the last drop of a feed that posted to each of these RICs, whatever the answer.
+
+        0: there was none.
+        """
+        of = {"of_service": service, "of_feed": feed, "of_rics": json.dumps(list(rics))}
         with self._state.transaction() as connection:
-            return scalars(connection, _LAST_POSTED, of_service=service, of_rics=json.dumps(list(rics)))
+            return scalars(connection, _LAST_POSTED, **of)
 
     def whole(self, service: str, feed: str, most: int) -> Whole | None:
         """All that a feed owns; None: that is more than ``most`` RICs."""

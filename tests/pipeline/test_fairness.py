@@ -120,6 +120,24 @@ def test_rics_that_are_always_refused_keep_no_other_from_its_turn(new_site: NewS
     assert 2 * min(sent[ric] for ric in (*good, *refused, *unheard)) >= max(sent.values())
 
 
+def test_feeds_that_post_the_same_rics_to_two_services_have_turns_of_their_own(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"), make_feed("other", service="OTHER"), rate_limit=40, window=10)
+    rics = [f"R{number:02}=" for number in range(60)]
+    values = iter(range(2, 100))
+
+    def next_drops(loop: Loop) -> None:
+        value = next(values)
+        for feed in ("fx", "other")[: 1 + value % 2]:  # of the other feed half as many
+            site.save(prices(value, *rics), f"{value}.csv", feed=feed)
+            site.arrive(loop, feed)
+
+    site.run(once=False, meanwhile={**dict.fromkeys(range(1, 80, 2), next_drops), 80.5: Loop.stop})
+    sent = Counter((post.service, post.ric) for post in site.posts)
+    for service in (SERVICE, "OTHER"):
+        turns = [sent[service, ric] for ric in rics]
+        assert 2 * min(turns) >= max(turns)
+
+
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_service_that_is_down_leaves_another_to_be_repaired(new_site: NewSite, is_cut: bool) -> None:
     site = new_site(make_feed("fx"), make_feed("slow", service="SLOW"), rate_limit=50)

@@ -182,7 +182,10 @@ def test_which_drop_posted_last_to_a_ric_whatever_the_answer(state: State, ledge
     ledger.record(second, in_columns([Outcome(9, "ACKED", Status.SUPERSEDED)]))
     send(ledger, third, post("LOST", "2"))
     ledger.all_unknown()
-    assert ledger.last_posted(SERVICE, ["WAITED", "LOST", "REFUSED", "ACKED"]) == [0, third.id, second.id, first.id]
+    others = accepted(state, "other")  # which posts the same RICs to another Service
+    ledger.record(others, in_columns([Outcome(0, "ACKED", Status.ACKED, acked_at_utc=ACKED_AT + "9")]))
+    of_desk = ledger.last_posted(SERVICE, "desk", ["WAITED", "LOST", "REFUSED", "ACKED"])
+    assert of_desk == [0, third.id, second.id, first.id]
 
 
 owners = st.dictionaries(st.sampled_from([f"R{number}" for number in range(20)]), st.sampled_from(["desk", "other"]))
