@@ -257,11 +257,12 @@ class Presence:
             repair.abandon()
 
     def _in_doubt(self) -> set[Item]:
+        """What is so after drops that are over; of one that is under way nobody knows how it ends."""
         mine = (
             (service, self._repairs.in_doubt(service, owners(self._desk, service)))
             for service in services(self._desk)
         )
-        return {(service, ric) for service, rics in mine for ric in rics}
+        return {(service, ric) for service, rics in mine for ric in rics if not self._is_claimed(service, ric)}
 
     def _was_there(self, item: Item) -> bool:
         """The check that is under way has seen it there, or it was brought back meanwhile.

@@ -188,3 +188,16 @@ def test_what_was_in_doubt_before_is_not_called_repaired(new_site: NewSite) -> N
     assert (found["state"], found["missing"], found["acked"], found["in_doubt"]) == ("incomplete", 3, 3, 1)
     assert loops[0].repair_code == 0
     assert not told(site, "suspect")
+
+
+def test_what_a_drop_is_still_posting_is_not_in_doubt_after_it(new_site: NewSite) -> None:
+    site = new_site(make_feed("fx"), make_feed("other"), rate_limit=0, retries=3, ack_timeout_s=5.0)
+    site.save(many(6))
+    site.save(sheet("RIC,BID", "O=,1"), feed="other")
+    site.run()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK, ric="O=", times=2))
+    site.save(sheet("RIC,BID", "O=,2"), feed="other")
+    site.run(meanwhile={2: lambda _: site.ads_restarts()})
+    found = told(site)
+    assert (found["state"], found["missing"], found["acked"], found["in_doubt"]) == ("repaired", 6, 6, 0)
+    assert site.cache() == site.snapshot()
