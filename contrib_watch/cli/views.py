@@ -299,6 +299,8 @@ def _presence(presence: Mapping[str, Any], paused: Collection[str]) -> Iterator[
         yield f"[bold yellow]The ADS did not hold what it had acknowledged[/] ({at}): {counts}; {again}"
     elif state == "repaired" and lost:
         yield f"[yellow]The ADS did not hold what it had acknowledged[/]; all was posted again at {at}: {counts}"
+    elif state == "repaired" and not presence["items"]:
+        yield f"nothing that the ADS has acknowledged is of a configured feed: no item was to be read back at {at}"
     elif state == "repaired":
         yield f"the ADS held all that it had acknowledged: {plural(presence['items'], 'item')} read back at {at}{but}"
     elif state == "incomplete":

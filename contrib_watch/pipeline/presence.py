@@ -41,6 +41,10 @@ BY_HAND = (
     "the ADS may have lost its cache, and this user cannot read items back: "
     "`contrib-watch resend` posts everything again"
 )
+NOTHING_LEFT = (
+    "the ADS did not hold all that it had acknowledged; "
+    "after a stop of the program nothing was left to be posted again"
+)
 
 
 class _Phase(StrEnum):
@@ -79,8 +83,7 @@ class Presence:
         self._read_again = False  # what was there may be gone again
         self._stubborn = Stubborn(desk.state)
         self._sampled_utc = desk.state.get("sampled_utc") or ""
-        told = json.loads(desk.state.get("presence") or "{}")
-        self._was_denied = told.get("state") == "unreadable"
+        self._was_denied = self._told_state == "unreadable"
         """No item could be read back by an earlier process, nor by this one until now."""
 
     @property
@@ -220,6 +223,12 @@ class Presence:
         """Why the target is suspect, and since when; empty: it is not."""
         found: dict[str, Any] = json.loads(self._desk.state.get("suspect") or "{}")
         return found
+
+    @property
+    def _told_state(self) -> str:
+        """What ``status`` says of the last check, perhaps of an earlier process."""
+        told: dict[str, Any] = json.loads(self._desk.state.get("presence") or "{}")
+        return str(told.get("state", ""))
 
     def _step(self) -> None:
         match self._phase:
@@ -406,12 +415,15 @@ class Presence:
             log.error("the ADS does not hold all that it acknowledged", **counted)
         else:
             log.info("the ADS holds what it acknowledged", **counted)
+        promised = self._told_state == "repairing"
         with self._desk.state.transaction():
             self._desk.state.put("suspect", "")
             self._tell("incomplete" if code or loss.in_doubt else "repaired", **counts)
             if loss.found or code:
                 self._warn(loss.outcome())
                 self.repair_code = max(code, self.repair_code or 0)
+            elif promised:  # by a process that was stopped in the middle of a repair
+                self._warn(NOTHING_LEFT)
         self._phase = _Phase.IDLE
 
     def _taken(self) -> tuple[list[Finding], int, set[Item]]:

@@ -121,6 +121,10 @@ def test_the_first_line_tells_of_the_connection(show: Show, other: dict[str, Any
             "the ADS held all that it had acknowledged: 9 items read back",
         ),
         (
+            {"state": "repaired", "at_utc": EARLIER, "items": 0},
+            "nothing that the ADS has acknowledged is of a configured feed: no item was to be read back at 2026",
+        ),
+        (
             {"state": "repaired", "at_utc": EARLIER, "items": 9, "missing": 6, "acked": 0, "left_to_drops": 6},
             "The ADS did not hold what it had acknowledged; all was posted again at 2026-11-22 16:30:00 UTC: "
             "9 items, 6 missing, 6 left to drops",

@@ -373,6 +373,27 @@ def test_a_process_that_dies_during_the_repair_changes_nothing(
     raise AssertionError("the process never ended")
 
 
+def test_a_report_promises_no_posts_of_which_none_was_left_after_a_stop(site: Site) -> None:
+    site.save(many(3))
+    site.run()
+    site.ads.items.forget()
+    site.ads.faults = script(Fault(kind=FaultKind.LOSE_ACK))
+
+    def die(loop: Loop) -> None:
+        assert len(site.cache()) == 3
+        raise Killed
+
+    with suppress(Killed):
+        site.run(once=False, meanwhile={5: die})
+    site.ads.faults = script()
+    site.run(once=False, meanwhile={60: Loop.stop})
+    assert told(site)["state"] == "repaired"
+    site.save(many(3, "R0000=,9,8"))
+    site.run()
+    assert "after a stop of the program nothing was left to be posted again" in page(site, 2)
+    assert "will be posted again" not in page(site, 2)
+
+
 @settings(
     max_examples=10,
     deadline=None,
